@@ -1,0 +1,233 @@
+"""Bytes, text and time: one accepted spelling for each value (spec/02-admission.md).
+
+JSON is read by one strict parser.  Under the admission profile (ASCII member names, no
+floats, bounded integers) ``json.dumps`` with sorted keys *is* the RFC 8785 form; a
+property test holds it against the ``rfc8785`` package.  A second JSON library would be a
+second opinion about what was signed.
+
+Leaves out: which text may appear inside strings; that is `placet.core.admission`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from typing import Any, NewType
+
+from placet.core.errors import MalformedError, Reason
+
+Digest = NewType("Digest", str)
+"""Lower-case hexadecimal SHA-256, 64 characters."""
+KeyId = NewType("KeyId", str)
+"""Lower-case hexadecimal SHA-256 of an SSH wire key; a hint that narrows a search, never decides."""
+
+# Two orders of magnitude above any honest statement; bounds the work of a hostile one.
+MAX_DEPTH = 16
+# RFC 7493 (I-JSON) section 2.2: integers beyond this lose precision in other languages.
+MAX_INTEGER = 2**53 - 1
+_MAX_INTEGER_DIGITS = len(str(MAX_INTEGER)) + 1
+
+_HEX = frozenset("0123456789abcdef")
+_SECONDS_PER_DAY = 86_400
+_TIME_LENGTH = len("2026-11-23T10:00:00Z")
+
+
+def sha256_hex(data: bytes) -> Digest:
+    """Returns the SHA-256 of `data` in lower-case hexadecimal."""
+    return Digest(hashlib.sha256(data).hexdigest())
+
+
+def is_hex(text: str, length: int) -> bool:
+    """Tells whether `text` is exactly `length` lower-case hexadecimal characters."""
+    return len(text) == length and _HEX.issuperset(text)
+
+
+def encode_canonical(value: object) -> bytes:
+    """Encodes an admitted value in RFC 8785 form (ADM-09).
+
+    Args:
+        value: str, int, bool, None, and lists and dicts of these, with ASCII member names.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "strict")
+
+
+def _refuse_number(text: str) -> Any:
+    raise MalformedError(
+        Reason.NUMBER_NOT_ALLOWED,
+        f"The number {text[:32]!r} is not allowed: only integers are.",
+        hint="Write numbers that matter as strings.",
+    )
+
+
+def _bounded_integer(text: str) -> int:
+    if len(text) > _MAX_INTEGER_DIGITS or abs(int(text)) > MAX_INTEGER:
+        raise MalformedError(
+            Reason.NUMBER_NOT_ALLOWED,
+            f"The integer {text[:24]} is outside ±(2^53−1).",
+            hint="Write numbers that matter as strings.",
+        )
+    return int(text)
+
+
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        # ADM-04: parsers disagree about which of two equal members wins; the signed meaning must not.
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MalformedError(Reason.DUPLICATE_MEMBER, f"The member {twice[:64]!r} appears twice.")
+    return members
+
+
+# One decoder object: building it per call costs more than decoding a small document.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_members,
+    parse_float=_refuse_number,
+    parse_constant=_refuse_number,
+    parse_int=_bounded_integer,
+)
+
+
+def parse_json(data: bytes, *, max_bytes: int, what: str) -> Any:
+    """Parses JSON strictly, in any spelling: no duplicate members, no floats, bounded integers and depth.
+
+    Args:
+        data: the document.
+        max_bytes: the largest size accepted, in bytes.
+        what: the document's name in error messages, such as "trust snapshot".
+
+    Raises:
+        MalformedError: TOO_LARGE, NOT_UTF8, NOT_JSON, TOO_DEEP, DUPLICATE_MEMBER, NUMBER_NOT_ALLOWED.
+    """
+    if len(data) > max_bytes:  # ADM-01
+        raise MalformedError(
+            Reason.TOO_LARGE,
+            f"The {what} has {len(data)} bytes; at most {max_bytes} are accepted.",
+            expected=max_bytes,
+            actual=len(data),
+        )
+    try:
+        text = data.decode("utf-8", "strict")  # ADM-02
+    except UnicodeDecodeError as e:
+        raise MalformedError(Reason.NOT_UTF8, f"The {what} is not UTF-8 text.") from e
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError as e:
+        raise MalformedError(Reason.TOO_DEEP, f"The {what} is nested too deeply.", expected=MAX_DEPTH) from e
+    except ValueError as e:
+        raise MalformedError(Reason.NOT_JSON, f"The {what} is not JSON: {e}.") from e
+    _check_depth(value, what)
+    return value
+
+
+def parse_canonical_json(data: bytes, *, max_bytes: int, what: str) -> Any:
+    """Parses JSON that must be spelled in its own RFC 8785 form (ADM-09).
+
+    Raises:
+        MalformedError: as `parse_json`, and NOT_CANONICAL.
+    """
+    value = parse_json(data, max_bytes=max_bytes, what=what)
+    try:
+        canonical = encode_canonical(value)
+    except UnicodeEncodeError as e:
+        raise MalformedError(Reason.TEXT_NOT_ALLOWED, f"The {what} has a lone surrogate.") from e
+    if canonical != data:
+        raise MalformedError(
+            Reason.NOT_CANONICAL,
+            f"The {what} is not in its RFC 8785 form (sorted members, no white space).",
+            hint="Use the file exactly as placet wrote it; editors and pretty-printers change bytes.",
+        )
+    return value
+
+
+def _check_depth(value: Any, what: str) -> None:
+    level, depth = [value] if isinstance(value, dict | list) else [], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:  # ADM-03
+            raise MalformedError(Reason.TOO_DEEP, f"The {what} is nested too deeply.", expected=MAX_DEPTH)
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, dict | list)
+        ]
+
+
+def b64encode(data: bytes) -> str:
+    """Encodes standard, padded base64 (RFC 4648 section 4)."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def b64url_encode(data: bytes) -> str:
+    """Encodes unpadded URL-safe base64 (RFC 4648 section 5), as WebAuthn does."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def b64decode_strict(text: str, path: str = "") -> bytes:
+    """Decodes standard, padded base64 that has exactly one spelling (ENV-04).
+
+    Raises:
+        MalformedError: BAD_BASE64 for foreign characters, wrong padding or stray trailing bits.
+    """
+    try:
+        data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+    except (ValueError, UnicodeEncodeError) as e:
+        raise MalformedError(Reason.BAD_BASE64, "This is not standard base64.", path=path) from e
+    if b64encode(data) != text:
+        raise MalformedError(Reason.BAD_BASE64, "This base64 has a second spelling.", path=path)
+    return data
+
+
+def format_time(seconds: int) -> str:
+    """Formats Unix seconds as RFC 3339 in UTC with `Z`."""
+    days, rest = divmod(seconds, _SECONDS_PER_DAY)
+    year, month, day = _civil_from_days(days)
+    return f"{year:04d}-{month:02d}-{day:02d}T{rest // 3600:02d}:{rest % 3600 // 60:02d}:{rest % 60:02d}Z"
+
+
+def parse_time(text: str, path: str = "") -> int:
+    """Parses an RFC 3339 time in its one accepted spelling, ``YYYY-MM-DDTHH:MM:SSZ`` (STM-08).
+
+    Written by hand because importing ``datetime`` would cost a cold verification several milliseconds.
+
+    Returns:
+        Unix seconds.
+
+    Raises:
+        MalformedError: BAD_TIME.
+    """
+    digits = text[0:4] + text[5:7] + text[8:10] + text[11:13] + text[14:16] + text[17:19]
+    if len(text) == _TIME_LENGTH and digits.isascii() and digits.isdigit():
+        year, month, day = int(text[0:4]), int(text[5:7]), int(text[8:10])
+        rest = int(text[11:13]) * 3600 + int(text[14:16]) * 60 + int(text[17:19])
+        seconds = _days_from_civil(year, month, day) * _SECONDS_PER_DAY + rest
+        # Printing the parsed value again rejects 31 February, 24:00 and every other separator.
+        if year >= 1970 and format_time(seconds) == text:
+            return seconds
+    raise MalformedError(
+        Reason.BAD_TIME, "A time must be spelled YYYY-MM-DDTHH:MM:SSZ.", path=path, actual=text[:40]
+    )
+
+
+def _days_from_civil(year: int, month: int, day: int) -> int:
+    """Days since 1970-01-01 in the proleptic Gregorian calendar (Hinnant, days_from_civil)."""
+    year -= month <= 2
+    era, year_of_era = divmod(year, 400)
+    day_of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    return era * 146_097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719_468
+
+
+def _civil_from_days(days: int) -> tuple[int, int, int]:
+    """The inverse of `_days_from_civil` (Hinnant, civil_from_days)."""
+    era, day_of_era = divmod(days + 719_468, 146_097)
+    year_of_era = (
+        day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096
+    ) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    shifted = (5 * day_of_year + 2) // 153
+    month = shifted + (3 if shifted < 10 else -9)
+    return era * 400 + year_of_era + (month <= 2), month, day_of_year - (153 * shifted + 2) // 5 + 1

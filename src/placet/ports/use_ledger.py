@@ -1,0 +1,143 @@
+"""Where a gate consumes the uses of approvals (spec section 5, Use).
+
+A signature stays valid for ever; only the ledger knows that it was used.  Whatever implements
+`UseLedger` must keep these promises, and `tests/ports/use_ledger_contract.py` holds it to them:
+
+1. **Durable before returning.**  When `consume` returns, the use survives power loss.  A gate acts only
+   after that, so a crash may lose an act, never a use.
+2. **Atomic across processes.**  Of any number of gates that race for the last use of one statement, exactly
+   one gets it.
+3. **No statement older than the ledger.**  A ledger refuses what was issued at or before its own birth: it
+   cannot know what was used before it existed.
+4. **A restored ledger is a new ledger.**  Restoring from a backup forgets uses, so it must be declared as a
+   new birth.  An implementation that notices a restored or copied ledger refuses to answer until then.
+5. **A repeated event gets the recorded answer.**  Systems that deliver the same native event twice (webhook
+   retries) pass its ID; the second delivery consumes nothing and is told the first one's outcome.  Only
+   consumed uses are recorded: a refusal is judged afresh.
+6. **Counters do not go back.**  For each key, signature counters must not fall in the order in which the
+   decisions were made, in whatever order they are used; a falling counter betrays a cloned authenticator.
+   A key that always reports zero passes; one that has counted and then reports zero does not.
+7. **Time does not go back.**  A gate whose clock is behind the latest use that the ledger recorded cannot
+   judge windows (attack A18), so the ledger refuses to answer.
+8. **Unknown stays unknown.**  A use without a recorded outcome is shown as such and is never given back.
+
+Leaves out: whether the approval is valid.  Only verified data may be consumed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from placet.core.encoding import Digest, KeyId
+
+
+class ApproverMark(NamedTuple):
+    """What the ledger needs to know of one counted signature."""
+
+    keyid: KeyId
+    counter: int
+    decided_at: int
+
+
+class Use(NamedTuple):
+    """One use of one statement, about to be made.
+
+    Args:
+        payload_digest: SHA-256 of the statement's bytes.
+        use_unit: what is used up: "action", or the digest of one subject.
+        max_uses: how many times the statement allows each unit to be used.
+        issued_at: when the statement was issued, Unix seconds.
+        now: the gate's time of verification, Unix seconds.
+        event_id: the native event's ID, if the gate's host system may deliver it twice.
+        approvers: the signatures that were counted.
+    """
+
+    payload_digest: Digest
+    use_unit: str
+    max_uses: int
+    issued_at: int
+    now: int
+    event_id: str | None = None
+    approvers: tuple[ApproverMark, ...] = ()
+
+
+class Consumption(NamedTuple):
+    """The ledger's answer: this use is yours, or was already yours for the same event.
+
+    Args:
+        use_id: the ledger's own number of this use.
+        ledger_id: the ledger that recorded it.
+        ordinal: which of the allowed uses this is, from 1.
+        used_at: when it was consumed, Unix seconds.
+        repeated: True if the event was known: nothing was consumed and nothing may be executed.
+        exit_code: the recorded outcome of a repeated event; None if unknown.
+    """
+
+    use_id: int
+    ledger_id: str
+    payload_digest: Digest
+    use_unit: str
+    ordinal: int
+    used_at: int
+    repeated: bool
+    exit_code: int | None
+
+
+class UseRecord(NamedTuple):
+    """A recorded use, to show to people; `exit_code` None means that the outcome is not known."""
+
+    use_id: int
+    payload_digest: Digest
+    use_unit: str
+    ordinal: int
+    used_at: int
+    event_id: str | None
+    exit_code: int | None
+    finished_at: int | None
+
+
+class UseLedger(Protocol):
+    """The ledger of one gate.  The module's docstring lists its obligations."""
+
+    def check_available(self, use: Use) -> None:
+        """Checks everything that `consume` checks and consumes nothing (dry runs).
+
+        Raises:
+            PolicyError: ALREADY_USED, ISSUED_BEFORE_LEDGER, COUNTER_WENT_BACK.
+            IndeterminateError: LEDGER_UNAVAILABLE, LEDGER_RESTORED, TIME_UNPROVEN.
+        """
+        ...
+
+    def consume(self, use: Use) -> Consumption:
+        """Consumes one use durably, or returns the recorded answer of a repeated event.
+
+        Raises:
+            PolicyError: ALREADY_USED (its text says when, and whether the outcome is known),
+                ISSUED_BEFORE_LEDGER, COUNTER_WENT_BACK.
+            IndeterminateError: LEDGER_UNAVAILABLE, LEDGER_RESTORED, TIME_UNPROVEN.
+        """
+        ...
+
+    def record_outcome(self, consumption: Consumption, exit_code: int, *, now: int) -> None:
+        """Records how the act ended.  The first recorded outcome stands.
+
+        Raises:
+            IndeterminateError: LEDGER_UNAVAILABLE, LEDGER_RESTORED.
+        """
+        ...
+
+    def uses(self, payload_digest: Digest) -> tuple[UseRecord, ...]:
+        """Returns the recorded uses of one statement, oldest first.
+
+        Raises:
+            IndeterminateError: LEDGER_UNAVAILABLE, LEDGER_RESTORED.
+        """
+        ...
+
+    def list_unknown(self) -> tuple[UseRecord, ...]:
+        """Returns the uses whose outcome is not recorded: still running, or lost in a crash.
+
+        Raises:
+            IndeterminateError: LEDGER_UNAVAILABLE, LEDGER_RESTORED.
+        """
+        ...
