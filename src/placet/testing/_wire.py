@@ -1,9 +1,10 @@
 """Write SSH wire values, including ones that no careful writer would produce.
 
-The production encoder in `placet.core.sshsig` refuses to write what its own parser would
-refuse. A fake must be able to write it, so the signature container is assembled here, by
-hand and without checks, after OpenSSH's PROTOCOL.sshsig and PROTOCOL.u2f. The bytes that
-are signed come from `placet.core.sshsig.signed_data`, so there is one definition of those.
+The signature container is assembled here by hand and without checks, after OpenSSH's
+PROTOCOL.sshsig and PROTOCOL.u2f, and not with the production encoder: that one has no place
+for the wrong bytes that attack tests need, and a parser is tested better against a second
+hand. The bytes that are signed come from `placet.core.sshsig.signed_data`, so there is one
+definition of those.
 """
 
 import struct

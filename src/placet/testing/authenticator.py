@@ -30,7 +30,7 @@ from placet.core.sshsig import (
     encode_ed25519_key,
     encode_sk_ecdsa_key,
     encode_sk_ed25519_key,
-    keyid,
+    key_id,
     signed_data,
 )
 from placet.testing import _wire
@@ -118,7 +118,7 @@ class SoftWebAuthn:
             else secrets.token_bytes(32)
         )
         self.wire = encode_sk_ecdsa_key(self.point, rp_id)
-        self.keyid: KeyId = keyid(self.wire)
+        self.keyid: KeyId = key_id(self.wire)
 
     def get(
         self,
@@ -240,7 +240,7 @@ class SoftSk:
             self.wire = encode_sk_ed25519_key(self._ed25519.public_key().public_bytes_raw(), application)
         else:
             raise ValueError(f"sk_type is 'ecdsa' or 'ed25519', not {sk_type!r}")
-        self.keyid: KeyId = keyid(self.wire)
+        self.keyid: KeyId = key_id(self.wire)
 
     def sign(
         self,
@@ -289,7 +289,7 @@ class SoftTerminalKey:
     def __init__(self, *, seed: bytes | None = None) -> None:
         self._key = _ed25519_key("terminal", seed)
         self.wire = encode_ed25519_key(self._key.public_key().public_bytes_raw())
-        self.keyid: KeyId = keyid(self.wire)
+        self.keyid: KeyId = key_id(self.wire)
 
     def sign(self, namespace: str, message: bytes, *, trailing: bytes = b"") -> bytes:
         """Sign ``message`` and return a binary SSHSIG."""
@@ -313,8 +313,7 @@ def sshsig_of_assertion(
 ) -> bytes:
     """Pack an assertion as a ``webauthn-sk-ecdsa-sha2-nistp256@openssh.com`` SSHSIG, unchecked.
 
-    Production code uses `placet.core.sshsig.encode_webauthn_sshsig`; this one also packs what
-    that one refuses.
+    Production code uses `placet.core.sshsig.encode_webauthn_sshsig`; this one adds trailing bytes.
     """
     data = assertion.authenticator_data
     inner = (
