@@ -1,0 +1,335 @@
+"""The intent statement: one exact action, its window, its nonce (spec/03-statement.md).
+
+An in-toto Statement v1 whose bytes are in RFC 8785 form.  Every approver signs the same
+bytes; who approved comes from key and trust root, never from here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from placet.core.actions import ActionDefinition, check_against_schema, is_relative_path
+from placet.core.admission import admit
+from placet.core.decode import (
+    Object,
+    read_ascii,
+    read_choice,
+    read_decimal,
+    read_digest_set,
+    read_list,
+    read_map,
+    read_object,
+    read_sha256,
+    read_string,
+    read_time,
+)
+from placet.core.encoding import (
+    Digest,
+    b64decode_strict,
+    encode_canonical,
+    format_time,
+    is_hex,
+    sha256_hex,
+)
+from placet.core.errors import MalformedError, Reason
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://placet.dev/intent/v1"
+ACTION_SUBJECT_NAME = "action"
+
+MAX_SUBJECTS = 64
+MAX_EVIDENCE = 32
+MAX_USES = 1000
+MAX_TEXT = 512
+MAX_REASON = 1024
+MIN_NONCE_BYTES, MAX_NONCE_BYTES = 16, 64
+
+
+class Subject(NamedTuple):
+    """An artifact; `digest` is spelled ``algorithm:hex``."""
+
+    name: str
+    uri: str
+    digest: str
+
+
+class EvidenceRef(NamedTuple):
+    """Evidence that the statement names by digest."""
+
+    name: str
+    media_type: str
+    digest: Digest
+
+
+class IntentStatement(NamedTuple):
+    """A parsed statement beside the very bytes it was parsed from.  Times are Unix seconds."""
+
+    payload: bytes
+    value: Object
+    subjects: tuple[Subject, ...]
+    decision: str
+    action_type: str
+    target: str
+    parameters: Object
+    text: str
+    template_file: str
+    template_digest: Digest
+    request_id: str
+    requested_by: str
+    issued_at: int
+    not_before: int
+    expires_at: int
+    max_uses: int
+    audience: str
+    policy_file: str
+    policy_digest: Digest
+    evidence: tuple[EvidenceRef, ...]
+
+    @property
+    def payload_digest(self) -> Digest:
+        """SHA-256 of the payload: the request's identity everywhere."""
+        return sha256_hex(self.payload)
+
+    @property
+    def has_artifacts(self) -> bool:
+        """False where the only subject is the action itself."""
+        return not (len(self.subjects) == 1 and self.subjects[0].name == ACTION_SUBJECT_NAME)
+
+
+def parse_statement(payload: bytes) -> IntentStatement:
+    """Admits and parses an intent statement; `check_action` then holds it against its definition.
+
+    Raises:
+        MalformedError: the bytes fail the admission profile or the statement's shape.
+    """
+    top = read_object(admit(payload), "", required=["_type", "subject", "predicateType", "predicate"])
+    read_choice(top["_type"], "/_type", (STATEMENT_TYPE,))  # STM-01
+    read_choice(top["predicateType"], "/predicateType", (PREDICATE_TYPE,))
+    names = ["decision", "action", "display", "request", "policy", "evidence"]
+    predicate = read_object(top["predicate"], "/predicate", required=names)  # STM-02
+    at = "/predicate/action"
+    action = read_object(predicate["action"], at, required=["type", "target", "parameters"])
+    target = read_object(action["target"], f"{at}/target", required=["uri"], optional=["annotations"])
+    display = _read_display(predicate["display"])
+    request = _read_request(predicate["request"])
+    policy = read_object(predicate["policy"], "/predicate/policy", required=["uri", "digest"])
+    statement = IntentStatement(
+        payload=payload,
+        value=top,
+        subjects=_read_subjects(top["subject"]),
+        decision=read_choice(predicate["decision"], "/predicate/decision", ("approve", "deny")),  # STM-03
+        action_type=read_ascii(action["type"], f"{at}/type"),
+        target=read_ascii(target["uri"], f"{at}/target/uri"),
+        parameters=read_map(action["parameters"], f"{at}/parameters", max_items=64),
+        text=display[0],
+        template_file=display[1],
+        template_digest=display[2],
+        policy_file=read_ascii(policy["uri"], "/predicate/policy/uri"),
+        policy_digest=read_sha256(policy["digest"], "/predicate/policy/digest"),
+        evidence=_read_evidence(predicate["evidence"]),
+        **request,
+    )
+    _check_action_subject(statement, action)
+    return statement
+
+
+def _read_subjects(value: Any) -> tuple[Subject, ...]:
+    items = read_list(value, "/subject", max_items=MAX_SUBJECTS, min_items=1)
+    subjects = []
+    for i, item in enumerate(items):
+        at = f"/subject/{i}"
+        members = read_object(item, at, required=["name", "digest"], optional=["uri"])
+        algorithm, digest = read_digest_set(members["digest"], f"{at}/digest")  # STM-05
+        uri = read_ascii(members["uri"], f"{at}/uri") if "uri" in members else ""
+        subjects.append(Subject(read_ascii(members["name"], f"{at}/name"), uri, f"{algorithm}:{digest}"))
+    for field in ("name", "digest"):  # STM-06
+        if len({getattr(subject, field) for subject in subjects}) != len(subjects):
+            raise MalformedError(Reason.DUPLICATE_VALUE, f"Two subjects have the same {field}.", path="/subject")
+    return tuple(subjects)
+
+
+def _read_display(value: Any) -> tuple[str, str, Digest]:
+    at = "/predicate/display"
+    members = read_object(value, at, required=["template", "lang", "text"])
+    read_choice(members["lang"], f"{at}/lang", ("en",))
+    template = read_object(members["template"], f"{at}/template", required=["uri", "digest"])
+    return (
+        read_string(members["text"], f"{at}/text", max_length=MAX_TEXT),
+        read_ascii(template["uri"], f"{at}/template/uri"),
+        read_sha256(template["digest"], f"{at}/template/digest"),
+    )
+
+
+def _read_request(value: Any) -> dict[str, Any]:
+    at = "/predicate/request"
+    names = ["id", "nonce", "requestedBy", "issuedAt", "notBefore", "expiresAt", "maxUses", "audience"]
+    members = read_object(value, at, required=names, optional=["reason"])
+    nonce = b64decode_strict(read_ascii(members["nonce"], f"{at}/nonce"), f"{at}/nonce")
+    if not MIN_NONCE_BYTES <= len(nonce) <= MAX_NONCE_BYTES:  # STM-07
+        raise MalformedError(Reason.BAD_VALUE, "A nonce has 16 to 64 bytes.", path=f"{at}/nonce")
+    if "reason" in members:
+        read_string(members["reason"], f"{at}/reason", max_length=MAX_REASON)
+    audience = read_ascii(members["audience"], f"{at}/audience", max_length=200)
+    if not audience.startswith("gate:") or audience == "gate:":
+        raise MalformedError(Reason.BAD_VALUE, "The audience is one gate: gate:<id>.", path=f"{at}/audience")
+    times = {name: read_time(members[name], f"{at}/{name}") for name in ("issuedAt", "notBefore", "expiresAt")}
+    if not times["issuedAt"] <= times["notBefore"] < times["expiresAt"]:  # STM-08
+        raise MalformedError(
+            Reason.BAD_TIME, "A request is issued, then valid, then expires: in this order.", path=at
+        )
+    return {
+        "request_id": _read_uuid7(members["id"], f"{at}/id"),
+        "requested_by": read_string(members["requestedBy"], f"{at}/requestedBy"),
+        "issued_at": times["issuedAt"],
+        "not_before": times["notBefore"],
+        "expires_at": times["expiresAt"],
+        "max_uses": read_decimal(members["maxUses"], f"{at}/maxUses", minimum=1, maximum=MAX_USES),  # STM-09
+        "audience": audience,
+    }
+
+
+def _read_uuid7(value: Any, path: str) -> str:
+    text = read_ascii(value, path, max_length=36)
+    parts = text.split("-")
+    well_formed = [len(part) for part in parts] == [8, 4, 4, 4, 12] and is_hex("".join(parts), 32)
+    if not well_formed or parts[2][0] != "7" or parts[3][0] not in "89ab":
+        raise MalformedError(Reason.BAD_VALUE, "A request ID is a lower-case UUIDv7 (RFC 9562).", path=path)
+    return text
+
+
+def _read_evidence(value: Any) -> tuple[EvidenceRef, ...]:
+    at = "/predicate/evidence"
+    references = []
+    for i, item in enumerate(read_list(value, at, max_items=MAX_EVIDENCE)):
+        members = read_object(item, f"{at}/{i}", required=["name", "mediaType", "digest"])
+        references.append(
+            EvidenceRef(
+                read_ascii(members["name"], f"{at}/{i}/name", max_length=80),
+                read_ascii(members["mediaType"], f"{at}/{i}/mediaType", max_length=200),
+                read_sha256(members["digest"], f"{at}/{i}/digest"),
+            )
+        )
+    if len({reference.digest for reference in references}) != len(references):
+        raise MalformedError(Reason.DUPLICATE_VALUE, "The same evidence is named twice.", path=at)
+    return tuple(references)
+
+
+def action_subject(action: Object) -> Object:
+    """Returns the subject that stands for an action without artifacts (STM-10)."""
+    return {"digest": {"sha256": sha256_hex(encode_canonical(action))}, "name": ACTION_SUBJECT_NAME}
+
+
+def _check_action_subject(statement: IntentStatement, action: Object) -> None:
+    named = [s for s in statement.subjects if s.name == ACTION_SUBJECT_NAME]
+    if named and (statement.has_artifacts or named[0].digest != f"sha256:{sha256_hex(encode_canonical(action))}"):
+        raise MalformedError(
+            Reason.SUBJECT_MISMATCH,
+            "The subject `action` stands alone and is the digest of the action.",
+            path="/subject",
+        )
+
+
+def check_action(statement: IntentStatement, definition: ActionDefinition) -> None:
+    """Holds a statement against the definition of its action (ACT-02, ACT-03).
+
+    Raises:
+        MalformedError: ACTION_SCHEMA, SUBJECT_MISMATCH.
+    """
+    at = "/predicate/action"
+    action = statement.value["predicate"]["action"]
+    check_against_schema(action["parameters"], definition.parameters, f"{at}/parameters")
+    check_against_schema(action["target"].get("annotations", {}), definition.annotations, f"{at}/target/annotations")
+    scheme, separator, rest = statement.target.partition("://")
+    if not separator:
+        scheme, separator, rest = statement.target.partition(":")
+    if scheme not in definition.target_schemes or not rest or ".." in rest.split("/"):
+        listed = ", ".join(definition.target_schemes)
+        raise MalformedError(
+            Reason.ACTION_SCHEMA, f"The target must be a URI of: {listed}.", path=f"{at}/target/uri"
+        )
+    if not statement.has_artifacts and not definition.allow_no_subject:
+        raise MalformedError(
+            Reason.SUBJECT_MISMATCH, "This action needs the artifacts that it is about.", path="/subject"
+        )
+    if definition.subject_kind == "files" and statement.has_artifacts:
+        _check_files(statement)
+
+
+def _check_files(statement: IntentStatement) -> None:
+    # ACT-03: names become paths in the gate's private folder.
+    for i, subject in enumerate(statement.subjects):
+        if not is_relative_path(subject.name) or not subject.digest.startswith("sha256:"):
+            raise MalformedError(
+                Reason.SUBJECT_MISMATCH,
+                "An input file is a relative path with its SHA-256.",
+                path=f"/subject/{i}",
+            )
+    directory = statement.parameters.get("workingDirectory", ".")
+    if directory != ".":
+        raise MalformedError(
+            Reason.SUBJECT_MISMATCH,
+            "A command with input files starts in the private folder that holds them: workingDirectory is `.`.",
+            path="/predicate/action/parameters/workingDirectory",
+        )
+
+
+def build_statement(
+    *,
+    subjects: list[Object],
+    action: Object,
+    definition: ActionDefinition,
+    text: str,
+    request_id: str,
+    nonce: bytes,
+    requested_by: str,
+    reason: str,
+    issued_at: int,
+    expires_at: int,
+    max_uses: int,
+    audience: str,
+    policy_file: str,
+    policy_digest: Digest,
+    evidence: list[Object],
+    decision: str = "approve",
+) -> Object:
+    """Assembles a statement's JSON object; encode it with `encode_canonical` and parse it again.
+
+    Args:
+        subjects: in-toto resource descriptors; empty means the action itself.
+        action: ``{"type", "target", "parameters"}``.
+        text: the summary, from `placet.core.display.render_text`.
+        nonce: 16 to 64 random bytes.
+        issued_at: Unix seconds; also the start of validity.
+        expires_at: Unix seconds, exclusive.
+    """
+    from placet.core.encoding import b64encode
+
+    request: Object = {
+        "audience": audience,
+        "expiresAt": format_time(expires_at),
+        "id": request_id,
+        "issuedAt": format_time(issued_at),
+        "maxUses": str(max_uses),
+        "nonce": b64encode(nonce),
+        "notBefore": format_time(issued_at),
+        "requestedBy": requested_by,
+    }
+    if reason:
+        request["reason"] = reason
+    return {
+        "_type": STATEMENT_TYPE,
+        "predicate": {
+            "action": action,
+            "decision": decision,
+            "display": {
+                "lang": "en",
+                "template": {"digest": {"sha256": definition.digest}, "uri": definition.file},
+                "text": text,
+            },
+            "evidence": evidence,
+            "policy": {"digest": {"sha256": policy_digest}, "uri": policy_file},
+            "request": request,
+        },
+        "predicateType": PREDICATE_TYPE,
+        "subject": subjects or [action_subject(action)],
+    }
