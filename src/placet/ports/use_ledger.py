@@ -1,7 +1,7 @@
 """Where a gate consumes the uses of approvals (spec section 5, Use).
 
 A signature stays valid for ever; only the ledger knows that it was used.  Whatever implements
-`UseLedger` must keep these promises, and `tests/ports/use_ledger_contract.py` holds it to them:
+`UseLedger` must keep these promises; `tests/adapters/test_sqlite_ledger.py` holds the SQLite one to them:
 
 1. **Durable before returning.**  When `consume` returns, the use survives power loss.  A gate acts only
    after that, so a crash may lose an act, never a use.
@@ -20,6 +20,8 @@ A signature stays valid for ever; only the ledger knows that it was used.  Whate
 7. **Time does not go back.**  A gate whose clock is behind the latest use that the ledger recorded cannot
    judge windows (attack A18), so the ledger refuses to answer.
 8. **Unknown stays unknown.**  A use without a recorded outcome is shown as such and is never given back.
+
+Reading uses to show them to people stays possible in a ledger that refuses to answer gates.
 
 Leaves out: whether the approval is valid.  Only verified data may be consumed.
 """
@@ -122,7 +124,7 @@ class UseLedger(Protocol):
         """Records how the act ended.  The first recorded outcome stands.
 
         Raises:
-            IndeterminateError: LEDGER_UNAVAILABLE, LEDGER_RESTORED.
+            IndeterminateError: LEDGER_UNAVAILABLE.
         """
         ...
 
@@ -130,7 +132,7 @@ class UseLedger(Protocol):
         """Returns the recorded uses of one statement, oldest first.
 
         Raises:
-            IndeterminateError: LEDGER_UNAVAILABLE, LEDGER_RESTORED.
+            IndeterminateError: LEDGER_UNAVAILABLE.
         """
         ...
 
@@ -138,6 +140,6 @@ class UseLedger(Protocol):
         """Returns the uses whose outcome is not recorded: still running, or lost in a crash.
 
         Raises:
-            IndeterminateError: LEDGER_UNAVAILABLE, LEDGER_RESTORED.
+            IndeterminateError: LEDGER_UNAVAILABLE.
         """
         ...
