@@ -277,5 +277,5 @@ class RequestStore(Protocol):
         ...
 
     async def close(self) -> None:
-        """Finishes the writes that were accepted and lets go of every resource.  Closing twice is harmless."""
+        """Finishes the accepted writes and lets go of every resource.  Closing twice is harmless."""
         ...

@@ -1,0 +1,155 @@
+"""The relay's SQLite file: its lock, its schema, and how a connection is set up.
+
+The file belongs to one process at a time, held by a lock file: two relays on one file would
+not wake each other's waiters.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from placet.adapters.sqlite_errors import translate
+from placet.ports.request_store import StoreFailedError
+
+SCHEMA_VERSION = 1
+# "plct": tells our file from anybody else's SQLite database.
+_APPLICATION_ID = 0x706C6374
+# 4 GiB: some four thousand requests of the largest size, millions of usual ones.
+DEFAULT_MAX_BYTES = 4 * 1024**3
+# Longer than a backup's copy step holds the lock, shorter than a client's patience.
+BUSY_TIMEOUT = 5.0
+# STRICT tables.
+_OLDEST_SQLITE = (3, 37, 0)
+
+_SCHEMA = """
+CREATE TABLE store (id TEXT NOT NULL) STRICT;
+CREATE TABLE requests (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    withdraw_hash TEXT NOT NULL,
+    submitted_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    withdrawn_at INTEGER,
+    container BLOB NOT NULL
+) STRICT;
+CREATE INDEX requests_that_may_be_open ON requests (expires_at) WHERE withdrawn_at IS NULL;
+CREATE TABLE answers (
+    seq INTEGER PRIMARY KEY,
+    request_seq INTEGER NOT NULL REFERENCES requests (seq),
+    digest TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    container BLOB NOT NULL,
+    UNIQUE (request_seq, digest)
+) STRICT;
+"""
+
+
+def take_lock(path: Path) -> int:
+    """Makes the folder and takes the lock file beside the database.
+
+    Returns:
+        The lock's file descriptor; closing it, or dying, gives the lock back.
+
+    Raises:
+        StoreFailedError: the folder cannot be used, or another relay holds the lock.
+    """
+    name = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as e:
+        raise StoreFailedError(
+            f"The folder {path.parent} cannot be used: {e.strerror}.",
+            hint="Give a folder that belongs to the user who runs the relay.",
+        ) from e
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        os.close(lock)
+        raise StoreFailedError(
+            f"Another relay is using {path}.",
+            hint="Stop it first, or give this one another folder with --state.",
+        ) from e
+    return lock
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Opens one connection in autocommit mode, usable from any thread."""
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+    # Each connection sets its own: neither is stored in the file.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA cache_size = -1024")
+    return connection
+
+
+def open_database(path: Path, max_bytes: int) -> tuple[sqlite3.Connection, str]:
+    """Opens and checks the database, creating its tables where it is new.
+
+    Returns:
+        A connection, and the random id that tells this database's cursors from others.
+
+    Raises:
+        StoreFailedError: not ours, made by a newer version, damaged or not accessible.
+        StoreBusyError: another program holds it locked.
+    """
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise StoreFailedError(
+            f"SQLite {sqlite3.sqlite_version} is too old for the relay's store.",
+            hint="Use a Python built with SQLite 3.37 or newer.",
+        )
+    try:
+        # Created by hand because SQLite would let everybody on the machine read it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = connect(path)
+    except OSError as e:
+        raise StoreFailedError(
+            f"The database {path} cannot be opened: {e.strerror}.",
+            hint="Make the file and its folder belong to the user who runs the relay.",
+        ) from e
+    except sqlite3.Error as e:
+        raise translate(e, str(path)) from e
+    try:
+        return connection, _prepare(connection, path, max_bytes)
+    except sqlite3.Error as e:
+        connection.close()
+        raise translate(e, str(path)) from e
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, max_bytes: int) -> str:
+    application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+    is_new = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if not is_new and application != _APPLICATION_ID:
+        raise StoreFailedError(
+            f"{path} is a database, but not one of a placet relay.", hint="Give another folder with --state."
+        )
+    if version > SCHEMA_VERSION:
+        raise StoreFailedError(
+            f"The database {path} was made by a newer placet (schema {version}, known: {SCHEMA_VERSION}).",
+            hint="Use that version or a newer one.",
+        )
+    if _pragma(connection, "journal_mode = WAL") != "wal":
+        raise StoreFailedError(
+            f"The database {path} cannot use a write-ahead log there.",
+            hint="Put the state folder on a local disk: network file systems cannot do this.",
+        )
+    page_size = _pragma(connection, "page_size")
+    _pragma(connection, f"max_page_count = {max(1, max_bytes // page_size)}")
+    if is_new:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {_SCHEMA} INSERT INTO store VALUES ('{secrets.token_hex(8)}');"  # noqa: S608
+            f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        )
+    (store_id,) = connection.execute("SELECT id FROM store").fetchone()
+    return str(store_id)
+
+
+def _pragma(connection: sqlite3.Connection, text: str) -> Any:
+    return connection.execute(f"PRAGMA {text}").fetchone()[0]
