@@ -15,6 +15,7 @@ from fido2.attestation import (
 from fido2.client import ClientError, DefaultClientDataCollector, Fido2Client, UserInteraction
 from fido2.ctap import CtapDevice, CtapError
 from fido2.ctap2.base import Ctap2
+from fido2.ctap2.pin import ClientPin, PinProtocolV2
 from fido2.hid import CTAPHID, CtapHidDevice
 from fido2.server import Fido2Server
 from fido2.webauthn import (
@@ -38,7 +39,14 @@ from placet.core.sshsig import (
     signed_data,
 )
 from placet.testing.authenticator import BE, BS, UP, UV
-from placet.testing.ctap import SOFTWARE_AAGUID, SoftAuthenticator, SoftCtapDevice, Touch, open_hid_device
+from placet.testing.ctap import (
+    SOFTWARE_AAGUID,
+    HidFraming,
+    SoftAuthenticator,
+    SoftCtapDevice,
+    Touch,
+    open_hid_device,
+)
 
 RP = PublicKeyCredentialRpEntity(id="terminal.example.com", name="terminal")
 WEB_ORIGIN = "https://terminal.example.com"
@@ -366,3 +374,100 @@ def test_hid_framing_answers_ping_and_refuses_what_is_out_of_order() -> None:
     connection.write_packet((channel + b"\x05").ljust(64, b"\0"))
     assert connection.read_packet()[:8] == channel + b"\xbf\x00\x01\x04"
     device.close()
+
+
+def ask_raw(authenticator: SoftAuthenticator, token: bytes, rp_id: str, **options: bool) -> None:
+    """Ask for an assertion of every discoverable credential with a PIN token."""
+    Ctap2(SoftCtapDevice(authenticator)).get_assertion(
+        rp_id,
+        b"\0" * 32,
+        options=options or None,
+        pin_uv_param=PinProtocolV2().authenticate(token, b"\0" * 32),
+        pin_uv_protocol=PinProtocolV2.VERSION,
+    )
+
+
+def status(call: Callable[[], object]) -> CtapError.ERR:
+    with pytest.raises(CtapError) as caught:
+        call()
+    return CtapError.ERR(caught.value.code)
+
+
+def test_pin_token_serves_one_touch_one_site_and_one_permission() -> None:
+    desk = Desk(SoftAuthenticator(pin=PIN), SoftCtapDevice, pin=PIN)
+    desk.register(discoverable=True)
+    rp_id, permission = RP.id or "", ClientPin.PERMISSION
+    client_pin = ClientPin(Ctap2(desk.device), PinProtocolV2())
+    token = client_pin.get_pin_token(PIN, permission.GET_ASSERTION, rp_id)
+    ask_raw(desk.authenticator, token, rp_id, up=False)
+    ask_raw(desk.authenticator, token, rp_id)
+    invalid = CtapError.ERR.PIN_AUTH_INVALID
+    assert status(lambda: ask_raw(desk.authenticator, token, rp_id)) is invalid
+    elsewhere = client_pin.get_pin_token(PIN, permission.GET_ASSERTION, "other.example")
+    assert status(lambda: ask_raw(desk.authenticator, elsewhere, rp_id)) is invalid
+    registering = client_pin.get_pin_token(PIN, permission.MAKE_CREDENTIAL, rp_id)
+    assert status(lambda: ask_raw(desk.authenticator, registering, rp_id)) is invalid
+    assert status(lambda: ask_raw(desk.authenticator, b"\0" * 32, rp_id)) is invalid
+
+
+def test_authenticator_with_a_pin_registers_nothing_without_it() -> None:
+    authenticator = SoftAuthenticator(pin=PIN)
+    make = Ctap2(SoftCtapDevice(authenticator)).make_credential
+    key_type = [{"type": "public-key", "alg": ES256}]
+    refused = status(lambda: make(b"\0" * 32, {"id": RP.id, "name": ""}, {"id": b"u", "name": ""}, key_type))
+    assert refused is CtapError.ERR.PUAT_REQUIRED
+    assert not authenticator.credentials
+
+
+def test_protected_credential_does_not_even_answer_without_verification() -> None:
+    authenticator = SoftAuthenticator()
+    ctap = Ctap2(SoftCtapDevice(authenticator))
+    key_type = [{"type": "public-key", "alg": ES256}]
+    for level in (1, 3):
+        made = ctap.make_credential(
+            b"\0" * 32,
+            {"id": RP.id, "name": ""},
+            {"id": b"u", "name": ""},
+            key_type,
+            extensions={"credProtect": level},
+        )
+        assert made.auth_data.extensions == {"credProtect": level}
+        assert made.auth_data.credential_data is not None
+        allowed = [{"type": "public-key", "id": made.auth_data.credential_data.credential_id}]
+        if level == 1:
+            ctap.get_assertion(RP.id or "", b"\0" * 32, allowed)
+        else:
+            refused = status(lambda: ctap.get_assertion(RP.id or "", b"\0" * 32, allowed))  # noqa: B023
+            assert refused is CtapError.ERR.NO_CREDENTIALS
+    assert status(lambda: ctap.get_assertion("other.example", b"\0" * 32, allowed)) is (
+        CtapError.ERR.NO_CREDENTIALS
+    )
+
+
+def test_pin_can_be_set_once_and_reset_forgets_everything() -> None:
+    authenticator = SoftAuthenticator()
+    ctap = Ctap2(SoftCtapDevice(authenticator))
+    client_pin = ClientPin(ctap, PinProtocolV2())
+    client_pin.set_pin(PIN)
+    assert status(lambda: client_pin.set_pin("5678")) is CtapError.ERR.NOT_ALLOWED
+    client_pin.get_pin_token(PIN, ClientPin.PERMISSION.GET_ASSERTION, "x")
+    ctap.reset()
+    assert not ctap.get_info().options["clientPin"]
+    assert [touch.reason for touch in authenticator.touches] == ["reset"]
+
+
+def test_second_client_is_told_that_the_authenticator_is_busy() -> None:
+    def touched_late(touch: Touch) -> bool:
+        waiting.set()
+        return go_on.wait(10)
+
+    waiting, go_on = threading.Event(), threading.Event()
+    packets: list[bytes] = []
+    framing = HidFraming(SoftAuthenticator(presence=touched_late), packets.append)
+    selection = b"\0\0\0\1\x90\0\1\x0b".ljust(64, b"\0")
+    framing.feed(selection)
+    assert waiting.wait(10)
+    framing.feed(selection)
+    assert any(packet[4:8] == b"\xbf\0\1\6" for packet in packets)
+    go_on.set()
+    framing.close()

@@ -64,7 +64,7 @@ class VirtualAuthenticator:
     def set_faults(
         self, *, bogus_signature: bool = False, bad_uv: bool = False, bad_up: bool = False
     ) -> None:
-        """Make it answer wrongly: a broken signature, or UV or UP clear whatever was asked.
+        """Make it answer wrongly: one zero byte for a signature, or UV or UP clear whatever was asked.
 
         Each call sets all three; without arguments it answers honestly again.
         """
