@@ -164,6 +164,16 @@ def test_counter_must_not_go_back_in_the_order_of_decisions(
         assert ledger.uses(OTHER) == ()
 
 
+def test_counters_of_decisions_in_unknown_order_are_not_compared(ledger: SqliteLedger) -> None:
+    ledger.consume(a_use(approvers=(ApproverMark(KEY, 10, NOW),)))
+    ledger.consume(a_use(OTHER, approvers=(ApproverMark(KEY, 9, None),), issued_at=NOW - 5))
+    later = a_use(Digest("d" * 64), issued_at=NOW + 1, now=NOW + 5)
+    for counter in (8, 9):
+        clone = later._replace(approvers=(ApproverMark(KEY, counter, None),))
+        assert refusal(lambda use=clone: ledger.consume(use)).reason == Reason.COUNTER_WENT_BACK
+    ledger.consume(later._replace(approvers=(ApproverMark(KEY, 10, None),)))
+
+
 def test_a_key_that_never_counts_passes(ledger: SqliteLedger) -> None:
     for number in range(3):
         ledger.consume(a_use(Digest(f"{number:064x}"), approvers=(ApproverMark(KEY, 0, NOW + number),)))

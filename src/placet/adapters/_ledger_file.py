@@ -44,8 +44,8 @@ CREATE INDEX uses_by_time ON uses (birth, used_at);
 CREATE INDEX uses_by_event ON uses (event_id) WHERE event_id IS NOT NULL;
 CREATE INDEX uses_unknown ON uses (use_id) WHERE exit_code IS NULL;
 CREATE TABLE counters (
-  keyid TEXT NOT NULL, decided_at INTEGER NOT NULL, counter INTEGER NOT NULL,
-  PRIMARY KEY (keyid, decided_at, counter)) STRICT, WITHOUT ROWID;
+  keyid TEXT NOT NULL, earliest INTEGER NOT NULL, latest INTEGER NOT NULL, counter INTEGER NOT NULL,
+  PRIMARY KEY (keyid, earliest, latest, counter)) STRICT, WITHOUT ROWID;
 """
 
 

@@ -133,8 +133,8 @@ class SqliteLedger:
                 (birth.number, use.payload_digest, use.use_unit, ordinal, use.now, use.event_id),
             )
             connection.executemany(
-                "INSERT OR IGNORE INTO counters (keyid, decided_at, counter) VALUES (?, ?, ?)",
-                [(mark.keyid, mark.decided_at, mark.counter) for mark in use.approvers],
+                "INSERT OR IGNORE INTO counters (keyid, earliest, latest, counter) VALUES (?, ?, ?, ?)",
+                [(mark.keyid, *_decided_between(mark, use), mark.counter) for mark in use.approvers],
             )
             row = connection.execute(f"SELECT {_RECORD} FROM uses WHERE use_id = ?", (cursor.lastrowid,))  # noqa: S608
             record = UseRecord(*row.fetchone())
@@ -244,7 +244,7 @@ class SqliteLedger:
         if len(used) >= use.max_uses:
             raise _already_used(used[-1], use)
         for mark in use.approvers:
-            self._check_counter(mark)
+            self._check_counter(mark, use)
         return len(used) + 1
 
     def _check_clock(self, use: Use, birth: Birth) -> None:
@@ -260,14 +260,15 @@ class SqliteLedger:
                 " --clock-was-wrong`.",
             )
 
-    def _check_counter(self, mark: ApproverMark) -> None:
+    def _check_counter(self, mark: ApproverMark, use: Use) -> None:
+        earliest, latest = _decided_between(mark, use)
         conflict = self._connection.execute(
-            "SELECT decided_at, counter FROM counters WHERE keyid = ?"
-            " AND ((decided_at < ? AND counter > ?) OR (decided_at > ? AND counter < ?)) LIMIT 1",
-            (mark.keyid, mark.decided_at, mark.counter, mark.decided_at, mark.counter),
+            "SELECT earliest, counter FROM counters WHERE keyid = ?"
+            " AND ((latest < ? AND counter > ?) OR (earliest > ? AND counter < ?)) LIMIT 1",
+            (mark.keyid, earliest, mark.counter, latest, mark.counter),
         ).fetchone()
         if conflict is not None:
-            (earlier, before), (later, after) = sorted([conflict, (mark.decided_at, mark.counter)])
+            (earlier, before), (later, after) = sorted([conflict, (earliest, mark.counter)])
             raise PolicyError(
                 Reason.COUNTER_WENT_BACK,
                 f"The signature counter of key {mark.keyid[:16]}… went back from {before}"
@@ -283,6 +284,13 @@ class SqliteLedger:
         with self._locked() as connection:
             birth = read_latest_birth(connection, self._path)
             write_stamp(self._path, Stamp(birth.ledger_id, read_latest_use(connection)))
+
+
+def _decided_between(mark: ApproverMark, use: Use) -> tuple[int, int]:
+    """Returns the earliest and latest time at which the signature can have been made."""
+    if mark.decided_at is None:
+        return use.issued_at, use.now
+    return mark.decided_at, mark.decided_at
 
 
 def _consumption(record: UseRecord, birth: Birth, *, repeated: bool) -> Consumption:

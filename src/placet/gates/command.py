@@ -335,12 +335,13 @@ def _describe_use(approval: VerifiedApproval, now: int, event_id: str | None) ->
     return Use(
         payload_digest=approval.payload_digest,
         use_unit=approval.use_units[0],
-        max_uses=approval.max_uses,
-        issued_at=approval.issued_at,
+        max_uses=approval.statement.max_uses,
+        issued_at=approval.statement.issued_at,
         now=now,
         event_id=event_id,
         approvers=tuple(
-            ApproverMark(approver.keyid, approver.counter, approver.decided_at)
+            # The core says 0 where no report tells the time.
+            ApproverMark(approver.keyid, approver.counter, approver.decided_at or None)
             for approver in approval.approvers
         ),
     )

@@ -16,6 +16,7 @@ A signature stays valid for ever; only the ledger knows that it was used.  Whate
    consumed uses are recorded: a refusal is judged afresh.
 6. **Counters do not go back.**  For each key, signature counters must not fall in the order in which the
    decisions were made, in whatever order they are used; a falling counter betrays a cloned authenticator.
+   Decisions whose order is not known are not compared.
    A key that always reports zero passes; one that has counted and then reports zero does not.
 7. **Time does not go back.**  A gate whose clock is behind the latest use that the ledger recorded cannot
    judge windows (attack A18), so the ledger refuses to answer.
@@ -34,11 +35,16 @@ from placet.core.encoding import Digest, KeyId
 
 
 class ApproverMark(NamedTuple):
-    """What the ledger needs to know of one counted signature."""
+    """What the ledger needs to know of one counted signature.
+
+    Args:
+        decided_at: when it was made, Unix seconds; None where no terminal reports it, so that all that is
+            known is that it was made between the statement's issue and its use.
+    """
 
     keyid: KeyId
     counter: int
-    decided_at: int
+    decided_at: int | None
 
 
 class Use(NamedTuple):
