@@ -30,7 +30,7 @@ MAX_SCHEMA_DEPTH = 6
 
 USE_UNITS = ("action", "subject")
 SUBJECT_KINDS = ("artifacts", "files")
-_FORMATS = ("text", "ascii", "name", "decimal", "sha256", "absolute-path", "relative-path")
+_FORMATS = ("text", "ascii", "name", "decimal", "sha256", "absolute-path", "relative-path", "directory")
 
 
 class TemplatePart(NamedTuple):
@@ -220,6 +220,8 @@ def _fits_format(text: str, name: str) -> bool:
             return text == "/" or (text.startswith("/") and is_relative_path(text[1:]))
         case "relative-path":
             return is_relative_path(text)
+        case "directory":
+            return text == "." or _fits_format(text, "absolute-path")
     return False  # An unknown format fits nothing; _check_schema has refused it before.
 
 

@@ -1,4 +1,4 @@
-"""The admission profile: what a statement may look like before anyone shows or signs it (spec/02-admission.md).
+"""The admission profile: what may be shown or signed at all (spec/02-admission.md).
 
 DSSE signs bytes, so signatures never depend on this.  It kills parser differentials and
 display tricks (Trojan Source, zero-width text, tag characters): requester, terminal and
@@ -44,9 +44,7 @@ def _check_texts(value: Any, path: str) -> None:
         for name, member in value.items():
             # ADM-07: a member name is an identifier; letters that look alike must not make two of them.
             if not (name.isascii() and name.isprintable()):
-                raise MalformedError(
-                    Reason.MEMBER_NAME, "A member name must be printable ASCII.", path=path
-                )
+                raise MalformedError(Reason.MEMBER_NAME, "A member name must be printable ASCII.", path=path)
             _check_texts(member, f"{path}/{escape_pointer(name)}")
     elif isinstance(value, list):
         for index, item in enumerate(value):

@@ -20,9 +20,7 @@ Object = dict[str, Any]
 _DIGEST_LENGTHS = {"sha256": 64, "sha512": 128, "gitCommit": 40}
 
 
-def read_object(
-    value: Any, path: str, *, required: Iterable[str], optional: Iterable[str] = ()
-) -> Object:
+def read_object(value: Any, path: str, *, required: Iterable[str], optional: Iterable[str] = ()) -> Object:
     """Checks that `value` is an object with exactly these members.
 
     Raises:
@@ -32,14 +30,10 @@ def read_object(
         raise MalformedError(Reason.WRONG_TYPE, "An object was expected.", path=path)
     needed = set(required)
     if missing := needed - value.keys():
-        raise MalformedError(
-            Reason.MISSING_MEMBER, f"The member {min(missing)!r} is missing.", path=path
-        )
+        raise MalformedError(Reason.MISSING_MEMBER, f"The member {min(missing)!r} is missing.", path=path)
     if unknown := value.keys() - needed - set(optional):
         name = min(unknown)
-        raise MalformedError(
-            Reason.UNKNOWN_MEMBER, f"The member {name[:64]!r} is not known here.", path=path
-        )
+        raise MalformedError(Reason.UNKNOWN_MEMBER, f"The member {name[:64]!r} is not known here.", path=path)
     return value
 
 
@@ -98,6 +92,20 @@ def read_ascii(value: Any, path: str, *, max_length: int = MAX_STRING) -> str:
     return text
 
 
+def read_name(value: Any, path: str) -> str:
+    """Reads a short name: lower-case letters, digits and inner hyphens, as in a host name.
+
+    Raises:
+        MalformedError: WRONG_TYPE, BAD_VALUE.
+    """
+    text = read_ascii(value, path, max_length=63)
+    if not all(c.islower() or c.isdigit() or c == "-" for c in text) or text[0] == "-" or text[-1] == "-":
+        raise MalformedError(
+            Reason.BAD_VALUE, "A name is lower-case letters, digits and hyphens.", path=path, actual=text
+        )
+    return text
+
+
 def read_bool(value: Any, path: str) -> bool:
     """Checks that `value` is true or false.
 
@@ -118,9 +126,7 @@ def read_choice(value: Any, path: str, choices: tuple[str, ...]) -> str:
     text = read_string(value, path)
     if text not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
-        raise MalformedError(
-            Reason.BAD_VALUE, f"One of {listed} was expected.", path=path, actual=text[:64]
-        )
+        raise MalformedError(Reason.BAD_VALUE, f"One of {listed} was expected.", path=path, actual=text[:64])
     return text
 
 

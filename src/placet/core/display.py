@@ -96,16 +96,18 @@ def _render_part(value: Any, part: TemplatePart) -> str:
     return part.join.join(escape_value(text) for text in found) if part.join else escape_value("".join(found))
 
 
-def _resolve(value: Any, tokens: list[str], pointer: str) -> list[str]:
+def _resolve(value: Any, names: list[str], pointer: str) -> list[str]:
     """Follows a pointer in which ``*`` stands for each item of a list."""
-    for at, token in enumerate(tokens):
-        if token == "*" and isinstance(value, list):
-            return [text for item in value for text in _resolve(item, tokens[at + 1 :], pointer)]
-        if not isinstance(value, dict) or token not in value:
+    for at, name in enumerate(names):
+        if name == "*" and isinstance(value, list):
+            return [text for item in value for text in _resolve(item, names[at + 1 :], pointer)]
+        if not isinstance(value, dict) or name not in value:
             raise MalformedError(Reason.ACTION_SCHEMA, "The template names a missing field.", path=pointer)
-        value = value[token]
+        value = value[name]
     if not isinstance(value, str):
-        raise MalformedError(Reason.ACTION_SCHEMA, "The template names a field that is no text.", path=pointer)
+        raise MalformedError(
+            Reason.ACTION_SCHEMA, "The template names a field that is no text.", path=pointer
+        )
     return [value]
 
 

@@ -45,11 +45,12 @@ def parse_envelope(value: Any, path: str = "", *, max_signatures: int = MAX_SIGN
     """Reads a decoded DSSE JSON object.
 
     Raises:
-        MalformedError: wrong members, too many or duplicate signatures, undecodable base64 (ENV-02 to ENV-05).
+        MalformedError: wrong members, too many or duplicate signatures, bad base64 (ENV-02 to ENV-05).
     """
     members = read_object(value, path, required=["payload", "payloadType", "signatures"])
     payload = b64decode_strict(
-        read_string(members["payload"], f"{path}/payload", max_length=2 * MAX_PAYLOAD_BYTES), f"{path}/payload"
+        read_string(members["payload"], f"{path}/payload", max_length=2 * MAX_PAYLOAD_BYTES),
+        f"{path}/payload",
     )
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise MalformedError(Reason.TOO_LARGE, "The payload is larger than 64 KiB.", path=f"{path}/payload")

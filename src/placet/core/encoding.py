@@ -224,9 +224,7 @@ def _days_from_civil(year: int, month: int, day: int) -> int:
 def _civil_from_days(days: int) -> tuple[int, int, int]:
     """The inverse of `_days_from_civil` (Hinnant, civil_from_days)."""
     era, day_of_era = divmod(days + 719_468, 146_097)
-    year_of_era = (
-        day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096
-    ) // 365
+    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
     day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
     shifted = (5 * day_of_year + 2) // 153
     month = shifted + (3 if shifted < 10 else -9)

@@ -27,7 +27,6 @@ from placet.core.encoding import (
     Digest,
     b64decode_strict,
     encode_canonical,
-    format_time,
     is_hex,
     sha256_hex,
 )
@@ -144,7 +143,9 @@ def _read_subjects(value: Any) -> tuple[Subject, ...]:
         subjects.append(Subject(read_ascii(members["name"], f"{at}/name"), uri, f"{algorithm}:{digest}"))
     for field in ("name", "digest"):  # STM-06
         if len({getattr(subject, field) for subject in subjects}) != len(subjects):
-            raise MalformedError(Reason.DUPLICATE_VALUE, f"Two subjects have the same {field}.", path="/subject")
+            raise MalformedError(
+                Reason.DUPLICATE_VALUE, f"Two subjects have the same {field}.", path="/subject"
+            )
     return tuple(subjects)
 
 
@@ -172,7 +173,9 @@ def _read_request(value: Any) -> dict[str, Any]:
     audience = read_ascii(members["audience"], f"{at}/audience", max_length=200)
     if not audience.startswith("gate:") or audience == "gate:":
         raise MalformedError(Reason.BAD_VALUE, "The audience is one gate: gate:<id>.", path=f"{at}/audience")
-    times = {name: read_time(members[name], f"{at}/{name}") for name in ("issuedAt", "notBefore", "expiresAt")}
+    times = {
+        name: read_time(members[name], f"{at}/{name}") for name in ("issuedAt", "notBefore", "expiresAt")
+    }
     if not times["issuedAt"] <= times["notBefore"] < times["expiresAt"]:  # STM-08
         raise MalformedError(
             Reason.BAD_TIME, "A request is issued, then valid, then expires: in this order.", path=at
@@ -221,7 +224,9 @@ def action_subject(action: Object) -> Object:
 
 def _check_action_subject(statement: IntentStatement, action: Object) -> None:
     named = [s for s in statement.subjects if s.name == ACTION_SUBJECT_NAME]
-    if named and (statement.has_artifacts or named[0].digest != f"sha256:{sha256_hex(encode_canonical(action))}"):
+    if named and (
+        statement.has_artifacts or named[0].digest != f"sha256:{sha256_hex(encode_canonical(action))}"
+    ):
         raise MalformedError(
             Reason.SUBJECT_MISMATCH,
             "The subject `action` stands alone and is the digest of the action.",
@@ -238,7 +243,9 @@ def check_action(statement: IntentStatement, definition: ActionDefinition) -> No
     at = "/predicate/action"
     action = statement.value["predicate"]["action"]
     check_against_schema(action["parameters"], definition.parameters, f"{at}/parameters")
-    check_against_schema(action["target"].get("annotations", {}), definition.annotations, f"{at}/target/annotations")
+    check_against_schema(
+        action["target"].get("annotations", {}), definition.annotations, f"{at}/target/annotations"
+    )
     scheme, separator, rest = statement.target.partition("://")
     if not separator:
         scheme, separator, rest = statement.target.partition(":")
@@ -268,68 +275,6 @@ def _check_files(statement: IntentStatement) -> None:
     if directory != ".":
         raise MalformedError(
             Reason.SUBJECT_MISMATCH,
-            "A command with input files starts in the private folder that holds them: workingDirectory is `.`.",
+            "A command with input files starts in the folder that holds them: workingDirectory is `.`.",
             path="/predicate/action/parameters/workingDirectory",
         )
-
-
-def build_statement(
-    *,
-    subjects: list[Object],
-    action: Object,
-    definition: ActionDefinition,
-    text: str,
-    request_id: str,
-    nonce: bytes,
-    requested_by: str,
-    reason: str,
-    issued_at: int,
-    expires_at: int,
-    max_uses: int,
-    audience: str,
-    policy_file: str,
-    policy_digest: Digest,
-    evidence: list[Object],
-    decision: str = "approve",
-) -> Object:
-    """Assembles a statement's JSON object; encode it with `encode_canonical` and parse it again.
-
-    Args:
-        subjects: in-toto resource descriptors; empty means the action itself.
-        action: ``{"type", "target", "parameters"}``.
-        text: the summary, from `placet.core.display.render_text`.
-        nonce: 16 to 64 random bytes.
-        issued_at: Unix seconds; also the start of validity.
-        expires_at: Unix seconds, exclusive.
-    """
-    from placet.core.encoding import b64encode
-
-    request: Object = {
-        "audience": audience,
-        "expiresAt": format_time(expires_at),
-        "id": request_id,
-        "issuedAt": format_time(issued_at),
-        "maxUses": str(max_uses),
-        "nonce": b64encode(nonce),
-        "notBefore": format_time(issued_at),
-        "requestedBy": requested_by,
-    }
-    if reason:
-        request["reason"] = reason
-    return {
-        "_type": STATEMENT_TYPE,
-        "predicate": {
-            "action": action,
-            "decision": decision,
-            "display": {
-                "lang": "en",
-                "template": {"digest": {"sha256": definition.digest}, "uri": definition.file},
-                "text": text,
-            },
-            "evidence": evidence,
-            "policy": {"digest": {"sha256": policy_digest}, "uri": policy_file},
-            "request": request,
-        },
-        "predicateType": PREDICATE_TYPE,
-        "subject": subjects or [action_subject(action)],
-    }

@@ -1,0 +1,212 @@
+"""The containers that travel: request, answer and intent bundle (spec/10-bundle.md).
+
+All three are canonical JSON, so that each has one spelling and no byte of them is
+unread.  The courier that carries them is not trusted: everything in them is either
+signed, or compared with something signed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from placet.core.decode import Object, read_ascii, read_list, read_object, read_sha256, read_string
+from placet.core.dsse import (
+    MAX_PAYLOAD_BYTES,
+    MAX_SIGNATURES,
+    PAYLOAD_TYPE,
+    Envelope,
+    envelope_to_object,
+    parse_envelope,
+)
+from placet.core.encoding import (
+    Digest,
+    b64decode_strict,
+    b64encode,
+    encode_canonical,
+    parse_canonical_json,
+    sha256_hex,
+)
+from placet.core.errors import MalformedError, Reason, VerificationError
+from placet.core.trust import read_versions
+
+REQUEST_MEDIA_TYPE = "application/vnd.placet.request.v1+json"
+ANSWER_MEDIA_TYPE = "application/vnd.placet.answer.v1+json"
+BUNDLE_MEDIA_TYPE = "application/vnd.placet.intent.v1+json"
+
+# Provenance with its certificates and log proofs has some tens of KiB.
+MAX_REQUEST_BYTES = 1024 * 1024
+MAX_ANSWER_BYTES = 256 * 1024
+MAX_BUNDLE_BYTES = 4 * 1024 * 1024
+MAX_EVIDENCE_ITEMS = 32
+
+
+class Evidence(NamedTuple):
+    """A document that the statement names by digest."""
+
+    digest: Digest
+    media_type: str
+    content: bytes
+
+
+class IntentRequest(NamedTuple):
+    """What a requester submits: the statement's bytes and its evidence."""
+
+    payload: bytes
+    evidence: tuple[Evidence, ...]
+
+    @property
+    def id(self) -> Digest:
+        """SHA-256 of the payload: the request's name at the relay and everywhere."""
+        return sha256_hex(self.payload)
+
+
+class Answer(NamedTuple):
+    """One person's decision: an envelope with one signature, and the terminal's report on it."""
+
+    envelope: Envelope
+    report: Envelope
+
+
+class IntentBundle(NamedTuple):
+    """What a gate verifies.  `trust_versions` are those that the reports name, the newest of each role."""
+
+    envelope: Envelope
+    reports: tuple[Envelope, ...]
+    evidence: tuple[Evidence, ...]
+    trust_versions: dict[str, int]
+
+
+def parse_request(data: bytes) -> IntentRequest:
+    """Parses a request container (BND-01).
+
+    Raises:
+        MalformedError: wrong shape, size or spelling.
+        VerificationError: EVIDENCE_MISMATCH where content does not have its digest.
+    """
+    top = _read_container(data, REQUEST_MEDIA_TYPE, MAX_REQUEST_BYTES, ["payload", "payloadType", "evidence"])
+    if top["payloadType"] != PAYLOAD_TYPE:
+        raise MalformedError(
+            Reason.UNSUPPORTED_TYPE, "The payload type is not in-toto's.", path="/payloadType"
+        )
+    text = read_string(top["payload"], "/payload", max_length=2 * MAX_PAYLOAD_BYTES)
+    return IntentRequest(b64decode_strict(text, "/payload"), _read_evidence(top["evidence"]))
+
+
+def encode_request(request: IntentRequest) -> bytes:
+    """Encodes a request container."""
+    return encode_canonical(
+        {
+            "mediaType": REQUEST_MEDIA_TYPE,
+            "payload": b64encode(request.payload),
+            "payloadType": PAYLOAD_TYPE,
+            "evidence": _evidence_to_objects(request.evidence),
+        }
+    )
+
+
+def parse_answer(data: bytes) -> Answer:
+    """Parses an answer container (BND-02).
+
+    Raises:
+        MalformedError: wrong shape, size or spelling, or not exactly one signature in each envelope.
+    """
+    top = _read_container(data, ANSWER_MEDIA_TYPE, MAX_ANSWER_BYTES, ["envelope", "report"])
+    answer = Answer(
+        parse_envelope(top["envelope"], "/envelope", max_signatures=1),
+        parse_envelope(top["report"], "/report", max_signatures=1),
+    )
+    for name, envelope in (("envelope", answer.envelope), ("report", answer.report)):
+        if len(envelope.signatures) != 1:
+            raise MalformedError(Reason.BAD_VALUE, "An answer has exactly one signature.", path=f"/{name}")
+    return answer
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """Encodes an answer container."""
+    return encode_canonical(
+        {
+            "mediaType": ANSWER_MEDIA_TYPE,
+            "envelope": envelope_to_object(answer.envelope),
+            "report": envelope_to_object(answer.report),
+        }
+    )
+
+
+def parse_bundle(data: bytes) -> IntentBundle:
+    """Parses an intent bundle (BND-03 to BND-05).
+
+    Raises:
+        MalformedError: wrong shape, size or spelling; LOG_UNSUPPORTED for a log member that is not null.
+        VerificationError: EVIDENCE_MISMATCH.
+    """
+    names = ["envelope", "reports", "evidence", "trust", "log"]
+    top = _read_container(data, BUNDLE_MEDIA_TYPE, MAX_BUNDLE_BYTES, names)
+    if top["log"] is not None:
+        raise MalformedError(
+            Reason.LOG_UNSUPPORTED, "This version of placet reads no log proofs.", path="/log"
+        )
+    trust = read_object(top["trust"], "/trust", required=["versions"])
+    reports = read_list(top["reports"], "/reports", max_items=MAX_SIGNATURES)
+    return IntentBundle(
+        envelope=parse_envelope(top["envelope"], "/envelope"),
+        reports=tuple(parse_envelope(r, f"/reports/{i}", max_signatures=1) for i, r in enumerate(reports)),
+        evidence=_read_evidence(top["evidence"]),
+        trust_versions=read_versions(trust["versions"], "/trust/versions"),
+    )
+
+
+def encode_bundle(bundle: IntentBundle) -> bytes:
+    """Encodes an intent bundle."""
+    return encode_canonical(
+        {
+            "mediaType": BUNDLE_MEDIA_TYPE,
+            "envelope": envelope_to_object(bundle.envelope),
+            "reports": [envelope_to_object(report) for report in bundle.reports],
+            "evidence": _evidence_to_objects(bundle.evidence),
+            "trust": {"versions": bundle.trust_versions},
+            "log": None,
+        }
+    )
+
+
+def _read_container(data: bytes, media_type: str, max_bytes: int, names: list[str]) -> Object:
+    value = parse_canonical_json(data, max_bytes=max_bytes, what="container")
+    # The type is asked first: a person who passes the wrong file should hear that, not a member's name.
+    found = value.get("mediaType") if isinstance(value, dict) else None
+    if found != media_type:
+        raise MalformedError(
+            Reason.UNSUPPORTED_TYPE,
+            "This file is of another kind than the command needs.",
+            path="/mediaType",
+            expected=media_type,
+            actual=found if isinstance(found, str) else None,
+        )
+    return read_object(value, "", required=["mediaType", *names])
+
+
+def _read_evidence(value: Any) -> tuple[Evidence, ...]:
+    items = []
+    for i, item in enumerate(read_list(value, "/evidence", max_items=MAX_EVIDENCE_ITEMS)):
+        at = f"/evidence/{i}"
+        members = read_object(item, at, required=["digest", "mediaType", "content"])
+        text = read_string(members["content"], f"{at}/content", max_length=2 * MAX_REQUEST_BYTES)
+        evidence = Evidence(
+            read_sha256(members["digest"], f"{at}/digest"),
+            read_ascii(members["mediaType"], f"{at}/mediaType", max_length=200),
+            b64decode_strict(text, f"{at}/content"),
+        )
+        if sha256_hex(evidence.content) != evidence.digest:
+            raise VerificationError(
+                Reason.EVIDENCE_MISMATCH, "The evidence does not have the digest that names it.", path=at
+            )
+        items.append(evidence)
+    if len({evidence.digest for evidence in items}) != len(items):
+        raise MalformedError(Reason.DUPLICATE_VALUE, "The same evidence is carried twice.", path="/evidence")
+    return tuple(items)
+
+
+def _evidence_to_objects(evidence: tuple[Evidence, ...]) -> list[Object]:
+    return [
+        {"digest": {"sha256": e.digest}, "mediaType": e.media_type, "content": b64encode(e.content)}
+        for e in evidence
+    ]

@@ -1,0 +1,152 @@
+"""Holding an approval against the rules in force (spec/09-policy.md, spec/14-verify.md).
+
+The gate selects the rules itself; the policy that a statement names is only compared.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import NamedTuple
+
+from placet.core.approvals import Approver, Ignored
+from placet.core.encoding import Digest
+from placet.core.errors import IndeterminateError, PolicyError, Reason
+from placet.core.levels import LEVEL_NAMES, MAX_LEVEL_WITHOUT_LOG, MIN_LEVEL, level_name
+from placet.core.policy import Rule, select_rules
+from placet.core.quorum import QuorumResult, evaluate_without_requester
+from placet.core.statement import IntentStatement
+from placet.core.trust import Trust
+
+
+class EvidenceFact(NamedTuple):
+    """Evidence that the caller verified itself: its kind, its digest, and the subjects that it covers."""
+
+    kind: str
+    digest: Digest
+    subjects: frozenset[str]
+
+
+def applicable_rules(statement: IntentStatement, trust: Trust) -> tuple[Rule, ...]:
+    """Returns the rules that apply, after checking that the request was made under them.
+
+    Raises:
+        PolicyError: NO_MATCHING_RULE, POLICY_STALE, WINDOW_TOO_LONG.
+    """
+    rules = select_rules(trust.rules, trust.scopes, action=statement.action_type, target=statement.target)
+    if not rules:  # POL-08
+        raise PolicyError(
+            Reason.NO_MATCHING_RULE,
+            f"No rule allows {statement.action_type} on {statement.target}; without a rule, nothing is.",
+            hint="An administrator adds a rule with `placet trust set-policy`.",
+        )
+    current = trust.files.get(statement.policy_file)
+    if statement.policy_digest != current or statement.policy_file not in {
+        rule.file for rule in rules
+    }:  # POL-09
+        raise PolicyError(
+            Reason.POLICY_STALE,
+            "The request was made under other rules than those in force now.",
+            path="/predicate/policy",
+            hint="Refresh trust and request the approval again.",
+        )
+    for rule in rules:
+        if statement.expires_at - statement.not_before > rule.max_window:  # POL-10
+            raise PolicyError(
+                Reason.WINDOW_TOO_LONG,
+                f"The rule for {rule.target} allows a window of {rule.max_window} seconds at most.",
+                hint="Request the approval with a shorter --expires.",
+            )
+    return rules
+
+
+def check_rule_evidence(rule: Rule, statement: IntentStatement, facts: tuple[EvidenceFact, ...]) -> None:
+    """Checks that the evidence a rule requires is named, and was verified for every subject (POL-11).
+
+    Raises:
+        PolicyError: EVIDENCE_REQUIRED.
+        IndeterminateError: EVIDENCE_NOT_VERIFIED.
+    """
+    needed = frozenset(subject.digest for subject in statement.subjects)
+    for required in rule.evidence:  # POL-11
+        named = {reference.digest for reference in statement.evidence if reference.name == required.kind}
+        if not named:
+            raise PolicyError(
+                Reason.EVIDENCE_REQUIRED, f"The rule for {rule.target} requires evidence: {required.kind}."
+            )
+        if not any(f.kind == required.kind and f.digest in named and f.subjects >= needed for f in facts):
+            raise IndeterminateError(
+                Reason.EVIDENCE_NOT_VERIFIED,
+                f"Nothing here verified the required evidence {required.kind} for every artifact.",
+            )
+
+
+def check_rule_quorum(
+    rule: Rule, approvers: tuple[Approver, ...], ignored: tuple[Ignored, ...], requester: str | None
+) -> None:
+    """Checks that enough distinct people approved, strongly enough.
+
+    Raises:
+        PolicyError: QUORUM_NOT_MET, LEVEL_TOO_LOW, LEVEL_NEEDS_LOG, TERMINALS_NOT_DISTINCT; the ignored
+            signatures are its causes.
+    """
+    if rule.level > MAX_LEVEL_WITHOUT_LOG:  # LVL-03
+        raise PolicyError(
+            Reason.LEVEL_NEEDS_LOG,
+            f"The rule for {rule.target} requires {level_name(rule.level)} ({LEVEL_NAMES[rule.level]}), "
+            "which needs a witnessed log; this version of placet reads no log proofs.",
+            hint="Lower the rule's level to 2 until the log is in place.",
+        )
+    result = _evaluate(rule, approvers, requester, rule.level)
+    if result.met:
+        return
+    causes = tuple(i.error for i in ignored)
+    lacking = "; ".join(result.missing)
+    if _evaluate(rule, approvers, requester, 1).met:  # LVL-04
+        why = "; ".join(dict.fromkeys(m for a in approvers if a.level < rule.level for m in a.missing))
+        raise PolicyError(
+            Reason.LEVEL_TOO_LOW,
+            f"The rule requires {level_name(rule.level)} ({LEVEL_NAMES[rule.level]}): {why}.",
+            causes=causes,
+        )
+    if (
+        rule.distinct_terminals
+        and _evaluate(rule._replace(distinct_terminals=False), approvers, requester, 1).met
+    ):
+        raise PolicyError(
+            Reason.TERMINALS_NOT_DISTINCT,
+            "The rule requires that each person decides on a terminal of their own.",
+            causes=causes,
+        )
+    have = ", ".join(sorted({a.person_id for a in approvers})) or "nobody"
+    raise PolicyError(  # POL-05
+        Reason.QUORUM_NOT_MET,
+        f"Not enough people approved. Approved: {have}. Missing: {lacking}.",
+        causes=causes,
+    )
+
+
+def reached_level(rules: tuple[Rule, ...], approvers: tuple[Approver, ...], requester: str | None) -> int:
+    """Returns the highest level at which the signatures that reach it satisfy every rule, or 0 (LVL-05)."""
+    reached = 0
+    for level in range(MIN_LEVEL, MAX_LEVEL_WITHOUT_LOG + 1):
+        if all(_evaluate(rule, approvers, requester, level).met for rule in rules):
+            reached = level
+    return reached
+
+
+def _evaluate(rule: Rule, approvers: tuple[Approver, ...], requester: str | None, level: int) -> QuorumResult:
+    """Evaluates a rule over the people whose signatures reach `level`."""
+    strong = [a for a in approvers if a.level >= level]
+    if not rule.distinct_terminals:
+        return evaluate_without_requester(rule, {a.person_id: a.groups for a in strong}, requester)
+    # POL-12: of several people at one terminal only one counts; try each choice, there are few.
+    by_terminal: dict[str, dict[str, tuple[str, ...]]] = {}
+    for approver in strong:
+        if approver.terminal_id:
+            by_terminal.setdefault(approver.terminal_id, {})[approver.person_id] = approver.groups
+    result = QuorumResult(False, frozenset(), ("people on distinct terminals",))
+    for choice in product(*(people.items() for people in by_terminal.values())):
+        result = evaluate_without_requester(rule, dict(choice), requester)
+        if result.met:
+            break
+    return result

@@ -1,0 +1,315 @@
+"""The decision: may this exact action happen, here, now?  (spec/14-verify.md)
+
+`verify_for_use` is what a gate asks before it acts; `verify_for_audit` is what an auditor
+asks about the past.  Both are pure: bytes, trust and a time go in; a verified approval, or
+a named refusal, comes out.  Single use is not decided here: it needs the gate's ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from placet.core.actions import ActionDefinition
+from placet.core.approvals import Approver, Ignored, verify_approvals
+from placet.core.bundle import IntentBundle, parse_bundle
+from placet.core.decode import Object
+from placet.core.display import check_text
+from placet.core.encoding import Digest, format_time
+from placet.core.errors import IndeterminateError, MalformedError, PolicyError, Reason, VerificationError
+from placet.core.requester import verify_requester
+from placet.core.rules import (
+    EvidenceFact,
+    applicable_rules,
+    check_rule_evidence,
+    check_rule_quorum,
+    reached_level,
+)
+from placet.core.statement import IntentStatement, check_action, parse_statement
+from placet.core.trust import Trust
+
+# These two are renewed by machines every few days and say nothing about who may approve what.
+_ONLINE_ROLES = frozenset({"snapshot", "timestamp"})
+
+
+class Expected(NamedTuple):
+    """What is about to be done, as the gate sees it itself.
+
+    Args:
+        target: the target URI that is about to change.
+        subjects: digests, spelled ``sha256:…``, of what is about to be used; empty for an action
+            without artifacts.
+        action_type: the action's type URI.
+        parameters: the action's parameters, or None where the caller will act on the verified
+            statement's own parameters and on nothing else.
+    """
+
+    target: str
+    subjects: frozenset[str]
+    action_type: str
+    parameters: Object | None = None
+
+
+class UnsafeAnyAction(NamedTuple):
+    """Accepts an approval of whatever action it is for.  Only for looking at bundles, never for acting."""
+
+    why: str
+
+
+class VerifiedApproval(NamedTuple):
+    """What was approved, by whom, and how strongly.  Times are Unix seconds."""
+
+    payload_digest: Digest
+    statement: IntentStatement
+    level: int
+    missing_for_next_level: tuple[str, ...]
+    approvers: tuple[Approver, ...]
+    requester: str | None
+    ignored: tuple[Ignored, ...]
+    use_units: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The one-line summary that every approver was shown."""
+        return self.statement.text
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """The distinct people who approved, sorted."""
+        return tuple(sorted({approver.person_id for approver in self.approvers}))
+
+
+def verify_for_use(
+    bundle: bytes,
+    *,
+    trust: Trust,
+    gate: str,
+    expected: Expected | UnsafeAnyAction,
+    now: int,
+    evidence: Iterable[EvidenceFact] = (),
+) -> VerifiedApproval:
+    """Verifies that the action about to happen was approved, by the people it needs, and is so now.
+
+    Args:
+        bundle: the ``*.intent.json`` file's bytes.
+        trust: the gate's own snapshot; trust inside the bundle is never used.
+        gate: this gate's ID; the approval's audience must be it.
+        expected: what is about to be done.
+        now: the gate's clock, in Unix seconds.
+        evidence: what the caller verified of the bundle's evidence.
+
+    Raises:
+        MalformedError: something is not in its format.
+        VerificationError: a binding or signature that must hold does not.
+        PolicyError: it is not sufficient; QUORUM_NOT_MET carries the ignored signatures as causes.
+        IndeterminateError: TRUST_EXPIRED, TRUST_NEWER, EVIDENCE_NOT_VERIFIED.
+    """
+    _check_trust_current(trust, now)
+    parsed = parse_bundle(bundle)
+    statement = parse_statement(parsed.envelope.payload)
+    definition = _check_action_and_display(statement, trust)
+    _check_decision(statement)
+    _check_audience(statement, trust, gate)
+    _check_window(statement, now)
+    use_units = _check_expected(statement, definition, expected)
+    _check_trust_not_older(parsed, trust)
+    return _decide(parsed, statement, trust=trust, at=now, evidence=tuple(evidence), use_units=use_units)
+
+
+def verify_for_audit(bundle: bytes, *, trust: Trust, logged_at: int | None) -> VerifiedApproval:
+    """Verifies an approval of the past, judged at the time when it was logged (VER-09).
+
+    Args:
+        bundle: the ``*.intent.json`` file's bytes.
+        trust: the trust of that time.
+        logged_at: when the log's witnesses saw the decision, in Unix seconds; None where nothing proves it.
+
+    Raises:
+        IndeterminateError: TIME_UNPROVEN without a logged time.
+        MalformedError, VerificationError, PolicyError: as `verify_for_use`.
+    """
+    parsed = parse_bundle(bundle)
+    statement = parse_statement(parsed.envelope.payload)
+    if logged_at is None:
+        raise IndeterminateError(
+            Reason.TIME_UNPROVEN,
+            "Nothing proves when this decision was made, so it cannot be judged by the rules of its time.",
+            hint="An audit needs a log proof or a timestamp in the bundle.",
+        )
+    definition = _check_action_and_display(statement, trust)
+    _check_decision(statement)
+    _check_window(statement, logged_at)
+    use_units = _use_units(statement, definition, frozenset(s.digest for s in statement.subjects))
+    return _decide(parsed, statement, trust=trust, at=logged_at, evidence=(), use_units=use_units)
+
+
+def _check_trust_current(trust: Trust, now: int) -> None:
+    if now >= trust.expires_at:  # VER-01
+        raise IndeterminateError(
+            Reason.TRUST_EXPIRED,
+            f"The trust snapshot expired at {format_time(trust.expires_at)}.",
+            hint="Run `placet trust refresh`; if that fails, an administrator must publish newer metadata.",
+        )
+
+
+def _check_trust_not_older(bundle: IntentBundle, trust: Trust) -> None:
+    for role, version in bundle.trust_versions.items():  # VER-02
+        if role not in _ONLINE_ROLES and version > trust.versions.get(role, 0):
+            raise IndeterminateError(
+                Reason.TRUST_NEWER,
+                f"The approvers decided under {role} version {version}; this gate knows an older one.",
+                hint="Run `placet trust refresh` at the gate.",
+                expected=trust.versions.get(role, 0),
+                actual=version,
+            )
+
+
+def _check_action_and_display(statement: IntentStatement, trust: Trust) -> ActionDefinition:
+    definition = trust.actions.get(statement.action_type)
+    if definition is None:  # VER-03
+        raise PolicyError(
+            Reason.UNKNOWN_ACTION,
+            f"The trust root defines no action of type {statement.action_type}.",
+            path="/predicate/action/type",
+        )
+    if (statement.template_file, statement.template_digest) != (definition.file, definition.digest):
+        raise PolicyError(  # DSP-05
+            Reason.TEMPLATE_STALE,
+            "The request was shown with another template than the trust root holds now.",
+            path="/predicate/display/template",
+            hint="Refresh trust and request the approval again.",
+        )
+    check_action(statement, definition)
+    check_text(statement, definition)
+    return definition
+
+
+def _check_decision(statement: IntentStatement) -> None:
+    if statement.decision != "approve":  # VER-04
+        raise PolicyError(Reason.DECISION_IS_DENY, "This is a denial. It permits nothing.")
+
+
+def _check_audience(statement: IntentStatement, trust: Trust, gate: str) -> None:
+    if gate not in trust.gates:
+        raise PolicyError(
+            Reason.UNKNOWN_GATE,
+            f"The trust root knows no gate {gate!r}.",
+            hint="An administrator adds it with `placet trust add-gate`.",
+        )
+    if statement.audience != f"gate:{gate}":  # VER-05
+        raise PolicyError(
+            Reason.WRONG_AUDIENCE,
+            "The approval is for another gate.",
+            path="/predicate/request/audience",
+            expected=f"gate:{gate}",
+            actual=statement.audience,
+        )
+
+
+def _check_window(statement: IntentStatement, now: int) -> None:
+    if now < statement.issued_at:  # VER-06
+        raise PolicyError(
+            Reason.ISSUED_IN_FUTURE,
+            f"The request was issued at {format_time(statement.issued_at)}, "
+            f"but the clock here says {format_time(now)}.",
+            hint="Correct the clock of this machine, or that of the requester.",
+        )
+    if now < statement.not_before:
+        raise PolicyError(
+            Reason.NOT_YET_VALID, f"The approval is valid from {format_time(statement.not_before)}."
+        )
+    if now >= statement.expires_at:
+        raise PolicyError(
+            Reason.EXPIRED,
+            f"The approval expired at {format_time(statement.expires_at)}.",
+            hint="Request a new one.",
+        )
+
+
+def _check_expected(
+    statement: IntentStatement, definition: ActionDefinition, expected: Expected | UnsafeAnyAction
+) -> tuple[str, ...]:
+    if isinstance(expected, UnsafeAnyAction):
+        return _use_units(statement, definition, frozenset(s.digest for s in statement.subjects))
+    # VER-07: the digest approved must be the digest about to be used, for this target and no other.
+    for reason, what, approved, wanted in (
+        (Reason.ACTION_MISMATCH, "kind of action", statement.action_type, expected.action_type),
+        (Reason.TARGET_MISMATCH, "target", statement.target, expected.target),
+    ):
+        if approved != wanted:
+            raise PolicyError(
+                reason, f"The approval is for another {what}.", expected=wanted, actual=approved
+            )
+    if expected.parameters is not None and expected.parameters != statement.parameters:
+        raise PolicyError(Reason.PARAMETERS_MISMATCH, "The approval is for other parameters.")
+    approved_digests = frozenset(s.digest for s in statement.subjects if statement.has_artifacts)
+    whole = expected.subjects == approved_digests
+    part = bool(expected.subjects) and expected.subjects <= approved_digests
+    if not (whole or (part and definition.use_unit == "subject")):
+        raise PolicyError(
+            Reason.ARTIFACT_MISMATCH,
+            "What is about to be used is not what was approved: the digests differ.",
+            path="/subject",
+            expected=tuple(sorted(approved_digests)),
+            actual=tuple(sorted(expected.subjects)),
+        )
+    return _use_units(statement, definition, expected.subjects)
+
+
+def _use_units(
+    statement: IntentStatement, definition: ActionDefinition, subjects: frozenset[str]
+) -> tuple[str, ...]:
+    if definition.use_unit == "subject":
+        return tuple(sorted(subjects))
+    return ("action",)
+
+
+def _decide(
+    bundle: IntentBundle,
+    statement: IntentStatement,
+    *,
+    trust: Trust,
+    at: int,
+    evidence: tuple[EvidenceFact, ...],
+    use_units: tuple[str, ...],
+) -> VerifiedApproval:
+    rules = applicable_rules(statement, trust)
+    _check_evidence_named(bundle, statement)
+    requester = verify_requester(statement, bundle.evidence, trust=trust, at=at)
+    approvers, ignored = verify_approvals(bundle, statement, trust=trust, at=at)
+    for rule in rules:
+        check_rule_evidence(rule, statement, evidence)
+        check_rule_quorum(rule, approvers, ignored, requester)
+    level = reached_level(rules, approvers, requester)
+    return VerifiedApproval(
+        payload_digest=statement.payload_digest,
+        statement=statement,
+        level=level,
+        missing_for_next_level=tuple(
+            dict.fromkeys(m for a in approvers if a.level <= level for m in a.missing)
+        ),
+        approvers=approvers,
+        requester=requester,
+        ignored=ignored,
+        use_units=use_units,
+    )
+
+
+def _check_evidence_named(bundle: IntentBundle, statement: IntentStatement) -> None:
+    named = {reference.digest: reference.media_type for reference in statement.evidence}
+    for carried in bundle.evidence:  # BND-07
+        if named.get(carried.digest) != carried.media_type:
+            raise VerificationError(
+                Reason.EVIDENCE_MISMATCH, "The bundle carries evidence that the statement does not name."
+            )
+
+
+__all__ = [
+    "EvidenceFact",
+    "Expected",
+    "MalformedError",
+    "UnsafeAnyAction",
+    "VerifiedApproval",
+    "verify_for_audit",
+    "verify_for_use",
+]
