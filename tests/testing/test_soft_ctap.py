@@ -371,8 +371,12 @@ def test_hid_framing_answers_ping_and_refuses_what_is_out_of_order() -> None:
     assert caught.value.code == CtapError.ERR.INVALID_COMMAND
     connection = device._connection
     channel = device._channel_id.to_bytes(4, "big")
+    invalid_sequence = channel + b"\xbf\x00\x01\x04"
     connection.write_packet((channel + b"\x05").ljust(64, b"\0"))
-    assert connection.read_packet()[:8] == channel + b"\xbf\x00\x01\x04"
+    assert connection.read_packet()[:8] == invalid_sequence
+    connection.write_packet((channel + b"\x81\x00\xff").ljust(64, b"\0"))
+    connection.write_packet((channel + b"\x01").ljust(64, b"\0"))
+    assert connection.read_packet()[:8] == invalid_sequence
     device.close()
 
 
@@ -407,6 +411,7 @@ def test_pin_token_serves_one_touch_one_site_and_one_permission() -> None:
     assert status(lambda: ask_raw(desk.authenticator, elsewhere, rp_id)) is invalid
     registering = client_pin.get_pin_token(PIN, permission.MAKE_CREDENTIAL, rp_id)
     assert status(lambda: ask_raw(desk.authenticator, registering, rp_id)) is invalid
+    client_pin.get_pin_token(PIN, permission.GET_ASSERTION, rp_id)
     assert status(lambda: ask_raw(desk.authenticator, b"\0" * 32, rp_id)) is invalid
 
 
@@ -419,7 +424,7 @@ def test_authenticator_with_a_pin_registers_nothing_without_it() -> None:
     assert not authenticator.credentials
 
 
-def test_protected_credential_does_not_even_answer_without_verification() -> None:
+def test_credential_answers_its_own_site_only_and_a_protected_one_a_verified_user_only() -> None:
     authenticator = SoftAuthenticator()
     ctap = Ctap2(SoftCtapDevice(authenticator))
     key_type = [{"type": "public-key", "alg": ES256}]
@@ -436,12 +441,10 @@ def test_protected_credential_does_not_even_answer_without_verification() -> Non
         allowed = [{"type": "public-key", "id": made.auth_data.credential_data.credential_id}]
         if level == 1:
             ctap.get_assertion(RP.id or "", b"\0" * 32, allowed)
+            refused = status(lambda: ctap.get_assertion("other.example", b"\0" * 32, allowed))  # noqa: B023
         else:
             refused = status(lambda: ctap.get_assertion(RP.id or "", b"\0" * 32, allowed))  # noqa: B023
-            assert refused is CtapError.ERR.NO_CREDENTIALS
-    assert status(lambda: ctap.get_assertion("other.example", b"\0" * 32, allowed)) is (
-        CtapError.ERR.NO_CREDENTIALS
-    )
+        assert refused is CtapError.ERR.NO_CREDENTIALS
 
 
 def test_pin_can_be_set_once_and_reset_forgets_everything() -> None:

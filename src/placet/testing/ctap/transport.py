@@ -9,7 +9,6 @@ import os
 import queue
 import select
 import struct
-import termios
 import threading
 import tty
 from collections.abc import Callable, Iterator
@@ -95,23 +94,15 @@ class _Message:
 class HidFraming:
     """The authenticator's side of CTAPHID: feed it packets, it emits packets."""
 
-    def __init__(
-        self,
-        authenticator: SoftAuthenticator,
-        emit: Callable[[bytes], None],
-        *,
-        on_new_client: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, authenticator: SoftAuthenticator, emit: Callable[[bytes], None]) -> None:
         """Frame for ``authenticator``.
 
         Args:
             authenticator: Answers the messages.
             emit: Called with each packet of 64 bytes, from several threads but never at once.
-            on_new_client: Called when a client opens a channel, before it is answered.
         """
         self._authenticator = authenticator
         self._emit = emit
-        self._on_new_client = on_new_client
         self._arriving: _Message | None = None
         self._last_channel = 0
         self._emit_lock = threading.Lock()
@@ -146,7 +137,6 @@ class HidFraming:
     def _dispatch(self, message: _Message) -> None:
         match message.command:
             case CTAPHID.INIT:
-                self._on_new_client()
                 self._last_channel += 1
                 answer = struct.pack(
                     ">IBBBBB",
@@ -246,7 +236,7 @@ class PtyDevice:
         tty.setraw(self._theirs)
         self.path = os.ttyname(self._theirs)
         self._wake_read, self._wake_write = os.pipe()
-        self._framing = HidFraming(authenticator, self._write, on_new_client=self._drop_unread)
+        self._framing = HidFraming(authenticator, self._write)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -271,10 +261,6 @@ class PtyDevice:
 
     def _write(self, packet: bytes) -> None:
         os.write(self._ours, packet)
-
-    def _drop_unread(self) -> None:
-        # What the last client left unread would be taken by the next one for its own answer.
-        termios.tcflush(self._theirs, termios.TCIFLUSH)
 
 
 @contextlib.contextmanager
