@@ -17,11 +17,13 @@ import shlex
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from placet.core.sshsig import armor, dearmor, parse_public_key
 from placet.testing._tools import locate_file, locate_program
-from placet.testing.ctap.transport import PtyDevice
+
+if TYPE_CHECKING:  # The dummy provider works without python-fido2.
+    from placet.testing.ctap.transport import PtyDevice
 
 SK_DUMMY: Final = Path("/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so")
 SSHSIG_TESTDATA: Final = Path("/usr/lib/openssh/regress/unittests/sshsig/testdata")
@@ -85,7 +87,7 @@ def sk_dummy() -> Provider:
     return Provider({"SSH_SK_PROVIDER": str(locate_sk_dummy())})
 
 
-def libfido2(device: PtyDevice, folder: Path, *, pin: str | None = None) -> Provider:
+def libfido2(device: "PtyDevice", folder: Path, *, pin: str | None = None) -> Provider:
     """Sign with real libfido2 and the software authenticator on ``device``.
 
     Args:
