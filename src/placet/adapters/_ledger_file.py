@@ -29,7 +29,7 @@ from placet.core.errors import IndeterminateError, Reason
 # Long enough for a queue of gates that each sync a slow disk, short enough for a person to wait for.
 BUSY_SECONDS = 10.0
 _FORMAT = 1
-_APPLICATION_ID = 0x706C6374  # "plct", so that `file` and we can tell a ledger from any other database
+_APPLICATION_ID = 0x706C636C  # "plcl", so that `file` and we can tell a ledger from any other database
 REBORN_HINT = "If it was restored or copied, say so with `placet ledger reborn`; older approvals then expire."
 _SCHEMA = """
 CREATE TABLE birth (

@@ -1,1 +1,1 @@
-"""placet."""
+"""Native event in, allow or deny out; fail closed."""

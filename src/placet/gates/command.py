@@ -28,6 +28,7 @@ from placet.core.statement import IntentStatement
 from placet.core.verify import VerifiedApproval
 from placet.gates._child import ChildCommand, SignalForwarder, forward_signals, start_child, wait_for_child
 from placet.gates.private_folder import Copy, PrivateFolder, open_private_folder
+from placet.ports.clock import Clock
 from placet.ports.use_ledger import ApproverMark, Consumption, Use, UseLedger
 
 __all__ = [
@@ -147,7 +148,7 @@ def run_approved(
     *,
     verify: Verifier,
     ledger: UseLedger,
-    clock: Callable[[], int],
+    clock: Clock,
     inputs_from: Path,
     folders: Path,
     event_id: str | None = None,
@@ -160,7 +161,7 @@ def run_approved(
     Args:
         plan: what the statement says, from `plan_command`; not trusted until `verify` has judged it.
         verify: verifies the approval for what was prepared, at the given time, or raises.
-        clock: the gate's time, Unix seconds.
+        clock: the gate's time.
         inputs_from: the folder with the declared input files.
         folders: where private folders are made.
         event_id: the native event's ID, if its system may deliver it twice.
@@ -172,7 +173,7 @@ def run_approved(
     with open_private_folder(folders) as folder:
         prepared = prepare_command(plan, folder, inputs_from)
         observe(Step.PREPARED)
-        now = clock()
+        now = clock.now()
         approval = verify_prepared(prepared, verify, now)
         observe(Step.VERIFIED)
         with forward_signals() as signals:
@@ -182,7 +183,7 @@ def run_approved(
             observe(Step.CONSUMED)
             exit_code, problem = execute_command(prepared, signals, observe)
             observe(Step.EXECUTED)
-            unrecorded = record_outcome(ledger, consumption, exit_code, clock())
+            unrecorded = record_outcome(ledger, consumption, exit_code, clock.now())
             observe(Step.RECORDED)
         return RunResult(exit_code, True, approval, consumption, problem, unrecorded)
 
@@ -192,7 +193,7 @@ def rehearse_approved(
     *,
     verify: Verifier,
     ledger: UseLedger,
-    clock: Callable[[], int],
+    clock: Clock,
     inputs_from: Path,
     folders: Path,
 ) -> VerifiedApproval:
@@ -203,7 +204,7 @@ def rehearse_approved(
     """
     with open_private_folder(folders) as folder:
         prepared = prepare_command(plan, folder, inputs_from)
-        now = clock()
+        now = clock.now()
         approval = verify_prepared(prepared, verify, now)
         ledger.check_available(_describe_use(approval, now, None))
         return approval

@@ -1,0 +1,171 @@
+"""``placet ledger``: make a gate's use ledger, look into it, declare its new birth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from placet.adapters.sqlite_ledger import Birth, SqliteLedger, declare_new_birth
+from placet.adapters.system_clock import SystemClock
+from placet.cli import UserError
+from placet.cli.run import PINNED_LEDGER, default_ledger
+from placet.core.decode import read_hex_digest
+from placet.core.encoding import format_time
+from placet.core.errors import IndeterminateError, PlacetError
+from placet.ports.use_ledger import UseRecord
+
+EXIT_UNDECIDED = 3
+_DEFAULT_LIMIT = 50
+
+_CONSEQUENCES = """\
+A new birth of the ledger at {path}:
+
+  * Every approval that was requested up to now can no longer be used. Open requests must be made again.
+  * Recorded uses are kept; those that a restored backup has forgotten stay forgotten.
+  * Declare it after restoring or copying the ledger, or the whole machine, from a backup or a snapshot.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.description = "The gate's use ledger: which approvals were used here, and how it ended."
+    commands = parser.add_subparsers(dest="ledger_command", required=True, metavar="COMMAND")
+    create = commands.add_parser("create", help="make the ledger of a new gate")
+    show = commands.add_parser("show", help="show uses, and those whose outcome is not known")
+    reborn = commands.add_parser(
+        "reborn", help="declare that a restored, copied or damaged ledger starts anew"
+    )
+    for command in (create, show, reborn):
+        command.add_argument("--ledger", type=Path, metavar="PATH", help="the ledger (default: this gate's)")
+    show.add_argument("payload_digest", nargs="?", metavar="REQUEST", help="only uses of this request ID")
+    show.add_argument("--unknown", action="store_true", help="only uses whose outcome is not known")
+    show.add_argument(
+        "--limit", type=int, default=_DEFAULT_LIMIT, metavar="N", help="at most N uses, newest first"
+    )
+    show.add_argument("--json", action="store_true", help="for programs")
+    reborn.add_argument("--yes", action="store_true", help="do not ask")
+    reborn.add_argument(
+        "--clock-was-wrong",
+        action="store_true",
+        help="accept a time before the latest that the ledger has seen",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
+    path = args.ledger or default_ledger()
+    match args.ledger_command:
+        case "create":
+            return _create(path)
+        case "reborn":
+            return _reborn(path, yes=args.yes, clock_was_wrong=args.clock_was_wrong)
+        case _:
+            return _show(path, args)
+
+
+def _create(path: Path) -> int:
+    if path.exists():
+        raise UserError(
+            f"There is a ledger at {path} already.",
+            "`placet ledger show` looks into it; after a restore, `placet ledger reborn` starts it anew.",
+        )
+    _say_birth(path, declare_new_birth(path, now=SystemClock().now()))
+    return 0
+
+
+def _reborn(path: Path, *, yes: bool, clock_was_wrong: bool) -> int:
+    if not path.exists():
+        raise UserError(f"There is no ledger at {path}.", "`placet ledger create` makes one.")
+    print(_CONSEQUENCES.format(path=path), file=sys.stderr)
+    if not yes and not _confirmed():
+        print("Nothing was changed.", file=sys.stderr)
+        return 1
+    _say_birth(path, declare_new_birth(path, now=SystemClock().now(), clock_was_wrong=clock_was_wrong))
+    return 0
+
+
+def _confirmed() -> bool:
+    if not sys.stdin.isatty():
+        raise UserError("This needs a confirmation, and there is no terminal to ask at.", "Add --yes.")
+    print("Type `reborn` to declare it: ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip() == "reborn"
+
+
+def _say_birth(path: Path, birth: Birth) -> None:
+    print(f"Ledger {birth.ledger_id} was born at {format_time(birth.born_at)}: {path}")
+    print("Approvals requested from the next second on can be used here.")
+    print(f"To bind the gate to it, name it in the trust root: {PINNED_LEDGER}{birth.ledger_id}")
+
+
+def _show(path: Path, args: argparse.Namespace) -> int:
+    with SqliteLedger(path) as ledger:
+        trouble = _find_trouble(ledger)
+        if args.unknown:
+            records = ledger.list_unknown()
+        elif args.payload_digest:
+            records = ledger.uses(read_hex_digest(args.payload_digest, ""))
+        else:
+            records = ledger.list_latest(args.limit)
+        birth = ledger.birth()
+        unknown = len(ledger.list_unknown())
+    if args.json:
+        print(json.dumps(_to_object(path, birth, records, unknown, trouble), indent=2))
+    else:
+        _print_uses(path, birth, records, unknown)
+    if trouble is not None:
+        print(f"{trouble.reason}: {trouble}\n{trouble.hint}", file=sys.stderr)
+        return EXIT_UNDECIDED
+    return 0
+
+
+def _find_trouble(ledger: SqliteLedger) -> PlacetError | None:
+    try:
+        ledger.check_undisturbed()
+    except IndeterminateError as error:
+        return error
+    return None
+
+
+def _print_uses(path: Path, birth: Birth, records: tuple[UseRecord, ...], unknown: int) -> None:
+    print(f"Ledger {birth.ledger_id}, born at {format_time(birth.born_at)}: {path}")
+    if not records:
+        print("No uses to show.")
+    for record in records:
+        event = f", event {record.event_id}" if record.event_id else ""
+        print(f"{format_time(record.used_at)}  {record.payload_digest}  {record.use_unit}{event}")
+        print(f"    use {record.ordinal}: {_describe_outcome(record)}")
+    if unknown:
+        print(
+            f"{unknown} of unknown outcome: still running, or the gate was stopped. They are never run again by"
+            " themselves; find out what happened, then request a new approval if it is needed."
+        )
+
+
+def _describe_outcome(record: UseRecord) -> str:
+    if record.exit_code is None or record.finished_at is None:
+        return "OUTCOME UNKNOWN"
+    return f"exit code {record.exit_code} at {format_time(record.finished_at)}"
+
+
+def _to_object(
+    path: Path, birth: Birth, records: tuple[UseRecord, ...], unknown: int, trouble: PlacetError | None
+) -> dict[str, object]:
+    return {
+        "ledger": {"id": birth.ledger_id, "bornAt": format_time(birth.born_at), "path": str(path)},
+        "trouble": None if trouble is None else {"reason": trouble.reason, "message": str(trouble)},
+        "unknownOutcomes": unknown,
+        "uses": [
+            {
+                "request": record.payload_digest,
+                "unit": record.use_unit,
+                "use": record.ordinal,
+                "usedAt": format_time(record.used_at),
+                "eventId": record.event_id,
+                "exitCode": record.exit_code,
+                "finishedAt": None if record.finished_at is None else format_time(record.finished_at),
+            }
+            for record in records
+        ],
+    }

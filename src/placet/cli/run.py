@@ -1,0 +1,256 @@
+"""``placet run``: verify, use up, and execute exactly what was approved."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from placet.adapters.paths import data_dir, state_dir
+from placet.adapters.sqlite_ledger import Birth, SqliteLedger
+from placet.adapters.system_clock import SystemClock
+from placet.cli import UserError
+from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
+from placet.core.encoding import format_time
+from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
+from placet.core.levels import LEVEL_NAMES, level_name
+from placet.core.people import Gate
+from placet.core.statement import parse_statement
+from placet.core.trust import MAX_SNAPSHOT_BYTES, Trust, parse_trust
+from placet.core.verify import Expected, VerifiedApproval, verify_for_use
+from placet.gates.command import (
+    RUN_ACTION,
+    CommandPlan,
+    PreparedCommand,
+    RunResult,
+    plan_command,
+    rehearse_approved,
+    run_approved,
+)
+
+# As `env`, `timeout` and `docker run` do: below it, the exit codes belong to the command.
+EXIT_REFUSED = 125
+
+# A gate whose entry in the trust root says this accepts one ledger only; a second host with the same gate ID
+# then cannot use an approval a second time.
+PINNED_LEDGER = "placet-ledger:"
+
+DESCRIPTION = """\
+Verifies an approval, uses it up in this gate's ledger, and executes exactly the approved command:
+private copies of the approved program and input files, the approved arguments, and no environment
+variable that was not approved.
+
+Without COMMAND the approved command is executed. With COMMAND, placet refuses unless it is the approved
+one, word for word.
+
+The exit code is the command's; 128+N if signal N ended it; 125 if placet refused, with the reason.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.description = DESCRIPTION
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--intent", required=True, type=Path, metavar="BUNDLE", help="the *.intent.json file")
+    parser.add_argument(
+        "--trust",
+        type=Path,
+        metavar="SNAPSHOT",
+        help="the gate's trust snapshot (default: the refreshed one)",
+    )
+    parser.add_argument(
+        "--gate", metavar="ID", help="this gate's ID (default: the only one in the trust root)"
+    )
+    parser.add_argument("--target", metavar="URI", help="refuse unless the approval is for this target")
+    parser.add_argument("--ledger", type=Path, metavar="PATH", help="the gate's use ledger")
+    parser.add_argument(
+        "--inputs",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="where the approved input files are (default: .)",
+    )
+    parser.add_argument(
+        "--event-id", metavar="ID", help="run once for this event, however often it is delivered"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="check everything, use up and execute nothing")
+    parser.add_argument(
+        "command", nargs="*", metavar="COMMAND", help="what must have been approved, after --"
+    )
+
+
+def default_ledger() -> Path:
+    """Returns where a gate's ledger is unless it is told otherwise."""
+    return state_dir() / "gate" / "ledger.sqlite3"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code, or 125."""
+    try:
+        return _run(args)
+    except UserError as error:
+        _say(f"UNDECIDED usage: {error}")
+        if error.hint:
+            _say(error.hint)
+    except PlacetError as error:
+        _say_refusal(error)
+    except KeyboardInterrupt:
+        _say("UNDECIDED interrupted: nothing was executed.")
+    return EXIT_REFUSED
+
+
+class _Question(NamedTuple):
+    """What was asked: the bundle, the plan in it, and who judges."""
+
+    bundle: bytes
+    plan: CommandPlan
+    trust: Trust
+    gate: Gate
+    target: str | None
+
+    def verify(self, prepared: PreparedCommand, now: int) -> VerifiedApproval:
+        """Verifies the approval for what was prepared."""
+        return verify_for_use(
+            self.bundle,
+            trust=self.trust,
+            gate=self.gate.id,
+            expected=Expected(
+                target=self.target or prepared.plan.target,
+                subjects=frozenset(f"sha256:{copy.digest}" for copy in prepared.inputs),
+                action_type=RUN_ACTION,
+                parameters=prepared.parameters,
+            ),
+            now=now,
+        )
+
+
+def _run(args: argparse.Namespace) -> int:
+    trust = parse_trust(
+        _read(args.trust or data_dir() / "trust" / "snapshot.json", MAX_SNAPSHOT_BYTES, trust=True)
+    )
+    bundle = _read(args.intent, MAX_BUNDLE_BYTES)
+    plan = plan_command(parse_statement(parse_bundle(bundle).envelope.payload))
+    question = _Question(bundle, plan, trust, _choose_gate(trust, args.gate), args.target)
+    if args.command:
+        _check_command(plan, args.command)
+    with SqliteLedger(args.ledger or default_ledger()) as ledger:
+        _check_pinned_ledger(question.gate, ledger.birth())
+        if args.dry_run:
+            approval = rehearse_approved(
+                plan,
+                verify=question.verify,
+                ledger=ledger,
+                clock=SystemClock(),
+                inputs_from=args.inputs,
+                folders=_folders(),
+            )
+            _say(f"ALLOWED (dry run, nothing was used or executed): {approval.text}")
+            _say_approval(approval)
+            return 0
+        result = run_approved(
+            plan,
+            verify=question.verify,
+            ledger=ledger,
+            clock=SystemClock(),
+            inputs_from=args.inputs,
+            folders=_folders(),
+            event_id=args.event_id,
+        )
+    _say_result(result)
+    return result.exit_code
+
+
+def _folders() -> Path:
+    return state_dir() / "gate" / "runs"
+
+
+def _read(path: Path, limit: int, *, trust: bool = False) -> bytes:
+    try:
+        with path.open("rb") as file:
+            # One byte more than allowed, so that the parser itself says that it is too large.
+            return file.read(limit + 1)
+    except OSError as error:
+        if trust:
+            raise IndeterminateError(
+                Reason.TRUST_UNAVAILABLE,
+                f"The trust snapshot {path} cannot be read: {error.strerror}.",
+                hint="Run `placet trust refresh`, or name another snapshot with --trust.",
+            ) from error
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}.", "Name the bundle with --intent."
+        ) from error
+
+
+def _choose_gate(trust: Trust, gate_id: str | None) -> Gate:
+    if gate_id is None:
+        if len(trust.gates) != 1:
+            known = ", ".join(sorted(trust.gates)) or "none"
+            raise UserError(f"Which gate is this? The trust root knows: {known}.", "Say it with --gate ID.")
+        return next(iter(trust.gates.values()))
+    gate = trust.gates.get(gate_id.removeprefix("gate:"))
+    if gate is None:
+        raise PolicyError(
+            Reason.UNKNOWN_GATE,
+            f"The trust root knows no gate {gate_id!r}.",
+            hint="An administrator adds it with `placet trust add-gate`.",
+        )
+    return gate
+
+
+def _check_pinned_ledger(gate: Gate, birth: Birth) -> None:
+    if gate.ledger.startswith(PINNED_LEDGER) and gate.ledger != PINNED_LEDGER + birth.ledger_id:
+        raise IndeterminateError(
+            Reason.LEDGER_RESTORED,
+            f"This ledger is not the one that the trust root names for gate {gate.id!r}.",
+            expected=gate.ledger,
+            actual=PINNED_LEDGER + birth.ledger_id,
+            hint="Use the gate's own ledger, or have an administrator enter this one in the trust root.",
+        )
+
+
+def _check_command(plan: CommandPlan, command: list[str]) -> None:
+    if tuple(command) != plan.argv:
+        raise PolicyError(
+            Reason.PARAMETERS_MISMATCH,
+            "The command is not the one that was approved.",
+            path="/predicate/action/parameters/argv",
+            expected=list(plan.argv),
+            actual=command,
+            hint="Leave it out to run what was approved, or request the approval of this one.",
+        )
+
+
+def _say_result(result: RunResult) -> None:
+    if not result.executed:
+        used_at = format_time(result.consumption.used_at)
+        _say(
+            f"This event was answered on {used_at}: exit code {result.exit_code}. Nothing was executed again."
+        )
+    if result.problem:
+        _say(f"{result.problem} The approval is used up.")
+    if result.unrecorded is not None:
+        _say(f"The outcome could not be recorded: {result.unrecorded} It will be shown as unknown.")
+
+
+def _say_approval(approval: VerifiedApproval) -> None:
+    _say(
+        f"Approved by {', '.join(approval.people)}; {level_name(approval.level)} ({LEVEL_NAMES[approval.level]})."
+    )
+
+
+def _say_refusal(error: PlacetError) -> None:
+    verdict = "UNDECIDED" if isinstance(error, IndeterminateError) else "DENIED"
+    _say(f"{verdict} {error.reason}: {error}")
+    if error.expected is not None or error.actual is not None:
+        _say(f"  expected: {error.expected}")
+        _say(f"  found:    {error.actual}")
+    for cause in error.causes:
+        _say(f"  because {cause.reason}: {cause}")
+    if error.hint:
+        _say(f"  {error.hint}")
+
+
+def _say(line: str) -> None:
+    # Standard output belongs to the command.
+    print(line, file=sys.stderr)
