@@ -138,8 +138,8 @@ def _print_uses(path: Path, birth: Birth, records: tuple[UseRecord, ...], unknow
         print(f"    use {record.ordinal}: {_describe_outcome(record)}")
     if unknown:
         print(
-            f"{unknown} of unknown outcome: still running, or the gate was stopped. They are never run again by"
-            " themselves; find out what happened, then request a new approval if it is needed."
+            f"{unknown} of unknown outcome: still running, or the gate was stopped. They are never run again"
+            " by themselves; find out what happened, then request a new approval if it is needed."
         )
 
 

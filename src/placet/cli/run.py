@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from placet.adapters.paths import data_dir, state_dir
+from placet.adapters.paths import snapshot_path, state_dir
 from placet.adapters.sqlite_ledger import Birth, SqliteLedger
 from placet.adapters.system_clock import SystemClock
 from placet.cli import UserError
@@ -126,9 +126,7 @@ class _Question(NamedTuple):
 
 
 def _run(args: argparse.Namespace) -> int:
-    trust = parse_trust(
-        _read(args.trust or data_dir() / "trust" / "snapshot.json", MAX_SNAPSHOT_BYTES, trust=True)
-    )
+    trust = parse_trust(_read(args.trust or snapshot_path(), MAX_SNAPSHOT_BYTES, trust=True))
     bundle = _read(args.intent, MAX_BUNDLE_BYTES)
     plan = plan_command(parse_statement(parse_bundle(bundle).envelope.payload))
     question = _Question(bundle, plan, trust, _choose_gate(trust, args.gate), args.target)
@@ -234,9 +232,8 @@ def _say_result(result: RunResult) -> None:
 
 
 def _say_approval(approval: VerifiedApproval) -> None:
-    _say(
-        f"Approved by {', '.join(approval.people)}; {level_name(approval.level)} ({LEVEL_NAMES[approval.level]})."
-    )
+    reached = f"{level_name(approval.level)} ({LEVEL_NAMES[approval.level]})"
+    _say(f"Approved by {', '.join(approval.people)}; {reached}.")
 
 
 def _say_refusal(error: PlacetError) -> None:
