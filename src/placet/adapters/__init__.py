@@ -1,1 +1,1 @@
-"""placet."""
+"""One module per outside system; each satisfies a port."""

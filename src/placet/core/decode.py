@@ -6,7 +6,7 @@ All of them raise `MalformedError` and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from placet.core.encoding import Digest, KeyId, is_hex, parse_time
@@ -20,7 +20,9 @@ Object = dict[str, Any]
 _DIGEST_LENGTHS = {"sha256": 64, "sha512": 128, "gitCommit": 40}
 
 
-def read_object(value: Any, path: str, *, required: Iterable[str], optional: Iterable[str] = ()) -> Object:
+def read_object(
+    value: Any, path: str, *, required: Collection[str], optional: Iterable[str] = ()
+) -> Object:
     """Checks that `value` is an object with exactly these members.
 
     Raises:
@@ -28,6 +30,8 @@ def read_object(value: Any, path: str, *, required: Iterable[str], optional: Ite
     """
     if not isinstance(value, dict):
         raise MalformedError(Reason.WRONG_TYPE, "An object was expected.", path=path)
+    if len(value) == len(required) and all([name in value for name in required]):  # noqa: C419 -- hot
+        return value
     needed = set(required)
     if missing := needed - value.keys():
         raise MalformedError(Reason.MISSING_MEMBER, f"The member {min(missing)!r} is missing.", path=path)

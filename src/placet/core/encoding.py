@@ -31,6 +31,7 @@ _MAX_INTEGER_DIGITS = len(str(MAX_INTEGER)) + 1
 
 _HEX = frozenset("0123456789abcdef")
 _SECONDS_PER_DAY = 86_400
+_CONTAINERS = frozenset({dict, list})
 _TIME_LENGTH = len("2026-11-23T10:00:00Z")
 
 
@@ -44,14 +45,17 @@ def is_hex(text: str, length: int) -> bool:
     return len(text) == length and _HEX.issuperset(text)
 
 
+# One encoder and one decoder object: building them costs more than a small document does.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def encode_canonical(value: object) -> bytes:
     """Encodes an admitted value in RFC 8785 form (ADM-09).
 
     Args:
         value: str, int, bool, None, and lists and dicts of these, with ASCII member names.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", "strict")
+    return _ENCODER.encode(value).encode("utf-8", "strict")
 
 
 def _refuse_number(text: str) -> Any:
@@ -82,7 +86,6 @@ def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-# One decoder object: building it per call costs more than decoding a small document.
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique_members,
     parse_float=_refuse_number,
@@ -144,17 +147,18 @@ def parse_canonical_json(data: bytes, *, max_bytes: int, what: str) -> Any:
 
 
 def _check_depth(value: Any, what: str) -> None:
-    level, depth = [value] if isinstance(value, dict | list) else [], 0
-    while level:
-        depth += 1
-        if depth > MAX_DEPTH:  # ADM-03
-            raise MalformedError(Reason.TOO_DEEP, f"The {what} is nested too deeply.", expected=MAX_DEPTH)
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
         level = [
             item
             for container in level
-            for item in (container.values() if isinstance(container, dict) else container)
-            if isinstance(item, dict | list)
+            if type(container) in _CONTAINERS
+            for item in (container.values() if type(container) is dict else container)
         ]
+        if not level:
+            return
+    if any(type(item) in _CONTAINERS for item in level):  # ADM-03
+        raise MalformedError(Reason.TOO_DEEP, f"The {what} is nested too deeply.", expected=MAX_DEPTH)
 
 
 def b64encode(data: bytes) -> str:

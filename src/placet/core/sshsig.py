@@ -86,7 +86,12 @@ class _Reader:
         return int.from_bytes(self.take(4), "big")
 
     def string(self) -> bytes:
-        return self.take(self.uint32())
+        start = self._at + 4
+        end = start + int.from_bytes(self._data[self._at : start], "big")
+        if end > len(self._data) or start > len(self._data):
+            raise MalformedError(self._reason, "The SSH data ends too early.")
+        self._at = end
+        return self._data[start:end]
 
     def text(self) -> str:
         data = self.string()

@@ -1,1 +1,1 @@
-"""placet."""
+"""The attack lab; a later version fills this room."""

@@ -1,1 +1,1 @@
-"""placet."""
+"""The witnessed log; a later version fills this room."""

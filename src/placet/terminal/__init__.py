@@ -1,1 +1,1 @@
-"""placet."""
+"""The approval terminal: it renders the very bytes that it hashes."""

@@ -1,0 +1,102 @@
+"""From answers to the bundle that a gate verifies.
+
+Whoever assembles the bundle drops answers that would not count, so that one bad answer
+from a hostile relay cannot spoil the good ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from placet.ceremony.decide import check_same_request
+from placet.core.approvals import Approver, verify_approvals
+from placet.core.bundle import Answer, IntentBundle, IntentRequest
+from placet.core.dsse import MAX_SIGNATURES, PAYLOAD_TYPE, Envelope
+from placet.core.errors import PlacetError, PolicyError, Reason
+from placet.core.report import parse_report
+from placet.core.requester import verify_requester
+from placet.core.rules import applicable_rules, check_rule_quorum, reached_level
+from placet.core.statement import parse_statement
+from placet.core.trust import Trust
+
+
+class Progress(NamedTuple):
+    """How far a request has come, as this machine's own trust sees it.
+
+    `refusal` is why the quorum is not met yet, or None when it is; `dropped` are answers that do not count.
+    """
+
+    bundle: IntentBundle
+    approvers: tuple[Approver, ...]
+    denied_by: tuple[str, ...]
+    dropped: tuple[PlacetError, ...]
+    refusal: PlacetError | None
+    level: int
+
+
+def empty_bundle(request: IntentRequest) -> IntentBundle:
+    """Returns the bundle of a request that nobody has answered."""
+    return IntentBundle(Envelope(request.payload, PAYLOAD_TYPE, ()), (), request.evidence, {})
+
+
+def add_answer(bundle: IntentBundle, answer: Answer) -> IntentBundle:
+    """Adds one approval to a bundle about the same bytes; the same key's earlier approval is replaced.
+
+    Raises:
+        PolicyError: TOO_MANY.
+        MalformedError: the report is malformed.
+    """
+    (signature,) = answer.envelope.signatures
+    signatures = [s for s in bundle.envelope.signatures if s.keyid != signature.keyid]
+    reports = [r for r in bundle.reports if parse_report(r.payload).signature_keyid != signature.keyid]
+    if len(signatures) >= MAX_SIGNATURES:
+        raise PolicyError(Reason.TOO_MANY, f"A bundle holds at most {MAX_SIGNATURES} signatures.")
+    reports.append(answer.report)
+    versions: dict[str, int] = {}
+    for report in reports:
+        for role, version in parse_report(report.payload).trust_versions.items():
+            versions[role] = max(version, versions.get(role, 0))
+    envelope = bundle.envelope._replace(signatures=(*signatures, signature))
+    return bundle._replace(envelope=envelope, reports=tuple(reports), trust_versions=versions)
+
+
+def assemble(request: IntentRequest, answers: Iterable[Answer], *, trust: Trust, now: int) -> Progress:
+    """Builds the bundle from all answers that count, and says what is still missing.
+
+    Args:
+        answers: as they came from the relay, which may have altered or invented them.
+        now: Unix seconds.
+
+    Raises:
+        MalformedError, VerificationError, PolicyError: the request itself could never be approved.
+    """
+    statement = parse_statement(request.payload)
+    rules = applicable_rules(statement, trust)
+    requester = verify_requester(statement, request.evidence, trust=trust, at=now)
+    bundle, denied_by, dropped = empty_bundle(request), [], []
+    for answer in answers:
+        try:
+            decision = check_same_request(answer, request)
+            candidate = add_answer(
+                empty_bundle(request)._replace(envelope=answer.envelope._replace(signatures=())), answer
+            )
+            said = parse_statement(answer.envelope.payload)
+            counted, ignored = verify_approvals(candidate, said, trust=trust, at=now)
+            if ignored:
+                raise ignored[0].error
+            if decision == "deny":
+                denied_by.append(counted[0].person_id)
+            else:
+                bundle = add_answer(bundle, answer)
+        except PlacetError as e:
+            dropped.append(e)
+    approvers, _ = verify_approvals(bundle, statement, trust=trust, at=now)
+    refusal: PlacetError | None = None
+    try:
+        for rule in rules:
+            check_rule_quorum(rule, approvers, (), requester)
+    except PolicyError as e:
+        refusal = e
+    level = reached_level(rules, approvers, requester)
+    return Progress(bundle, approvers, tuple(dict.fromkeys(denied_by)), tuple(dropped), refusal, level)

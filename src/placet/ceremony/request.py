@@ -1,0 +1,149 @@
+"""Asking for an approval: from an action to the exact bytes that people will sign.
+
+The requester admits its own statement and renders it, so that nothing is submitted which
+a terminal would refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from placet.core.actions import ActionDefinition
+from placet.core.bundle import Evidence, IntentRequest
+from placet.core.decode import Object
+from placet.core.display import render_text, render_view
+from placet.core.encoding import Digest, KeyId, b64encode, encode_canonical, format_time, sha256_hex
+from placet.core.errors import PolicyError, Reason
+from placet.core.policy import select_rules
+from placet.core.requester import PROOF_MEDIA_TYPE, PROOF_NAME, encode_proof, proof_message
+from placet.core.statement import (
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    IntentStatement,
+    action_subject,
+    check_action,
+    parse_statement,
+)
+from placet.core.trust import Trust
+
+
+class Ask(NamedTuple):
+    """What somebody wants approved.  Durations are in seconds, times in Unix seconds.
+
+    `subjects` are in-toto resource descriptors; none means that the action itself is the subject.
+    `nonce` has 16 to 64 fresh random bytes; `request_id` is a fresh UUIDv7.
+    """
+
+    action_type: str
+    target: str
+    parameters: Object
+    subjects: Sequence[Object]
+    gate: str
+    requested_by: str
+    request_id: str
+    nonce: bytes
+    now: int
+    lifetime: int
+    annotations: Object = {}  # noqa: RUF012 -- a NamedTuple's default; never mutated
+    reason: str = ""
+    max_uses: int = 1
+    evidence: Sequence[tuple[str, Evidence]] = ()
+
+
+def build_request(ask: Ask, *, trust: Trust) -> IntentRequest:
+    """Builds and admits the statement for an ask.
+
+    Raises:
+        MalformedError: the action does not fit its definition, or the summary is too long.
+        PolicyError: UNKNOWN_ACTION, UNKNOWN_GATE, NO_MATCHING_RULE: nobody could ever approve it.
+    """
+    definition = trust.actions.get(ask.action_type)
+    if definition is None:
+        known = ", ".join(sorted(trust.actions)) or "none"
+        raise PolicyError(Reason.UNKNOWN_ACTION, f"Unknown action {ask.action_type}. Known: {known}.")
+    if ask.gate not in trust.gates:
+        known = ", ".join(sorted(trust.gates)) or "none"
+        raise PolicyError(Reason.UNKNOWN_GATE, f"The trust root knows no gate {ask.gate!r}. Known: {known}.")
+    policy_file, policy_digest = _policy_for(ask, trust)
+    value = _statement_object(ask, definition, policy_file, policy_digest)
+    value["predicate"]["display"]["text"] = render_text(value, definition)
+    statement = parse_statement(encode_canonical(value))
+    check_action(statement, definition)
+    render_view(statement, definition)
+    return IntentRequest(statement.payload, tuple(evidence for _, evidence in ask.evidence))
+
+
+def _policy_for(ask: Ask, trust: Trust) -> tuple[str, Digest]:
+    rules = select_rules(trust.rules, trust.scopes, action=ask.action_type, target=ask.target)
+    if not rules:
+        raise PolicyError(
+            Reason.NO_MATCHING_RULE,
+            f"No rule allows {ask.action_type} on {ask.target}; nobody could approve it.",
+            hint="Check the target, or ask an administrator for a rule (`placet trust set-policy`).",
+        )
+    shortest = min(rule.max_window for rule in rules)
+    if ask.lifetime > shortest:
+        raise PolicyError(
+            Reason.WINDOW_TOO_LONG,
+            f"The rule allows a window of {shortest} seconds at most; {ask.lifetime} were asked for.",
+            hint="Ask with a shorter --expires.",
+        )
+    file = rules[0].file
+    return file, trust.files[file]
+
+
+def _statement_object(ask: Ask, definition: ActionDefinition, file: str, digest: Digest) -> Object:
+    target: Object = {"uri": ask.target}
+    if ask.annotations:
+        target["annotations"] = ask.annotations
+    action: Object = {"type": ask.action_type, "target": target, "parameters": ask.parameters}
+    request: Object = {
+        "audience": f"gate:{ask.gate}",
+        "expiresAt": format_time(ask.now + ask.lifetime),
+        "id": ask.request_id,
+        "issuedAt": format_time(ask.now),
+        "maxUses": str(ask.max_uses),
+        "nonce": b64encode(ask.nonce),
+        "notBefore": format_time(ask.now),
+        "requestedBy": ask.requested_by,
+    }
+    if ask.reason:
+        request["reason"] = ask.reason
+    return {
+        "_type": STATEMENT_TYPE,
+        "predicateType": PREDICATE_TYPE,
+        "subject": list(ask.subjects) or [action_subject(action)],
+        "predicate": {
+            "decision": "approve",
+            "action": action,
+            "display": {
+                "template": {"uri": definition.file, "digest": {"sha256": definition.digest}},
+                "lang": "en",
+                "text": "",
+            },
+            "request": request,
+            "policy": {"uri": file, "digest": {"sha256": digest}},
+            "evidence": [_evidence_entry(name, evidence) for name, evidence in ask.evidence],
+        },
+    }
+
+
+def _evidence_entry(name: str, evidence: Evidence) -> Object:
+    return {"name": name, "mediaType": evidence.media_type, "digest": {"sha256": evidence.digest}}
+
+
+def requester_message(request: IntentRequest) -> bytes:
+    """Returns what the requester signs (namespace ``request-v1``) to prove who asks."""
+    return proof_message(parse_statement(request.payload).value)
+
+
+def attach_proof(request: IntentRequest, *, keyid: KeyId, sshsig: bytes) -> IntentRequest:
+    """Adds the requester's proof to a request that carries none; the payload, and so the ID, changes."""
+    statement: IntentStatement = parse_statement(request.payload)
+    content = encode_proof(keyid, sshsig)
+    proof = Evidence(sha256_hex(content), PROOF_MEDIA_TYPE, content)
+    predicate = statement.value["predicate"]
+    entries = [*predicate["evidence"], _evidence_entry(PROOF_NAME, proof)]
+    payload = encode_canonical({**statement.value, "predicate": {**predicate, "evidence": entries}})
+    return IntentRequest(parse_statement(payload).payload, (*request.evidence, proof))
