@@ -43,7 +43,7 @@ YEAR = 365 * 86_400
 class CommandWorld:
     """Files in `folder`: trust snapshot, ledger, inputs, bundles."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, pin_ledger: bool = False) -> None:
         self.now = int(time.time())
         self.inputs = folder / "inputs"
         self.inputs.mkdir()
@@ -54,13 +54,14 @@ class CommandWorld:
         self.alice = SoftWebAuthn()
         self.terminal = SoftTerminalKey()
         self.action = (Path(__file__).parents[2] / "src/placet" / ACTION_FILE).read_bytes()
+        birth = declare_new_birth(self.ledger_path, now=self.now - 100)
+        self.ledger_name = f"placet-ledger:{birth.ledger_id}" if pin_ledger else "local"
         snapshot = compile_trust(
             files=self._trust_files(), versions={"root": 1, "targets": 1}, expires_at=self.now + YEAR
         )
         self.trust = parse_trust(snapshot)
         self.trust_path = folder / "snapshot.json"
         self.trust_path.write_bytes(snapshot)
-        declare_new_birth(self.ledger_path, now=self.now - 100)
 
     def _trust_files(self) -> dict[str, bytes]:
         credential = {
@@ -87,7 +88,9 @@ class CommandWorld:
                 ]
             },
             "terminals.json": {"terminals": [terminal]},
-            "gates.json": {"gates": [{"id": gate, "ledger": f"local:{gate}"} for gate in (GATE, OTHER_GATE)]},
+            "gates.json": {
+                "gates": [{"id": gate, "ledger": self.ledger_name} for gate in (GATE, OTHER_GATE)]
+            },
             "scopes.json": {"scopes": {"all": ["host://**"]}},
         }
         files = {name: encode_canonical(document) for name, document in documents.items()}
