@@ -23,6 +23,9 @@ _APPLICATION_ID = 0x706C6374
 DEFAULT_MAX_BYTES = 4 * 1024**3
 # Longer than a backup's copy step holds the lock, shorter than a client's patience.
 BUSY_TIMEOUT = 5.0
+# Folding the log into the file costs two syncs and scattered writes; 16 MiB of log (4,000 pages) pays for
+# that with four times the writes of SQLite's default, and is read back in a moment after a crash.
+_LOG_PAGES = 4000
 # STRICT tables.
 _OLDEST_SQLITE = (3, 37, 0)
 
@@ -81,9 +84,10 @@ def take_lock(path: Path) -> int:
 def connect(path: Path) -> sqlite3.Connection:
     """Opens one connection in autocommit mode, usable from any thread."""
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-    # Each connection sets its own: neither is stored in the file.
+    # Each connection sets its own: none of these is stored in the file.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -1024")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     return connection
 
 

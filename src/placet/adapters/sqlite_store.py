@@ -72,7 +72,8 @@ _LIST_BY_STATE = {
     # SQLite would walk the table, whose rows are as large as the requests; the index holds only what was
     # never withdrawn, by expiry, so the cost follows what is open and not what ever was.
     StateFilter.OPEN: _LIST.format(
-        "INDEXED BY requests_that_may_be_open WHERE seq > :after AND withdrawn_at IS NULL AND expires_at > :now"
+        "INDEXED BY requests_that_may_be_open "
+        "WHERE seq > :after AND withdrawn_at IS NULL AND expires_at > :now"
     ),
     StateFilter.CLOSED: _LIST.format(
         "WHERE seq > :after AND (withdrawn_at IS NOT NULL OR expires_at <= :now)"

@@ -1,0 +1,181 @@
+"""What the relay does, apart from HTTP: keep, list, hand out, wait.
+
+One method per call of the API.  The courier adds to the store what the store must not know:
+the time of day, who may withdraw, and how many may wait at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from placet.core.encoding import Digest
+from placet.ports.clock import Clock
+from placet.ports.request_store import (
+    MAX_PAGE,
+    Cursor,
+    NewRequest,
+    Page,
+    RequestId,
+    RequestState,
+    RequestStore,
+    StateFilter,
+    StoredRequest,
+    Watch,
+)
+from placet.relay._shape import ShapedAnswer, check_answer_belongs
+from placet.relay.errors import RelayError
+
+# Each waiter holds a connection and a task of some 20 KiB; hundreds of terminals and pipelines fit.
+MAX_WAITERS = 512
+
+
+class Courier:
+    """Carries requests to terminals and answers back.
+
+    Args:
+        store: where both are kept.
+        clock: tells when a request expires.
+        max_waiters: how many long polls may be open at once.
+    """
+
+    def __init__(self, store: RequestStore, clock: Clock, *, max_waiters: int = MAX_WAITERS) -> None:
+        self._store = store
+        self._clock = clock
+        self._free_waiters = max_waiters
+        self._pauses: set[asyncio.Timeout] = set()
+        self._stopping = False
+
+    def now(self) -> int:
+        """Returns the time by which states are judged."""
+        return self._clock.now()
+
+    async def submit(self, request: NewRequest) -> tuple[StoredRequest, bool]:
+        """Keeps a request; tells whether it is new.
+
+        Raises:
+            RequestStoreError: as `RequestStore.submit`.
+        """
+        return await self._store.submit(request, now=self.now())
+
+    async def fetch(self, request_id: RequestId) -> StoredRequest:
+        """Returns a request with its answers.
+
+        Raises:
+            RequestStoreError: as `RequestStore.fetch`.
+        """
+        return await self._store.fetch(request_id)
+
+    async def list_page(self, state: StateFilter, after: Cursor | None, limit: int) -> Page:
+        """Lists requests after a cursor, oldest first.
+
+        Raises:
+            RequestStoreError: as `RequestStore.list_page`.
+        """
+        return await self._store.list_page(state, after=after, limit=limit, now=self.now())
+
+    async def answer(self, request_id: RequestId, shaped: ShapedAnswer) -> bool:
+        """Keeps an answer to an open request; tells whether it is new.
+
+        Raises:
+            RelayError: the answer is about another request.
+            RequestStoreError: as `RequestStore.add_answer`.
+        """
+        if shaped.statement.payload_digest != request_id:
+            # Not its very bytes: either a denial of it, or sent to the wrong place.
+            check_answer_belongs(shaped, (await self._store.fetch(request_id)).container)
+        return await self._store.add_answer(request_id, shaped.answer, now=self.now())
+
+    async def withdraw(self, request_id: RequestId, token_hash: Digest) -> None:
+        """Closes a request for whoever knows the secret chosen at submission.
+
+        Raises:
+            RelayError: the secret is another.
+            RequestStoreError: as `RequestStore.withdraw`.
+        """
+        kept = await self._store.fetch(request_id)
+        # In constant time: an early exit would tell a guesser how far the guess was right.
+        if not hmac.compare_digest(token_hash, kept.withdraw_hash):
+            raise RelayError(
+                "wrong-token",
+                "This is not the token with which the request was submitted.",
+                hint="Only the machine that made the request can withdraw it; otherwise let it expire.",
+            )
+        await self._store.withdraw(request_id, now=self.now())
+
+    async def wait_for_answers(self, request_id: RequestId, seen: int, timeout: float) -> StoredRequest:
+        """Returns the request once it has more than `seen` answers or is closed, or after `timeout`.
+
+        Raises:
+            RelayError: too many are waiting.
+            RequestStoreError: as `RequestStore.fetch`.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout
+        with self._one_waiter(), self._store.watch(request_id) as watch:
+            while True:
+                found = await self._store.fetch(request_id)
+                now = self.now()
+                if len(found.answers) > seen or found.state(now) is not RequestState.OPEN:
+                    return found
+                if not await self._pause(watch, deadline, at_most=found.expires_at - now):
+                    return found
+
+    async def wait_for_requests(self, after: Cursor | None, timeout: float) -> Page:
+        """Returns the open requests after a cursor as soon as there are any, at the latest after `timeout`.
+
+        Raises:
+            RelayError: too many are waiting.
+            RequestStoreError: as `RequestStore.list_page`.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout
+        with self._one_waiter(), self._store.watch(None) as watch:
+            while True:
+                page = await self.list_page(StateFilter.OPEN, after, MAX_PAGE)
+                if page.requests or not await self._pause(watch, deadline):
+                    return page
+
+    async def check_health(self) -> None:
+        """Makes sure that the store serves.
+
+        Raises:
+            RequestStoreError: it does not.
+        """
+        await self._store.check_health()
+
+    def stop_waiting(self) -> None:
+        """Sends everybody who waits home with what there is, now and from now on."""
+        self._stopping = True
+        now = asyncio.get_running_loop().time()
+        for pause in self._pauses:
+            pause.reschedule(now)
+
+    @contextmanager
+    def _one_waiter(self) -> Iterator[None]:
+        if self._free_waiters <= 0:
+            raise RelayError(
+                "too-many-waiters",
+                "Too many clients are waiting at this relay.",
+                hint="Try again in a moment, or ask without waiting.",
+            )
+        self._free_waiters -= 1
+        try:
+            yield
+        finally:
+            self._free_waiters += 1
+
+    async def _pause(self, watch: Watch, deadline: float, *, at_most: float = float("inf")) -> bool:
+        """Sleeps until a change, the deadline or `at_most` seconds; False when it is time to go home."""
+        rest = deadline - asyncio.get_running_loop().time()
+        if self._stopping or rest <= 0:
+            return False
+        try:
+            async with asyncio.timeout(None) as pause:
+                self._pauses.add(pause)
+                await watch.changed(min(rest, at_most))
+        except TimeoutError:
+            return False
+        finally:
+            self._pauses.discard(pause)
+        return True

@@ -1,0 +1,164 @@
+"""Runs the relay on a listening socket until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from placet.relay._http import MAX_HEAD_BYTES
+from placet.relay.courier import MAX_WAITERS, Courier
+
+# Waiters and as many again that come and go.
+_MAX_CONNECTIONS = 2 * MAX_WAITERS
+# A head is one packet; whoever needs longer for it is holding a door open.
+HEAD_SECONDS = 10.0
+# Waiters are sent home at once, so this only bounds a client that does not take its answer.
+_GOODBYE_SECONDS = 5
+
+
+class ListenError(Exception):
+    """The address cannot be listened on; `errno` says why."""
+
+    def __init__(self, message: str, number: int | None) -> None:
+        super().__init__(message)
+        self.errno = number
+
+    @property
+    def in_use(self) -> bool:
+        """Whether another program has the port."""
+        return self.errno == errno.EADDRINUSE
+
+    @property
+    def not_permitted(self) -> bool:
+        """Whether the port is reserved for administrators."""
+        return self.errno == errno.EACCES
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Binds a listening socket, before anything else is set up.
+
+    Args:
+        host: an IP address or a name.
+        port: 0 for any free one.
+
+    Raises:
+        ListenError: the port is in use, reserved, or the address is not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as e:
+        raise ListenError(str(e.strerror), None) from e
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # Two sockets may bind with SO_REUSEADDR; only listening finds out that somebody else listens.
+        listener.listen(2048)
+    except OSError as e:
+        listener.close()
+        raise ListenError(os.strerror(e.errno or 0), e.errno) from e
+    return listener
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 with what it leaves open: how large a head may be and how long it may take.
+
+    Without it, a client that sends header bytes for ever fills the memory, and one that sends
+    nothing keeps its connection for ever.
+    """
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_timer is None and self._is_between_requests():
+            self._expect_head()
+        super().data_received(data)
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > 2 * MAX_HEAD_BYTES:
+                self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._forget_head()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _is_between_requests(self) -> bool:
+        return self.cycle is None or not self.cycle.more_body
+
+    def _expect_head(self) -> None:
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _forget_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, courier: Courier, on_start: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._courier = courier
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._courier.stop_waiting()
+        await super().shutdown(sockets)
+
+
+def serve(app: ASGIApp, courier: Courier, listener: socket.socket, *, on_start: Callable[[], None]) -> None:
+    """Serves `app` on `listener` until SIGTERM or SIGINT, then finishes what is under way.
+
+    Args:
+        app: the application that `create_app` made.
+        courier: the same application's; told to send waiters home.
+        listener: from `bind`.
+        on_start: called once the relay answers.
+    """
+    config = uvicorn.Config(
+        app,
+        http=BoundedHttpProtocol,
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_MAX_CONNECTIONS,
+        timeout_graceful_shutdown=_GOODBYE_SECONDS,
+    )
+    server = _Server(config, courier, on_start)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # uvicorn repeats the signal once it has shut down.  Ours then takes it: being told to stop is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    server.run(sockets=[listener])
