@@ -33,7 +33,7 @@ def admit(payload: bytes, *, what: str = "statement", max_bytes: int = MAX_PAYLO
         MalformedError: one of the reasons of spec/02-admission.md.
     """
     value = parse_canonical_json(payload, max_bytes=max_bytes, what=what)
-    # JSON leaves no raw control character in a string, so plain ASCII without escapes is printable throughout.
+    # JSON leaves no raw control character in a string, so ASCII without escapes is printable throughout.
     if not payload.isascii() or b"\\" in payload or b"\x7f" in payload:
         _check_texts(value, "")
     return value

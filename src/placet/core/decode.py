@@ -20,9 +20,7 @@ Object = dict[str, Any]
 _DIGEST_LENGTHS = {"sha256": 64, "sha512": 128, "gitCommit": 40}
 
 
-def read_object(
-    value: Any, path: str, *, required: Collection[str], optional: Iterable[str] = ()
-) -> Object:
+def read_object(value: Any, path: str, *, required: Collection[str], optional: Iterable[str] = ()) -> Object:
     """Checks that `value` is an object with exactly these members.
 
     Raises:
@@ -30,9 +28,9 @@ def read_object(
     """
     if not isinstance(value, dict):
         raise MalformedError(Reason.WRONG_TYPE, "An object was expected.", path=path)
-    if len(value) == len(required) and all([name in value for name in required]):  # noqa: C419 -- hot
-        return value
     needed = set(required)
+    if value.keys() == needed:
+        return value
     if missing := needed - value.keys():
         raise MalformedError(Reason.MISSING_MEMBER, f"The member {min(missing)!r} is missing.", path=path)
     if unknown := value.keys() - needed - set(optional):

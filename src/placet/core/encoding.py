@@ -10,10 +10,11 @@ Leaves out: which text may appear inside strings; that is `placet.core.admission
 
 from __future__ import annotations
 
-import base64
 import binascii
+import functools
 import hashlib
 import json
+import re
 from typing import Any, NewType
 
 from placet.core.errors import MalformedError, Reason
@@ -29,10 +30,11 @@ MAX_DEPTH = 16
 MAX_INTEGER = 2**53 - 1
 _MAX_INTEGER_DIGITS = len(str(MAX_INTEGER)) + 1
 
-_HEX = frozenset("0123456789abcdef")
+_HEX = re.compile("[0-9a-f]+")
+_TIME = re.compile("([0-9]{4}-[0-9]{2}-[0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
 _SECONDS_PER_DAY = 86_400
 _CONTAINERS = frozenset({dict, list})
-_TIME_LENGTH = len("2026-11-23T10:00:00Z")
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def sha256_hex(data: bytes) -> Digest:
@@ -42,7 +44,7 @@ def sha256_hex(data: bytes) -> Digest:
 
 def is_hex(text: str, length: int) -> bool:
     """Tells whether `text` is exactly `length` lower-case hexadecimal characters."""
-    return len(text) == length and _HEX.issuperset(text)
+    return len(text) == length and _HEX.fullmatch(text) is not None
 
 
 # One encoder and one decoder object: building them costs more than a small document does.
@@ -92,6 +94,9 @@ _DECODER = json.JSONDecoder(
     parse_constant=_refuse_number,
     parse_int=_bounded_integer,
 )
+_PLAIN_DECODER = json.JSONDecoder(
+    parse_float=_refuse_number, parse_constant=_refuse_number, parse_int=_bounded_integer
+)
 
 
 def parse_json(data: bytes, *, max_bytes: int, what: str) -> Any:
@@ -122,7 +127,7 @@ def parse_json(data: bytes, *, max_bytes: int, what: str) -> Any:
         raise MalformedError(Reason.TOO_DEEP, f"The {what} is nested too deeply.", expected=MAX_DEPTH) from e
     except ValueError as e:
         raise MalformedError(Reason.NOT_JSON, f"The {what} is not JSON: {e}.") from e
-    _check_depth(value, what)
+    _check_depth(data, value, what)
     return value
 
 
@@ -132,21 +137,39 @@ def parse_canonical_json(data: bytes, *, max_bytes: int, what: str) -> Any:
     Raises:
         MalformedError: as `parse_json`, and NOT_CANONICAL.
     """
+    if len(data) <= max_bytes:
+        try:
+            # Whatever equals its own canonical form has no duplicate member and no other spelling,
+            # so the common case needs no look at each member; everything else takes the long way.
+            value = _PLAIN_DECODER.decode(data.decode("utf-8", "strict"))
+            if encode_canonical(value) == data:
+                _check_depth(data, value, what)
+                return value
+        except (ValueError, RecursionError):
+            pass  # The long way below names the reason.
     value = parse_json(data, max_bytes=max_bytes, what=what)
     try:
-        canonical = encode_canonical(value)
+        encode_canonical(value)
     except UnicodeEncodeError as e:
         raise MalformedError(Reason.TEXT_NOT_ALLOWED, f"The {what} has a lone surrogate.") from e
-    if canonical != data:
-        raise MalformedError(
-            Reason.NOT_CANONICAL,
-            f"The {what} is not in its RFC 8785 form (sorted members, no white space).",
-            hint="Use the file exactly as placet wrote it; editors and pretty-printers change bytes.",
-        )
-    return value
+    raise MalformedError(
+        Reason.NOT_CANONICAL,
+        f"The {what} is not in its RFC 8785 form (sorted members, no white space).",
+        hint="Use the file exactly as placet wrote it; editors and pretty-printers change bytes.",
+    )
 
 
-def _check_depth(value: Any, what: str) -> None:
+def _check_depth(data: bytes, value: Any, what: str) -> None:
+    # Removing innermost pairs one layer at a time counts the layers, where no string holds a bracket.
+    brackets = data.translate(None, _ALL_BUT_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
+        if not brackets:
+            return
+    _walk_depth(value, what)
+
+
+def _walk_depth(value: Any, what: str) -> None:
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [
@@ -163,12 +186,12 @@ def _check_depth(value: Any, what: str) -> None:
 
 def b64encode(data: bytes) -> str:
     """Encodes standard, padded base64 (RFC 4648 section 4)."""
-    return base64.b64encode(data).decode("ascii")
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 def b64url_encode(data: bytes) -> str:
     """Encodes unpadded URL-safe base64 (RFC 4648 section 5), as WebAuthn does."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return b64encode(data).rstrip("=").replace("+", "-").replace("/", "_")
 
 
 def b64decode_strict(text: str, path: str = "") -> bytes:
@@ -178,10 +201,11 @@ def b64decode_strict(text: str, path: str = "") -> bytes:
         MalformedError: BAD_BASE64 for foreign characters, wrong padding or stray trailing bits.
     """
     try:
-        data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
-    except (ValueError, UnicodeEncodeError) as e:
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as e:
         raise MalformedError(Reason.BAD_BASE64, "This is not standard base64.", path=path) from e
-    if b64encode(data) != text:
+    # Only the last group can hide stray bits behind its padding.
+    if text.endswith("=") and b64encode(data[len(data) - len(data) % 3 :]) != text[-4:]:
         raise MalformedError(Reason.BAD_BASE64, "This base64 has a second spelling.", path=path)
     return data
 
@@ -204,17 +228,24 @@ def parse_time(text: str, path: str = "") -> int:
     Raises:
         MalformedError: BAD_TIME.
     """
-    digits = text[0:4] + text[5:7] + text[8:10] + text[11:13] + text[14:16] + text[17:19]
-    if len(text) == _TIME_LENGTH and digits.isascii() and digits.isdigit():
-        year, month, day = int(text[0:4]), int(text[5:7]), int(text[8:10])
-        rest = int(text[11:13]) * 3600 + int(text[14:16]) * 60 + int(text[17:19])
-        seconds = _days_from_civil(year, month, day) * _SECONDS_PER_DAY + rest
-        # Printing the parsed value again rejects 31 February, 24:00 and every other separator.
-        if year >= 1970 and format_time(seconds) == text:
-            return seconds
+    match = _TIME.fullmatch(text)
+    if match is not None:
+        days = _parse_date(match[1])
+        hour, minute, second = int(match[2]), int(match[3]), int(match[4])
+        if days >= 0 and hour < 24 and minute < 60 and second < 60:
+            return days * _SECONDS_PER_DAY + hour * 3600 + minute * 60 + second
     raise MalformedError(
         Reason.BAD_TIME, "A time must be spelled YYYY-MM-DDTHH:MM:SSZ.", path=path, actual=text[:40]
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _parse_date(text: str) -> int:
+    """Returns the days since 1970-01-01, or -1 where there is no such day."""
+    year, month, day = int(text[0:4]), int(text[5:7]), int(text[8:10])
+    days = _days_from_civil(year, month, day)
+    # Printing the parsed value again rejects 31 February and month 13.
+    return days if year >= 1970 and _civil_from_days(days) == (year, month, day) else -1
 
 
 def _days_from_civil(year: int, month: int, day: int) -> int:

@@ -37,9 +37,11 @@ def evaluate_quorum(quorum: Quorum, people: dict[str, tuple[str, ...]]) -> Quoru
     Returns:
         Whether it is met, by whom, and what is still missing in words.
     """
-    everyone = frozenset(people)
-    met = next(_ways(quorum, people, everyone), None) is not None
     present = frozenset(person for person in people if _is_named(quorum, person, people[person]))
+    if all(isinstance(member, str) for member in quorum.of):
+        met = len(present) >= quorum.threshold
+    else:
+        met = next(_ways(quorum, people, present), None) is not None
     return QuorumResult(met, present, () if met else tuple(_missing(quorum, people)))
 
 

@@ -76,11 +76,10 @@ class _Reader:
         self._data, self._at, self._reason = data, 0, reason
 
     def take(self, count: int) -> bytes:
-        piece = self._data[self._at : self._at + count]
-        if len(piece) != count:
+        start, self._at = self._at, self._at + count
+        if self._at > len(self._data):
             raise MalformedError(self._reason, "The SSH data ends too early.")
-        self._at += count
-        return piece
+        return self._data[start : self._at]
 
     def uint32(self) -> int:
         return int.from_bytes(self.take(4), "big")
@@ -94,8 +93,8 @@ class _Reader:
         return self._data[start:end]
 
     def text(self) -> str:
-        data = self.string()
-        if not data.isascii() or not (text := data.decode("ascii")).isprintable():
+        text = self.string().decode("latin-1")
+        if not (text.isascii() and text.isprintable()):
             raise MalformedError(self._reason, "An SSH name must be printable ASCII.")
         return text
 

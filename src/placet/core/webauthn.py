@@ -28,10 +28,13 @@ def check_client_data(client_data_json: bytes, *, challenge: bytes, web_origin: 
         VerificationError: CHALLENGE_MISMATCH.
         PolicyError: CROSS_ORIGIN.
     """
+    encoded = b64url_encode(challenge)
+    prefix = f'{{"type":"webauthn.get","challenge":"{encoded}","origin":"{web_origin}"'.encode()
+    if client_data_json == prefix + b',"crossOrigin":false}':
+        return  # Exactly what a browser writes when it adds nothing; there is no more to read.
     members = parse_json(client_data_json, max_bytes=MAX_CLIENT_DATA_BYTES, what="client data")
     if not isinstance(members, dict) or members.get("type") != "webauthn.get":
         raise MalformedError(Reason.CLIENT_DATA, "The client data is not that of an assertion.")
-    encoded = b64url_encode(challenge)
     if members.get("challenge") != encoded:  # WAN-06
         raise VerificationError(
             Reason.CHALLENGE_MISMATCH,
@@ -39,7 +42,6 @@ def check_client_data(client_data_json: bytes, *, challenge: bytes, web_origin: 
             hint="The page that asked for the touch showed something else, or the file was altered.",
         )
     _check_top_level(members)
-    prefix = f'{{"type":"webauthn.get","challenge":"{encoded}","origin":"{web_origin}"'.encode()
     following = client_data_json[len(prefix) : len(prefix) + 1]
     # WAN-08: the normative serialisation; anything else was not built by a browser.
     if not client_data_json.startswith(prefix) or following not in (b",", b"}"):
