@@ -121,9 +121,11 @@ def test_a_relay_that_is_down_is_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     pauses: list[float] = []
-    with RelayClient(f"http://127.0.0.1:{port}", sleep=pauses.append) as client:
-        with pytest.raises(RelayUnreachableError, match=f"127.0.0.1:{port} cannot be reached: ") as error:
-            client.check_health()
+    with (
+        RelayClient(f"http://127.0.0.1:{port}", sleep=pauses.append) as client,
+        pytest.raises(RelayUnreachableError, match=f"127.0.0.1:{port} cannot be reached: ") as error,
+    ):
+        client.check_health()
     assert "placet relay serve" in error.value.hint
     assert pauses == list(relay_client._PAUSES)
 
@@ -154,9 +156,11 @@ def test_a_busy_relay_is_asked_again_after_the_pause_it_wants() -> None:
         {"error": {"reason": "store-busy", "message": "m", "hint": ""}}, "503 Busy", "Retry-After: 2"
     )
     pauses: list[float] = []
-    with lying_relay(busy, reply({"status": "ok"})) as (url, seen):
-        with RelayClient(url, sleep=pauses.append) as client:
-            client.check_health()
+    with (
+        lying_relay(busy, reply({"status": "ok"})) as (url, seen),
+        RelayClient(url, sleep=pauses.append) as client,
+    ):
+        client.check_health()
     assert pauses == [2.0]
     assert len(seen) == 2
 
@@ -175,9 +179,12 @@ def test_a_refusal_is_not_repeated() -> None:
 def test_a_hostile_relay_cannot_park_us() -> None:
     busy = reply({"error": {}}, "503 Busy", "Retry-After: 999999999")
     pauses: list[float] = []
-    with lying_relay(busy, busy, busy) as (url, _), RelayClient(url, sleep=pauses.append) as client:
-        with pytest.raises(RelayRefusedError):
-            client.check_health()
+    with (
+        lying_relay(busy, busy, busy) as (url, _),
+        RelayClient(url, sleep=pauses.append) as client,
+        pytest.raises(RelayRefusedError),
+    ):
+        client.check_health()
     assert max(pauses) <= 5
 
 
@@ -201,9 +208,12 @@ def test_a_hostile_relay_cannot_show_another_request_under_this_name() -> None:
         "answers": [],
         "submittedAt": "2026-11-23T10:00:00Z",
     }
-    with lying_relay(reply(body)) as (url, _), fast(url) as client:
-        with pytest.raises(RelayNonsenseError, match="another request than the one it was asked for"):
-            client.fetch(asked.id)
+    with (
+        lying_relay(reply(body)) as (url, _),
+        fast(url) as client,
+        pytest.raises(RelayNonsenseError, match="another request than the one it was asked for"),
+    ):
+        client.fetch(asked.id)
 
 
 def test_one_bad_answer_does_not_hide_the_good_ones() -> None:
@@ -223,9 +233,12 @@ def test_one_bad_answer_does_not_hide_the_good_ones() -> None:
 
 def test_a_flood_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_client, "MAX_REPLY_BYTES", 100_000)
-    with lying_relay(reply(b" " * 1_000_000)) as (url, _), fast(url) as client:
-        with pytest.raises(RelayNonsenseError, match="more than 100000 bytes"):
-            client.check_health()
+    with (
+        lying_relay(reply(b" " * 1_000_000)) as (url, _),
+        fast(url) as client,
+        pytest.raises(RelayNonsenseError, match="more than 100000 bytes"),
+    ):
+        client.check_health()
 
 
 def test_a_drip_is_cut_off() -> None:
@@ -254,16 +267,22 @@ def test_a_compressed_bomb_is_not_unpacked() -> None:
     import gzip
 
     body = gzip.compress(b" " * 10_000_000)
-    with lying_relay(reply(body, "200 OK", "Content-Encoding: gzip")) as (url, _), fast(url) as client:
-        with pytest.raises(RelayNonsenseError):
-            client.check_health()
+    with (
+        lying_relay(reply(body, "200 OK", "Content-Encoding: gzip")) as (url, _),
+        fast(url) as client,
+        pytest.raises(RelayNonsenseError),
+    ):
+        client.check_health()
 
 
 def test_a_redirect_is_not_followed() -> None:
     away = reply({"error": {}}, "307 Temporary Redirect", "Location: http://192.0.2.1/")
-    with lying_relay(away) as (url, seen), fast(url) as client:
-        with pytest.raises(RelayRefusedError, match="status 307"):
-            client.check_health()
+    with (
+        lying_relay(away) as (url, seen),
+        fast(url) as client,
+        pytest.raises(RelayRefusedError, match="status 307"),
+    ):
+        client.check_health()
     assert len(seen) == 1
 
 
