@@ -1,1 +1,87 @@
-"""placet."""
+"""The command ``placet``: one module per command, imported only when it is called.
+
+A module of a command has two functions: ``configure(parser)`` declares its arguments,
+``run(args)`` does the work and returns the exit code.  Exit codes: 0 allowed or done,
+1 denied, 2 wrong usage, 3 undecidable; `placet run` has its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from placet.core.errors import IndeterminateError, PlacetError
+
+EXIT_ALLOW, EXIT_DENY, EXIT_USAGE, EXIT_UNDECIDED = 0, 1, 2, 3
+
+VERSION = "0.1.0"
+
+COMMANDS = {
+    "request": "ask for the approval of one exact action",
+    "terminal": "show requests to a person and let them decide",
+    "approve": "decide about a request on the command line, with an OpenSSH FIDO key",
+    "verify": "check an approval against what is about to be done",
+    "run": "verify an approval, use it up, and run exactly the approved command",
+    "ledger": "show what this gate has used",
+    "relay": "store and forward requests and answers",
+    "trust": "say who may approve what, signed by the administrators",
+}
+
+
+class UserError(Exception):
+    """The command cannot go on as it was called; the text says why, `hint` what to do."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; no traceback ever reaches the user."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(arguments)
+    args = parser.parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except UserError as e:
+        _explain(f"placet: {e}", e.hint)
+        return EXIT_USAGE
+    except PlacetError as e:
+        _explain(f"placet: {e} [{e.reason}]", e.hint)
+        return EXIT_UNDECIDED if isinstance(e, IndeterminateError) else EXIT_DENY
+    except KeyboardInterrupt:
+        _explain("placet: interrupted.", "")
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`| head`); there is nobody to tell.
+        sys.stderr.close()
+        return EXIT_UNDECIDED
+    except OSError as e:
+        _explain(f"placet: {e.strerror or e}{f': {e.filename}' if e.filename else ''}.", "")
+        return EXIT_UNDECIDED
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Builds the parser; only the called command's module is imported."""
+    parser = argparse.ArgumentParser(
+        prog="placet",
+        description="Per-action human approval, signed by FIDO2 hardware, checked where it counts.",
+    )
+    parser.add_argument("--version", action="version", version=f"placet {VERSION}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    called = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name == called:
+            module = importlib.import_module(f"placet.cli.{name}")
+            module.configure(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def _explain(message: str, hint: str) -> None:
+    print(message, file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)

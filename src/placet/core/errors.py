@@ -111,6 +111,13 @@ class Reason(StrEnum):
     EXECUTION_MISMATCH = "execution-mismatch"
 
 
+def visible(text: str) -> str:
+    """Returns `text` fit for a terminal: what a hostile file smuggled into a message moves no cursor (INV-2)."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in text)
+
+
 class PlacetError(Exception):
     """A named refusal.
 
@@ -137,8 +144,8 @@ class PlacetError(Exception):
     ) -> None:
         super().__init__(message)
         self.reason = reason
-        self.message = message
-        self.path = path
+        self.message = visible(message)
+        self.path = visible(path)
         self.expected = expected
         self.actual = actual
         self.hint = hint

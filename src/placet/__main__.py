@@ -1,0 +1,7 @@
+"""Runs ``python -m placet``."""
+
+import sys
+
+from placet.cli import main
+
+sys.exit(main())

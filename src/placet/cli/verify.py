@@ -1,0 +1,235 @@
+"""``placet verify``: may this exact thing be done?  Offline; the gate's own snapshot decides.
+
+Everything that a cold start loads is counted (benchmarks/verify_cold.py), so this module
+imports little and late.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from placet.cli import EXIT_ALLOW, EXIT_DENY, EXIT_UNDECIDED, UserError
+from placet.cli._shared import action_uri, choose_gate, load_trust, now, read_file, setting
+from placet.core.bundle import MAX_BUNDLE_BYTES
+from placet.core.display import escape_value
+from placet.core.encoding import encode_canonical, format_time, is_hex
+from placet.core.errors import IndeterminateError, PlacetError, visible
+from placet.core.levels import LEVEL_NAMES, level_name
+from placet.core.verify import (
+    Expected,
+    UnsafeAnyAction,
+    VerifiedApproval,
+    verify_for_audit,
+    verify_for_use,
+)
+
+_MAX_PARAMETERS_BYTES = 256 * 1024
+_CHUNK = 1024 * 1024
+_GREEN, _RED, _YELLOW, _PLAIN = "\x1b[32;1m", "\x1b[31;1m", "\x1b[33;1m", "\x1b[0m"
+
+EXAMPLES = """\
+examples:
+  placet verify app.intent.json --action release --target pkg:pypi/app --artifact dist/app-1.0.whl
+  placet verify app.intent.json --action deploy --target k8s://prod/ns/a/deploy/b --artifact sha256:97e9…
+  placet verify app.intent.json --unsafe-any-action        (only to look: nothing is compared)
+
+exit codes: 0 allowed, 1 denied, 2 wrong usage, 3 undecided
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the *.intent.json file")
+    parser.add_argument("--action", metavar="TYPE", help="deploy, release, run, or an action type's URI")
+    parser.add_argument("--target", metavar="URI", help="what is about to change")
+    parser.add_argument(
+        "--artifact",
+        action="append",
+        default=[],
+        metavar="FILE|sha256:…",
+        help="what is about to be used; repeat for several, leave out for an action without artifacts",
+    )
+    parser.add_argument("--parameters", type=Path, metavar="JSON", help="the parameters about to be used")
+    parser.add_argument(
+        "--unsafe-any-action", action="store_true", help="look at the approval without comparing anything"
+    )
+    parser.add_argument(
+        "--audit", action="store_true", help="judge a past approval at the time it was logged"
+    )
+    parser.add_argument("--gate", metavar="ID", help="this gate's ID (default: the only one there is)")
+    parser.add_argument("--trust", type=Path, metavar="SNAPSHOT", help="the gate's trust snapshot")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
+    expected = _expected(args)
+    bundle = read_file(args.bundle, "bundle", MAX_BUNDLE_BYTES)
+    try:
+        chosen = setting(None, "trust") if args.trust is None else args.trust
+        trust = load_trust(Path(chosen) if chosen else None)
+        if args.audit:
+            approval = verify_for_audit(bundle, trust=trust, logged_at=None)
+        else:
+            gate = choose_gate(trust, args.gate).id
+            approval = verify_for_use(bundle, trust=trust, gate=gate, expected=expected, now=now())
+    except PlacetError as refusal:
+        return _print_refusal(refusal, as_json=args.json)
+    return _print_approval(approval, as_json=args.json, compared=isinstance(expected, Expected))
+
+
+def _expected(args: argparse.Namespace) -> Expected | UnsafeAnyAction:
+    if args.unsafe_any_action or args.audit:
+        return UnsafeAnyAction("asked for on the command line")
+    if not args.action or not args.target:
+        raise UserError(
+            "What is about to be done? Name it with --action and --target (and --artifact).",
+            "To only look at a bundle, use --unsafe-any-action.",
+        )
+    parameters: Any = None
+    if args.parameters is not None:
+        from placet.core.encoding import parse_json
+
+        data = read_file(args.parameters, "parameters", _MAX_PARAMETERS_BYTES)
+        parameters = parse_json(data, max_bytes=_MAX_PARAMETERS_BYTES, what="parameters")
+    subjects = frozenset(_digest(artifact) for artifact in args.artifact)
+    return Expected(args.target, subjects, action_uri(args.action), parameters)
+
+
+def _digest(artifact: str) -> str:
+    algorithm, separator, digest = artifact.partition(":")
+    if separator and algorithm in ("sha256", "sha512", "gitCommit"):
+        if not is_hex(digest, {"sha256": 64, "sha512": 128, "gitCommit": 40}[algorithm]):
+            raise UserError(f"{artifact!r} is not a whole {algorithm} digest in lower-case hexadecimal.")
+        return artifact
+    hasher = hashlib.sha256()
+    try:
+        with open(artifact, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                hasher.update(chunk)
+    except OSError as e:
+        raise UserError(f"The artifact {artifact} cannot be read: {e.strerror}.") from e
+    return f"sha256:{hasher.hexdigest()}"
+
+
+def _verdict(word: str, colour: str, sentence: str) -> str:
+    import os
+
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        word = f"{colour}{word}{_PLAIN}"
+    return f"{word}: {sentence}"
+
+
+def _print_refusal(refusal: PlacetError, *, as_json: bool) -> int:
+    undecided = isinstance(refusal, IndeterminateError)
+    if as_json:
+        _print_json(refusal_to_object(refusal))
+    else:
+        word, colour = ("UNDECIDED", _YELLOW) if undecided else ("DENIED", _RED)
+        print(_verdict(word, colour, str(refusal)))
+        print(f"  Reason    {refusal.reason}")
+        for name, value in (("Expected", refusal.expected), ("Found", refusal.actual)):
+            if value is not None:
+                print(f"  {name:<9} {_plain(value)}")
+        for cause in refusal.causes:
+            print(f"  Ignored   {cause} ({cause.reason})")
+        if refusal.hint:
+            print(f"  Next      {refusal.hint}")
+    return EXIT_UNDECIDED if undecided else EXIT_DENY
+
+
+def _plain(value: object) -> str:
+    text = ", ".join(map(str, value)) or "nothing" if isinstance(value, tuple) else str(value)
+    return visible(text)
+
+
+def refusal_to_object(refusal: PlacetError) -> dict[str, Any]:
+    """Returns a refusal as the JSON that ``--json`` prints."""
+    return {
+        "verdict": "undecided" if isinstance(refusal, IndeterminateError) else "denied",
+        "reason": str(refusal.reason),
+        "message": refusal.message,
+        "path": refusal.path,
+        "hint": refusal.hint,
+        "causes": [{"reason": str(c.reason), "message": c.message} for c in refusal.causes],
+    }
+
+
+def _print_approval(approval: VerifiedApproval, *, as_json: bool, compared: bool) -> int:
+    if as_json:
+        _print_json(approval_to_object(approval, compared=compared))
+        return EXIT_ALLOW
+    names = " and ".join(approval.people)
+    word, what = ("ALLOWED", "approved exactly this") if compared else ("VALID", "approved the action below")
+    print(_verdict(word, _GREEN, f"{names} {what}."))
+    for line in describe(approval):
+        print(f"  {line}")
+    if not compared:
+        print("  Compared  nothing: this says what was approved, not that it may be done now")
+    print("  Use       not checked: only a gate's ledger knows whether it was used (`placet run`)")
+    return EXIT_ALLOW
+
+
+def describe(approval: VerifiedApproval) -> list[str]:
+    """Returns who, when, how strongly and what is missing, line by line."""
+    statement = approval.statement
+    lines = [f"Action    {statement.text}"]
+    for approver in approval.approvers:
+        when = f" at {format_time(approver.decided_at)}" if approver.decided_at else ""
+        where = f" on terminal {approver.terminal_id}" if approver.terminal_id else ""
+        lines.append(
+            f"Approved  {approver.person_id}{when}{where} ({approver.kind}, {approver.assurance} key)"
+        )
+    asked = approval.requester or f"unverified, claims to be {escape_value(statement.requested_by)}"
+    lines += [
+        f"Asked by  {asked}",
+        f"Valid     until {format_time(statement.expires_at)}, for {statement.max_uses} use(s), "
+        f"at {statement.audience}",
+        f"Level     {level_name(approval.level)} ({LEVEL_NAMES[approval.level]})",
+    ]
+    lines += [f"For next  {missing}" for missing in approval.missing_for_next_level]
+    lines += [f"Ignored   key {i.keyid[:16]}: {i.error} ({i.error.reason})" for i in approval.ignored]
+    return lines
+
+
+def approval_to_object(approval: VerifiedApproval, *, compared: bool) -> dict[str, Any]:
+    """Returns an approval as the JSON that ``--json`` prints."""
+    statement = approval.statement
+    return {
+        "verdict": "allowed" if compared else "valid",
+        "compared": compared,
+        "singleUseChecked": False,
+        "action": statement.action_type,
+        "target": statement.target,
+        "text": statement.text,
+        "payload": {"sha256": approval.payload_digest},
+        "level": level_name(approval.level),
+        "verifiedLevels": [level_name(n) for n in range(1, approval.level + 1)],
+        "missingForNextLevel": list(approval.missing_for_next_level),
+        "requester": approval.requester,
+        "requestedBy": statement.requested_by,
+        "expiresAt": format_time(statement.expires_at),
+        "approvers": [
+            {
+                "person": a.person_id,
+                "keyid": a.keyid,
+                "kind": a.kind,
+                "assurance": a.assurance,
+                "level": level_name(a.level),
+                "decidedAt": format_time(a.decided_at) if a.decided_at else None,
+                "terminal": a.terminal_id or None,
+            }
+            for a in approval.approvers
+        ],
+        "ignored": [{"keyid": i.keyid, "reason": str(i.error.reason)} for i in approval.ignored],
+    }
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    sys.stdout.write(encode_canonical(value).decode() + "\n")
