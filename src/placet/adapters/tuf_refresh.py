@@ -1,0 +1,289 @@
+"""The gate's side: refresh the verified trust snapshot with python-tuf's own client.
+
+The first root is taken by its SHA-256, which a person typed or pinned; every later one must be signed by the
+quorum of the one before.  The client refuses rollback, freeze and mix-and-match; what it verified is
+compiled to one snapshot and replaces the old one in a single rename.  A refresh that fails, for whatever
+reason, leaves the old snapshot as it was.
+
+Delegated roles are read where they name exact files, as delegations per scope do, each file once.  Patterns
+are refused, because a file that nobody names cannot be asked for.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+from tuf.api.exceptions import DownloadHTTPError
+from tuf.api.metadata import Root, TargetFile, Targets  # type: ignore[attr-defined]
+from tuf.ngclient import Updater, UpdaterConfig  # type: ignore[attr-defined]
+from tuf.ngclient.fetcher import FetcherInterface
+from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
+
+from placet.adapters.private_file import write_atomically
+from placet.adapters.sk_key import register
+from placet.adapters.tuf_trust import (
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    check_people_hold_one_key,
+    named_errors,
+    parse_metadata,
+)
+from placet.core.encoding import Digest, sha256_hex
+from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, VerificationError
+from placet.core.trust import MAX_SNAPSHOT_BYTES, Trust, compile_trust, parse_trust
+
+_MAX_ROOT_BYTES = UpdaterConfig.root_max_length
+# Far more roots than yearly rotation ever makes; bounds the search for the one that was pinned.
+_MAX_ROOTS = 256
+_FOLDER_SCHEME = "folder:///"
+_FIRST_ROOT = "first.root.json"
+
+
+class Refreshed(NamedTuple):
+    """What a refresh left behind.  Times are Unix seconds; `expires_at` is the earliest of all roles."""
+
+    trust: Trust
+    versions: dict[str, int]
+    expires_at: int
+    changed: bool
+
+
+class FolderFetcher(FetcherInterface):
+    """Reads a published repository from a folder: a stick, a checkout, a mounted share."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        path = (self._folder / unquote(url.removeprefix(_FOLDER_SCHEME))).resolve()
+        # Target names come from metadata; a link or `..` must not reach other files of this machine.
+        if not path.is_relative_to(self._folder) or not path.is_file():
+            raise DownloadHTTPError(f"{path} is not there", 404)
+        return _read_chunks(path)
+
+
+def _read_chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(65_536):
+            yield chunk
+
+
+def refresh(
+    source: str,
+    snapshot: Path,
+    *,
+    root: bytes | None = None,
+    root_sha256: str | None = None,
+) -> Refreshed:
+    """Fetches, verifies and compiles the published trust root, and replaces the snapshot.
+
+    Args:
+        source: the folder or http(s) address that `placet trust publish` filled.
+        snapshot: where the gate's snapshot lies; the client keeps what it accepted beside it.
+        root: the first root's file, where it was brought along; otherwise it is looked for in `source`.
+        root_sha256: the digest of the first root, by hand.  Needed once; later it must still fit.
+
+    Raises:
+        PlacetError: with the reason; the old snapshot is untouched.
+    """
+    register()
+    address, fetcher = _open_source(source)
+    kept = snapshot.with_suffix(".tuf")
+    try:
+        (kept / "targets").mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _lock(kept / "lock"), named_errors(source):
+            bootstrap = _first_root(kept, address, fetcher, root, root_sha256)
+            updater = Updater(
+                str(kept / "metadata"),
+                f"{address}metadata/",
+                str(kept / "targets"),
+                f"{address}targets/",
+                fetcher=fetcher,
+                config=UpdaterConfig(app_user_agent="placet"),
+                bootstrap=bootstrap,
+            )
+            updater.refresh()
+            if not (kept / _FIRST_ROOT).exists():
+                write_atomically(kept / _FIRST_ROOT, bootstrap)
+            files, roles = _download_targets(updater, kept / "metadata")
+            versions, expires_at = _judge_roles(kept / "metadata", roles)
+            compiled = compile_trust(files=files, versions=versions, expires_at=expires_at)
+            old = _read_old(snapshot)
+            _check_not_older(old, versions)
+            write_atomically(snapshot, compiled)
+    except OSError as e:
+        raise IndeterminateError(
+            Reason.TRUST_UNAVAILABLE, f"The trust snapshot cannot be kept in {snapshot.parent}: {e}."
+        ) from e
+    changed = old is None or old.versions != versions
+    return Refreshed(parse_trust(compiled), versions, expires_at, changed)
+
+
+def _open_source(source: str) -> tuple[str, FetcherInterface]:
+    if source.startswith(("http://", "https://")):
+        return source.rstrip("/") + "/", Urllib3Fetcher(app_user_agent="placet")
+    folder = Path(source)
+    # An administrator's own working repository is the natural thing to name, too.
+    if (folder / "repository.json").is_file():
+        folder /= "published"
+    if not (folder / "metadata").is_dir():
+        raise IndeterminateError(
+            Reason.TRUST_UNAVAILABLE,
+            f"There is no published trust root in {source}.",
+            hint="Name the folder or address that `placet trust publish` filled.",
+        )
+    return _FOLDER_SCHEME, FolderFetcher(folder)
+
+
+def _first_root(
+    kept: Path, address: str, fetcher: FetcherInterface, root: bytes | None, root_sha256: str | None
+) -> bytes:
+    """Returns the root from which trust starts: pinned by hand the first time, kept afterwards."""
+    path = kept / _FIRST_ROOT
+    known = path.read_bytes() if path.exists() else None
+    if known is not None and root_sha256 in (None, sha256_hex(known)) and root in (None, known):
+        return known
+    if known is not None:
+        raise PolicyError(
+            Reason.BAD_TRUST,
+            "This snapshot was started from another first root than the one that is given now.",
+            expected=sha256_hex(known),
+            actual=root_sha256,
+            hint=f"If the trust root was founded anew, remove {kept} and the snapshot, and refresh again.",
+        )
+    if root_sha256 is None:
+        raise IndeterminateError(
+            Reason.TRUST_UNAVAILABLE,
+            "The first refresh needs the SHA-256 of the root, told by an administrator.",
+            hint="`placet trust publish` prints it; give it as --root-sha256. Never take it from the relay.",
+        )
+    if root is not None:
+        _check_root_digest(root, root_sha256)
+        return root
+    return _find_root(address, fetcher, Digest(root_sha256.lower()))
+
+
+def _find_root(address: str, fetcher: FetcherInterface, wanted: Digest) -> bytes:
+    data = b""
+    for version in range(1, _MAX_ROOTS + 1):
+        try:
+            data = fetcher.download_bytes(f"{address}metadata/{version}.root.json", _MAX_ROOT_BYTES)
+        except DownloadHTTPError as e:
+            if version == 1 or e.status_code not in {403, 404}:
+                raise
+            break
+        if sha256_hex(data) == wanted:
+            return data
+    _check_root_digest(data, wanted)
+    return data
+
+
+def _check_root_digest(root: bytes, wanted: str) -> None:
+    if sha256_hex(root) != wanted.lower():
+        raise VerificationError(
+            Reason.BAD_TRUST,
+            "The root is not the one whose SHA-256 was given.",
+            expected=wanted,
+            actual=sha256_hex(root),
+            hint="Compare the digest with an administrator by voice. If it is right, the source is false.",
+        )
+
+
+def _download_targets(updater: Updater, metadata: Path) -> tuple[dict[str, bytes], list[str]]:
+    """Downloads every target; returns the files, and the targets roles that were read."""
+    targets: Targets = parse_metadata(_kept_file(metadata, TARGETS), TARGETS).signed
+    names, roles = list(targets.targets), [TARGETS]
+    for role, paths in _delegated(targets).items():
+        for path in paths:
+            if path in names:
+                raise PolicyError(Reason.BAD_TRUST, f"Two roles of the trust root may sign {path}.")
+            names.append(path)
+            updater.get_targetinfo(path)  # has the client fetch and verify the delegated role
+        if parse_metadata(_kept_file(metadata, role), role).signed.delegations is not None:
+            raise PolicyError(
+                Reason.BAD_TRUST, f"The role {role[:64]!r} delegates further; that is not read."
+            )
+        roles.append(role)
+    files = {}
+    for name in names:
+        info = updater.get_targetinfo(name)
+        if info is not None:  # an owner of a scope need not have written its policy yet
+            files[name] = _download(updater, info)
+    return files, roles
+
+
+def _delegated(targets: Targets) -> dict[str, list[str]]:
+    if targets.delegations is None:
+        return {}
+    if targets.delegations.succinct_roles is not None:
+        raise PolicyError(Reason.BAD_TRUST, "Succinct delegations are not read by this version of placet.")
+    found = {}
+    for name, role in (targets.delegations.roles or {}).items():
+        if not role.paths or any(set(path) & set("*?[") for path in role.paths):
+            raise PolicyError(
+                Reason.BAD_TRUST, f"The delegation to {name[:64]!r} does not name exact files, as it must."
+            )
+        found[name] = list(role.paths)
+    return found
+
+
+def _download(updater: Updater, info: TargetFile) -> bytes:
+    path = Path(updater.find_cached_target(info) or updater.download_target(info))
+    data = path.read_bytes()
+    info.verify_length_and_hashes(data)
+    return data
+
+
+def _kept_file(metadata: Path, role: str) -> bytes:
+    # The client stores a role only after it verified it.
+    return (metadata / f"{quote(role, '')}.json").read_bytes()
+
+
+def _judge_roles(metadata: Path, targets_roles: list[str]) -> tuple[dict[str, int], int]:
+    """Returns the version of each role and the earliest expiry, and checks that people hold one key each."""
+    roles = (ROOT, TIMESTAMP, SNAPSHOT, *targets_roles)
+    signed = {role: parse_metadata(_kept_file(metadata, role), role).signed for role in roles}
+    root: Root = signed[ROOT]
+    check_people_hold_one_key(root)
+    versions = {role: item.version for role, item in signed.items()}
+    return versions, min(int(item.expires.timestamp()) for item in signed.values())
+
+
+def _read_old(snapshot: Path) -> Trust | None:
+    try:
+        data = snapshot.read_bytes()
+        return parse_trust(data) if len(data) <= MAX_SNAPSHOT_BYTES else None
+    except (OSError, PlacetError):
+        return None  # none yet, or damaged: the client's own record still stops a rollback
+
+
+def _check_not_older(old: Trust | None, versions: dict[str, int]) -> None:
+    """Refuses a rollback also where somebody removed the client's record beside the snapshot."""
+    if old is None:
+        return
+    for role, version in old.versions.items():
+        if versions.get(role, version) < version:
+            raise VerificationError(
+                Reason.BAD_TRUST,
+                f"The published {role} is version {versions[role]}; this snapshot has {version} already.",
+                hint="Somebody may want to bring back a revoked approver. Refresh from the real repository.",
+            )
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    # python-tuf's client must be alone in its folder.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

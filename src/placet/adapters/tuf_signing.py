@@ -1,0 +1,220 @@
+"""Collecting administrators' signatures over a prepared root and targets.
+
+Two ways lead here: a key on this machine signs `PendingRole.message` at once, or the messages travel to
+another terminal in a challenge file and detached signatures come back.  Both end in `attach_signature`,
+which verifies before it keeps.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from securesystemslib.exceptions import UnverifiedSignatureError
+from securesystemslib.signer import Signature  # type: ignore[attr-defined]
+
+from placet.adapters.private_file import write_atomically
+from placet.adapters.sk_key import SkKey
+from placet.adapters.tuf_repository import TrustRepository
+from placet.adapters.tuf_trust import (
+    ROOT,
+    SIGNED_BY_PEOPLE,
+    TARGETS,
+    encode_signed,
+    parse_signed,
+    person_of,
+)
+from placet.core.decode import read_choice, read_key_id, read_list, read_object, read_string
+from placet.core.encoding import KeyId, b64decode_strict, b64encode, encode_canonical, parse_json
+from placet.core.errors import MalformedError, PolicyError, Reason
+
+CHALLENGE_MEDIA_TYPE = "application/vnd.placet.trust-challenge.v1+json"
+SIGNATURES_MEDIA_TYPE = "application/vnd.placet.trust-signatures.v1+json"
+_MAX_SIGNATURES_BYTES = 1024 * 1024
+
+
+class PendingRole(NamedTuple):
+    """A prepared role: `message` are the exact bytes that administrators sign.
+
+    `signed` and `unsigned` are people; `missing` is how many of them must still sign.
+    """
+
+    role: str
+    version: int
+    expires_at: int
+    message: bytes
+    threshold: int
+    signed: tuple[str, ...]
+    unsigned: tuple[str, ...]
+    missing: int
+
+
+class Review(NamedTuple):
+    """What an administrator looks at: the bytes to be signed and the files they name, before and after.
+
+    `old_root` is the signed part of the published root, `new_root` the one in force after publishing.
+    """
+
+    pending: tuple[PendingRole, ...]
+    old_files: dict[str, bytes]
+    new_files: dict[str, bytes]
+    old_root: bytes | None
+    new_root: bytes | None
+
+
+def pending_roles(repository: TrustRepository) -> tuple[PendingRole, ...]:
+    """Returns the prepared roles with who signed and who is missing, `root` first."""
+    drafts = [(role, repository.draft_bytes(role)) for role in SIGNED_BY_PEOPLE]
+    return tuple(_pending_role(repository, role, message) for role, message in drafts if message is not None)
+
+
+def pending_messages(repository: TrustRepository) -> list[tuple[str, bytes]]:
+    """Returns each prepared role with the bytes that administrators sign, in `NAMESPACE_TRUST`."""
+    return [(pending.role, pending.message) for pending in pending_roles(repository)]
+
+
+def review(repository: TrustRepository) -> Review:
+    """Returns everything that is needed to show a trust change; the files are those that the bytes name."""
+    pending = pending_roles(repository)
+    messages = {item.role: item.message for item in pending}
+    published = repository.published_root()
+    old_files = repository.published_files()
+    return Review(
+        pending=pending,
+        old_files=old_files,
+        new_files=repository.files_named_by(messages[TARGETS]) if TARGETS in messages else old_files,
+        old_root=None if published is None else encode_signed(published),
+        new_root=messages.get(ROOT),
+    )
+
+
+def signing_keys(repository: TrustRepository, role: str) -> dict[KeyId, SkKey]:
+    """Returns the keys that may sign a prepared role; for a new root those of the old one too."""
+    roots = [repository.delegator()]
+    if role == ROOT and (published := repository.published_root()) is not None:
+        roots.append(published)
+    keys = {keyid: root.keys[keyid] for root in roots for keyid in root.roles[role].keyids}
+    return {KeyId(keyid): key for keyid, key in keys.items() if isinstance(key, SkKey)}
+
+
+def signatures(repository: TrustRepository, role: str) -> dict[KeyId, bytes]:
+    """Returns the good signatures over a prepared role, as SSHSIGs."""
+    message, keys = repository.draft_bytes(role), signing_keys(repository, role)
+    good: dict[KeyId, bytes] = {}
+    for path in sorted(repository.signatures_folder(role).glob("*.sshsig")):
+        key, blob = keys.get(KeyId(path.stem)), path.read_bytes()
+        if key is None or message is None:
+            continue
+        try:
+            key.verify_signature(Signature(key.keyid, blob.hex()), message)
+        except UnverifiedSignatureError:
+            continue  # over an earlier draft
+        good[KeyId(key.keyid)] = blob
+    return good
+
+
+def attach_signature(repository: TrustRepository, role: str, keyid: KeyId, sshsig: bytes) -> None:
+    """Verifies an administrator's signature over a prepared role and keeps it.
+
+    Raises:
+        PolicyError: nothing is prepared, the key is no administrator's, or it was not used as it must be.
+        MalformedError: it is not an SSHSIG.
+        VerificationError: it is not a signature over the prepared bytes, such as one over an earlier draft.
+    """
+    with repository.lock():
+        message = repository.draft_bytes(role)
+        if message is None:
+            raise PolicyError(Reason.BAD_TRUST, f"No {role} is waiting for signatures.")
+        key = signing_keys(repository, role).get(keyid)
+        if key is None:
+            raise PolicyError(
+                Reason.UNKNOWN_KEY, f"The key {keyid[:16]} belongs to no administrator of {role}."
+            )
+        key.check_sshsig(sshsig, message)
+        folder = repository.signatures_folder(role)
+        folder.mkdir(exist_ok=True)
+        write_atomically(folder / f"{keyid}.sshsig", sshsig)
+
+
+def encode_challenge(repository: TrustRepository) -> bytes:
+    """Encodes what another terminal needs to show the change and to sign it: messages and files."""
+    shown = review(repository)
+    value = {
+        "mediaType": CHALLENGE_MEDIA_TYPE,
+        "messages": [{"role": item.role, "message": b64encode(item.message)} for item in shown.pending],
+        "oldFiles": {name: b64encode(data) for name, data in shown.old_files.items()},
+        "newFiles": {name: b64encode(data) for name, data in shown.new_files.items()},
+        "oldRoot": None if shown.old_root is None else b64encode(shown.old_root),
+    }
+    return encode_canonical(value)
+
+
+def encode_signatures(made: list[tuple[str, KeyId, bytes]]) -> bytes:
+    """Encodes detached signatures, each (role, key ID, SSHSIG), for `attach_signatures`."""
+    items = [{"role": role, "keyid": keyid, "sig": b64encode(blob)} for role, keyid, blob in made]
+    return encode_canonical({"mediaType": SIGNATURES_MEDIA_TYPE, "signatures": items})
+
+
+def attach_signatures(repository: TrustRepository, data: bytes) -> tuple[tuple[str, str], ...]:
+    """Attaches the signatures of a file that another terminal wrote.
+
+    Returns:
+        (person, role) for each of them.
+
+    Raises:
+        MalformedError: the file is not one that `encode_signatures` writes.
+        PlacetError: as `attach_signature`; those before the refused one are kept.
+    """
+    value: Any = parse_json(data, max_bytes=_MAX_SIGNATURES_BYTES, what="signature file")
+    members = read_object(value, "", required=["mediaType", "signatures"])
+    if members["mediaType"] != SIGNATURES_MEDIA_TYPE:
+        raise MalformedError(
+            Reason.UNSUPPORTED_TYPE, "This is no file of trust signatures.", path="/mediaType"
+        )
+    attached = []
+    for i, item in enumerate(read_list(members["signatures"], "/signatures", max_items=64)):
+        at = f"/signatures/{i}"
+        fields = read_object(item, at, required=["role", "keyid", "sig"])
+        role, keyid = read_choice(fields["role"], at, SIGNED_BY_PEOPLE), read_key_id(fields["keyid"], at)
+        sig = b64decode_strict(read_string(fields["sig"], at, max_length=16_384), at)
+        attach_signature(repository, role, keyid, sig)
+        attached.append((person_of(signing_keys(repository, role)[keyid]), role))
+    return tuple(attached)
+
+
+def check_complete(repository: TrustRepository) -> None:
+    """Refuses a draft that lacks signatures, and names who could still sign.
+
+    Raises:
+        PolicyError: QUORUM_NOT_MET.
+    """
+    for pending in pending_roles(repository):
+        if pending.missing:
+            people = ", ".join(pending.unsigned)
+            have = ", ".join(pending.signed) or "nobody"
+            raise PolicyError(
+                Reason.QUORUM_NOT_MET,
+                f"{pending.role} version {pending.version} needs {pending.missing} more of these signatures: "
+                f"{people}. Signed so far: {have}.",
+                hint="Each of them runs `placet trust sign --as ID --key FILE`.",
+            )
+
+
+def _pending_role(repository: TrustRepository, role: str, message: bytes) -> PendingRole:
+    signed = parse_signed(message, role)
+    delegator = repository.delegator()
+    collected = {str(k): Signature(k, blob.hex()) for k, blob in signatures(repository, role).items()}
+    results = [delegator.get_verification_result(role, message, collected)]
+    if role == ROOT and (published := repository.published_root()) is not None:
+        results.append(published.get_verification_result(role, message, collected))
+    have = {person_of(key) for result in results for key in result.signed.values()}
+    lack = {person_of(key) for result in results for key in result.unsigned.values()} - have
+    return PendingRole(
+        role=role,
+        version=signed.version,
+        expires_at=int(signed.expires.timestamp()),
+        message=message,
+        threshold=delegator.roles[role].threshold,
+        signed=tuple(sorted(have)),
+        unsigned=tuple(sorted(lack)),
+        missing=max(max(0, result.missing) for result in results),
+    )

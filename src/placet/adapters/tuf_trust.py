@@ -1,0 +1,230 @@
+"""The trust root as TUF metadata: what administrators' and gates' side share (spec/08-trust.md).
+
+`root` and `targets` are signed by administrators' hardware keys, k of n; `snapshot` and `timestamp` by online
+keys that only say which versions are current.  TUF counts keys, placet counts people: each key in the root
+metadata names its person, and a role in which one person holds two keys is refused on both sides.
+
+python-tuf signs the OLPC canonical form of what it parsed.  What administrators sign is therefore kept as
+those exact bytes, and metadata whose bytes would come out differently is refused.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
+
+from securesystemslib.exceptions import StorageError
+from securesystemslib.signer import Key, Signature  # type: ignore[attr-defined]
+from tuf.api import exceptions as tuf_exceptions
+from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported without saying so
+    Metadata,
+    Root,
+    Snapshot,
+    Targets,
+    Timestamp,
+)
+from tuf.api.serialization.json import CanonicalJSONSerializer, JSONSerializer
+
+from placet.adapters.sk_key import SkKey
+from placet.core.encoding import KeyId
+from placet.core.errors import IndeterminateError, MalformedError, PolicyError, Reason, VerificationError
+
+ROOT, TARGETS, SNAPSHOT, TIMESTAMP = Root.type, Targets.type, Snapshot.type, Timestamp.type
+SIGNED_BY_PEOPLE = (ROOT, TARGETS)
+SIGNED_ONLINE = (SNAPSHOT, TIMESTAMP)
+
+DAY = 86_400
+# Long where people must come together, short where a machine signs; a small team need not run anything daily.
+VALIDITY_SECONDS = {ROOT: 365 * DAY, TARGETS: 90 * DAY, SNAPSHOT: 30 * DAY, TIMESTAMP: 7 * DAY}
+
+Signed = Root | Targets | Snapshot | Timestamp
+
+
+class Administrator(NamedTuple):
+    """A person who signs trust metadata, with the one key that counts for them."""
+
+    person: str
+    key: SkKey
+
+
+def utc(seconds: int) -> datetime.datetime:
+    """Returns Unix seconds as python-tuf wants them."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+
+
+def make_administrator(
+    person: str, wire: bytes, *, kind: str, origins: Sequence[str], uv: bool
+) -> Administrator:
+    """Makes an administrator from a public key in SSH wire form.
+
+    Raises:
+        MalformedError: it is not a FIDO key, or a web key without an origin at which it may sign.
+    """
+    if kind == "webauthn" and not origins:
+        raise MalformedError(
+            Reason.BAD_VALUE,
+            f"The key of {person} signs on a web page, but no page is named.",
+            hint="Name the terminal's page with --admin-origin http://<terminal>.<RP ID>:8470",
+        )
+    return Administrator(
+        person, SkKey.from_wire(wire, kind=kind, origins=tuple(origins), uv=uv, person=person)
+    )
+
+
+def build_root(
+    administrators: Sequence[Administrator],
+    *,
+    threshold: int,
+    online_keys: Mapping[str, Key],
+    version: int,
+    expires_at: int,
+) -> Root:
+    """Builds root metadata in which `threshold` of the administrators sign `root` and `targets`.
+
+    Raises:
+        PolicyError: BAD_TRUST for a threshold that cannot be met, or two keys of one person.
+    """
+    if not 1 <= threshold <= len(administrators):
+        raise PolicyError(
+            Reason.BAD_TRUST,
+            f"{threshold} signatures of {len(administrators)} administrators can never be collected.",
+            hint="Choose a threshold from 1 to the number of administrators; 2 of 3 survives one lost key.",
+        )
+    root = Root(version=version, expires=utc(expires_at), consistent_snapshot=True)
+    for role in SIGNED_BY_PEOPLE:
+        for administrator in administrators:
+            root.add_key(administrator.key, role)
+        root.roles[role].threshold = threshold
+    for role in SIGNED_ONLINE:
+        root.add_key(online_keys[role], role)
+    if len({administrator.key.keyid for administrator in administrators}) != len(administrators):
+        raise PolicyError(Reason.BAD_TRUST, "Two administrators have the same key.")
+    check_people_hold_one_key(root)
+    return root
+
+
+def check_people_hold_one_key(root: Root) -> None:
+    """Refuses roles of people in which a key has no person, or a person has two keys.
+
+    Raises:
+        PolicyError: BAD_TRUST.
+    """
+    for role in SIGNED_BY_PEOPLE:
+        people: set[str] = set()
+        for keyid in root.roles[role].keyids:
+            person = person_of(root.keys[keyid])
+            if person in people:
+                raise PolicyError(
+                    Reason.BAD_TRUST,
+                    f"Two keys of {person} may sign {role}; thresholds count people, so each may hold one.",
+                    hint="Keep the spare key in a safe, and replace the lost one in a new root when needed.",
+                )
+            people.add(person)
+
+
+def person_of(key: Key) -> str:
+    """Returns the person that holds a key of root metadata.
+
+    Raises:
+        PolicyError: BAD_TRUST where the key is no hardware key or names no person.
+    """
+    person = key.unrecognized_fields.get("person")
+    if not isinstance(key, SkKey) or not isinstance(person, str) or not person:
+        raise PolicyError(
+            Reason.BAD_TRUST, f"The key {key.keyid[:16]} in the root metadata belongs to no person."
+        )
+    return person
+
+
+def administrators_of(root: Root, role: str = ROOT) -> dict[KeyId, str]:
+    """Returns key ID → person for a role that people sign."""
+    return {KeyId(keyid): person_of(root.keys[keyid]) for keyid in root.roles[role].keyids}
+
+
+def encode_signed(signed: Signed) -> bytes:
+    """Returns the exact bytes that signatures are made over."""
+    return bytes(CanonicalJSONSerializer().serialize(signed))
+
+
+def parse_signed(data: bytes, role: str) -> Signed:
+    """Reads the bytes that `encode_signed` wrote.
+
+    Raises:
+        MalformedError: they are not the role's metadata, or python-tuf would sign other bytes than these.
+    """
+    try:
+        members: dict[str, Any] = {"signed": json.loads(data), "signatures": []}
+        metadata: Metadata[Any] = Metadata.from_dict(members)
+        signed: Signed = metadata.signed
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise MalformedError(Reason.BAD_TRUST, f"The prepared {role} metadata is damaged: {e}.") from e
+    if signed.type != role or encode_signed(signed) != data:
+        raise MalformedError(Reason.BAD_TRUST, f"The prepared bytes are not those of {role} metadata.")
+    return signed
+
+
+def assemble(signed: Signed, signatures: Mapping[KeyId, bytes]) -> bytes:
+    """Returns the metadata file of a role that people signed: signature values are SSHSIGs."""
+    collected = {str(keyid): Signature(keyid, blob.hex()) for keyid, blob in sorted(signatures.items())}
+    metadata: Metadata[Any] = Metadata(cast(Any, signed), collected)
+    return bytes(metadata.to_bytes(JSONSerializer()))
+
+
+def parse_metadata(data: bytes, role: str) -> Metadata[Any]:
+    """Reads a metadata file without judging its signatures.
+
+    Raises:
+        MalformedError: it is not metadata of this role.
+    """
+    with named_errors(f"{role}.json"):
+        metadata: Metadata[Any] = Metadata.from_bytes(data)
+    if metadata.signed.type != (role if role in (*SIGNED_BY_PEOPLE, *SIGNED_ONLINE) else TARGETS):
+        raise MalformedError(Reason.BAD_TRUST, f"This is no {role} metadata.", actual=metadata.signed.type)
+    return metadata
+
+
+@contextmanager
+def named_errors(where: str) -> Iterator[None]:
+    """Turns python-tuf's errors into ours.  `where` is the repository or file, for the message."""
+    try:
+        yield
+    except tuf_exceptions.ExpiredMetadataError as e:
+        raise IndeterminateError(
+            Reason.TRUST_EXPIRED,
+            f"The trust root at {where} has expired: {e}.",
+            hint="An administrator renews it: `placet trust sign --renew` for root and targets, then `placet "
+            "trust publish`. If that was done, somebody may be showing you an old copy.",
+        ) from e
+    except tuf_exceptions.BadVersionNumberError as e:
+        raise VerificationError(
+            Reason.BAD_TRUST,
+            f"The trust root at {where} is older than one that was already accepted here: {e}.",
+            hint="Somebody may be trying to bring back a revoked approver. Refresh from the real repository.",
+        ) from e
+    except tuf_exceptions.UnsignedMetadataError as e:
+        raise VerificationError(
+            Reason.BAD_TRUST,
+            f"The trust root at {where} is not signed by enough of its administrators: {e}.",
+            hint="Refresh from the real repository, or have the missing administrators sign.",
+        ) from e
+    except tuf_exceptions.LengthOrHashMismatchError as e:
+        raise VerificationError(
+            Reason.BAD_TRUST, f"A file of the trust root at {where} is not the one that was signed: {e}."
+        ) from e
+    except tuf_exceptions.DownloadHTTPError as e:
+        raise IndeterminateError(
+            Reason.TRUST_UNAVAILABLE,
+            f"A file of the trust root is missing at {where}: {e}.",
+            hint="Check the address; `placet trust publish` writes every file.",
+        ) from e
+    except (tuf_exceptions.DownloadError, StorageError) as e:
+        cause = f" ({e.__cause__})" if e.__cause__ is not None else ""
+        raise IndeterminateError(
+            Reason.TRUST_UNAVAILABLE, f"The trust root at {where} cannot be read: {e}{cause}."
+        ) from e
+    except tuf_exceptions.RepositoryError as e:
+        cause = f" ({e.__cause__})" if e.__cause__ is not None else ""
+        raise MalformedError(Reason.BAD_TRUST, f"The trust root at {where} is malformed: {e}{cause}.") from e
