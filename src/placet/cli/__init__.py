@@ -20,6 +20,7 @@ VERSION = "0.1.0"
 
 COMMANDS = {
     "request": "ask for the approval of one exact action",
+    "withdraw": "take a request back",
     "terminal": "show requests to a person and let them decide",
     "approve": "decide about a request on the command line, with an OpenSSH FIDO key",
     "verify": "check an approval against what is about to be done",

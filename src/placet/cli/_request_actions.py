@@ -1,0 +1,160 @@
+"""From command-line words to the action of a request: ``run``, ``deploy``, ``release``."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from placet.cli import UserError
+from placet.cli._shared import action_uri
+from placet.core.actions import is_relative_path
+from placet.core.decode import Object
+from placet.core.encoding import is_hex
+
+_CHUNK = 1024 * 1024
+
+
+class Action(NamedTuple):
+    """What is to be approved: type, target, parameters and subjects as they stand in a statement."""
+
+    action_type: str
+    target: str
+    annotations: Object
+    parameters: Object
+    subjects: list[Object]
+
+
+def configure_run(parser: argparse.ArgumentParser) -> None:
+    """Declares ``placet request run``."""
+    parser.add_argument("--for", dest="target", required=True, metavar="URI", help="what the command acts on")
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE",
+        help="an input file; the command finds its approved copy under NAME in the folder it starts in",
+    )
+    parser.add_argument(
+        "--env", action="append", default=[], metavar="NAME=VALUE", help="a variable; there are no others"
+    )
+    parser.add_argument(
+        "--cwd", default=".", metavar="DIR", help="start here (absolute; without --input only)"
+    )
+    parser.add_argument("argv", nargs="+", metavar="COMMAND", help="the exact command, after --")
+
+
+def configure_deploy(parser: argparse.ArgumentParser) -> None:
+    """Declares ``placet request deploy``."""
+    parser.add_argument("image", metavar="NAME@sha256:…", help="the artifact, by digest")
+    parser.add_argument("--to", dest="target", required=True, metavar="URI", help="where it is deployed")
+    parser.add_argument("--strategy", default="rolling", help="rolling, recreate, canary or blue-green")
+    parser.add_argument("--replicas", metavar="N", help="how many")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a configuration value"
+    )
+
+
+def configure_release(parser: argparse.ArgumentParser) -> None:
+    """Declares ``placet request release``."""
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="the artifacts; one touch for all"
+    )
+    parser.add_argument("--to", dest="target", required=True, metavar="URI", help="such as pkg:pypi/name")
+    parser.add_argument("--version", required=True, help="the version that is released")
+    parser.add_argument("--channel", help="such as stable or beta")
+
+
+def build_action(args: argparse.Namespace) -> Action:
+    """Returns the action that the words describe.
+
+    Raises:
+        UserError: a file cannot be read, or a word has no meaning.
+    """
+    annotations: Object = _pairs(args.annotation, "--annotation")
+    build = {"run": _build_run, "deploy": _build_deploy, "release": _build_release}[args.action]
+    parameters, subjects = build(args)
+    return Action(action_uri(args.action), args.target, annotations, parameters, subjects)
+
+
+def _build_run(args: argparse.Namespace) -> tuple[Object, list[Object]]:
+    argv = args.argv[1:] if args.argv[0] == "--" else args.argv
+    program = shutil.which(argv[0])
+    if program is None:
+        raise UserError(f"There is no program {argv[0]!r} on this machine.")
+    if args.input and args.cwd != ".":
+        raise UserError(
+            "A command with input files starts in the folder that holds their copies.",
+            "Leave out --cwd, or name the files by absolute paths (they are not bound then).",
+        )
+    # Links are resolved now, so that what is hashed, shown and later opened is one file.
+    path = os.path.realpath(program)
+    parameters: Object = {
+        "argv": argv,
+        "workingDirectory": args.cwd,
+        "environment": _pairs(args.env, "--env"),
+        "executable": {"path": path, "digest": {"sha256": hash_file(Path(path))}},
+    }
+    subjects = []
+    for item in args.input:
+        name, separator, file = item.partition("=")
+        file = file if separator else name
+        if not is_relative_path(name):
+            raise UserError(
+                f"{name!r} is no plain relative name for an input file.", "Write --input NAME=FILE."
+            )
+        subjects.append({"name": name, "digest": {"sha256": hash_file(Path(file))}})
+    return parameters, subjects
+
+
+def _build_deploy(args: argparse.Namespace) -> tuple[Object, list[Object]]:
+    name, separator, digest = args.image.partition("@sha256:")
+    if not separator or not name or not is_hex(digest, 64):
+        raise UserError(
+            f"{args.image!r} does not name an artifact by digest.",
+            "Write NAME@sha256:<64 hexadecimal characters>; a tag may mean something else tomorrow.",
+        )
+    parameters: Object = {"strategy": args.strategy}
+    if args.replicas:
+        parameters["replicas"] = args.replicas
+    if args.set:
+        parameters["configuration"] = _pairs(args.set, "--set")
+    return parameters, [{"name": name, "digest": {"sha256": digest}}]
+
+
+def _build_release(args: argparse.Namespace) -> tuple[Object, list[Object]]:
+    parameters: Object = {"version": args.version}
+    if args.channel:
+        parameters["channel"] = args.channel
+    return parameters, [{"name": file.name, "digest": {"sha256": hash_file(file)}} for file in args.files]
+
+
+def _pairs(words: list[str], flag: str) -> Object:
+    pairs: Object = {}
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not separator or not name or not value:
+            raise UserError(f"{flag} takes NAME=VALUE, not {word!r}.")
+        if name in pairs:
+            raise UserError(f"{flag} names {name!r} twice.")
+        pairs[name] = value
+    return pairs
+
+
+def hash_file(path: Path) -> str:
+    """Returns a file's SHA-256.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    hasher = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                hasher.update(chunk)
+    except OSError as e:
+        raise UserError(f"The file {path} cannot be read: {e.strerror}.") from e
+    return hasher.hexdigest()

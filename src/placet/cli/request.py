@@ -1,0 +1,185 @@
+"""``placet request``: ask for the approval of one exact action."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import secrets
+import socket
+import sys
+from pathlib import Path
+
+from placet.adapters.private_file import write_atomically
+from placet.ceremony.request import Ask, attach_proof, build_request, requester_message
+from placet.cli import EXIT_ALLOW, UserError
+from placet.cli._request_actions import build_action, configure_deploy, configure_release, configure_run
+from placet.cli._shared import choose_gate, load_trust, now, parse_duration, setting
+from placet.core.bundle import IntentRequest, encode_request
+from placet.core.encoding import format_time
+from placet.core.sshsig import NAMESPACE_REQUEST, key_id
+from placet.core.statement import parse_statement
+from placet.core.trust import Trust
+
+DEFAULT_RELAY = "http://127.0.0.1:8471"
+_NONCE_BYTES = 32
+
+EXAMPLES = """\
+examples:
+  placet request run --for pkg:pypi/app --input dist/app.whl --wait -- twine upload dist/app.whl
+  placet request deploy registry.example/app@sha256:97e9… --to k8s://prod/ns/a/deploy/b --wait
+  placet request release --to pkg:pypi/app --version 1.0 dist/*.whl --file app.request.json
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+    for name, configure_action, summary in (
+        ("run", configure_run, "run one exact command"),
+        ("deploy", configure_deploy, "deploy an artifact to a target"),
+        ("release", configure_release, "release artifacts"),
+    ):
+        action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        _configure_common(action)
+        configure_action(action)
+
+
+def _configure_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gate", metavar="ID", help="the gate that will act (default: the only one there is)"
+    )
+    parser.add_argument("--expires", default="1h", metavar="TIME", help="how long it is valid (default 1h)")
+    parser.add_argument("--uses", type=int, default=1, metavar="N", help="how often (default 1)")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="your words to the approvers")
+    parser.add_argument(
+        "--annotation", action="append", default=[], metavar="NAME=VALUE", help="a note on the target"
+    )
+    parser.add_argument("--requested-by", metavar="WHO", help="who claims to ask (default: user at host)")
+    parser.add_argument(
+        "--sign-with", type=Path, metavar="KEY", help="prove who asks with an enrolled OpenSSH key"
+    )
+    parser.add_argument("--trust", type=Path, metavar="SNAPSHOT", help="the trust snapshot")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--relay", metavar="URL", help=f"the relay (default {DEFAULT_RELAY})")
+    where.add_argument(
+        "--file", type=Path, metavar="REQUEST", help="write the request to a file, without a relay"
+    )
+    parser.add_argument("--wait", action="store_true", help="wait for the people and write the bundle")
+    parser.add_argument("--timeout", default="1h", metavar="TIME", help="wait at most this long (default 1h)")
+    parser.add_argument("-o", "--output", type=Path, metavar="BUNDLE", help="the bundle that --wait writes")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
+    trust = load_trust(args.trust or _path(setting(None, "trust")))
+    if args.file and args.wait:
+        raise UserError("--wait needs a relay; --file works without one.", "Use one of them.")
+    timeout = parse_duration(args.timeout)
+    request = _build(args, trust)
+    if args.sign_with:
+        request = _sign(request, args.sign_with)
+    if args.file:
+        return _to_file(request, args.file)
+    return _to_relay(request, args, trust, timeout)
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def _build(args: argparse.Namespace, trust: Trust) -> IntentRequest:
+    action = build_action(args)
+    issued_at = now()
+    return build_request(
+        Ask(
+            action_type=action.action_type,
+            target=action.target,
+            parameters=action.parameters,
+            subjects=action.subjects,
+            gate=choose_gate(trust, args.gate).id,
+            requested_by=args.requested_by or _who(),
+            request_id=_uuid7(issued_at),
+            nonce=secrets.token_bytes(_NONCE_BYTES),
+            now=issued_at,
+            lifetime=parse_duration(args.expires),
+            annotations=action.annotations,
+            reason=args.reason,
+            max_uses=args.uses,
+        ),
+        trust=trust,
+    )
+
+
+def _who() -> str:
+    """Says who claims to ask: the CI job where there is one, or user and host."""
+    server, repository, run_id = (
+        os.environ.get(f"GITHUB_{n}", "") for n in ("SERVER_URL", "REPOSITORY", "RUN_ID")
+    )
+    if server and repository and run_id:
+        return f"{server}/{repository}/actions/runs/{run_id}"
+    return os.environ.get("CI_JOB_URL") or f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def _uuid7(seconds: int) -> str:
+    """Returns a UUIDv7 (RFC 9562 section 5.7); the standard library has it from Python 3.14 on."""
+    value = (
+        (seconds * 1000) << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
+    )
+    text = f"{value:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def _sign(request: IntentRequest, key_file: Path) -> IntentRequest:
+    from placet.adapters.ssh_keygen import SshKeygenAuthenticator
+    from placet.ports.authenticator import AuthenticatorError
+
+    try:
+        authenticator = SshKeygenAuthenticator(key_file)
+        print("Touch your key to prove that it is you who asks.", file=sys.stderr)
+        sshsig = authenticator.sign(NAMESPACE_REQUEST, requester_message(request))
+    except AuthenticatorError as e:
+        raise UserError(f"The request is not signed, and was not sent: {e}") from e
+    return attach_proof(request, keyid=key_id(authenticator.wire), sshsig=sshsig)
+
+
+def _to_file(request: IntentRequest, path: Path) -> int:
+    try:
+        write_atomically(path, encode_request(request), mode=0o644)
+    except OSError as e:
+        raise UserError(f"The request cannot be written to {path}: {e.strerror}.") from e
+    _print_request(request)
+    print(f"Written to {path}. Carry it to a terminal: `placet terminal --file` or `placet approve`.")
+    return EXIT_ALLOW
+
+
+def _print_request(request: IntentRequest) -> None:
+    statement = parse_statement(request.payload)
+    print(f"Request {request.id}")
+    print(f"  {statement.text}")
+    print(f"  valid until {format_time(statement.expires_at)} at {statement.audience}")
+
+
+def _to_relay(request: IntentRequest, args: argparse.Namespace, trust: Trust, timeout: int) -> int:
+    try:
+        from placet.adapters.relay_client import RelayClient, RelayClientError
+    except ModuleNotFoundError as e:
+        raise UserError("Talking to a relay needs httpx.", "Install it: pip install 'placet[client]'") from e
+    from placet.cli._request_wait import wait_for_quorum
+
+    url = setting(args.relay, "relay") or DEFAULT_RELAY
+    token = secrets.token_urlsafe(32)
+    try:
+        with RelayClient(url) as relay:
+            relay.submit(request, token)
+            _print_request(request)
+            print(f"  to withdraw it: placet withdraw {request.id} --token {token}")
+            sys.stdout.flush()
+            if not args.wait:
+                return EXIT_ALLOW
+            output = args.output or Path(f"{request.id[:16]}.intent.json")
+            return wait_for_quorum(relay, request, trust=trust, output=output, timeout=timeout)
+    except RelayClientError as e:
+        raise UserError(f"{e.message} The request was not sent.", e.hint) from e
