@@ -1,0 +1,42 @@
+# placet, for people.  `make demo` and `make test` set up what they need.
+
+.PHONY: help setup demo test check bench fuzz vectors screenshots clean
+.DEFAULT_GOAL := help
+
+PY := .venv/bin/python
+
+help:             ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+setup:            ## install Debian packages and the locked environment
+	@scripts/setup test
+
+demo:             ## walk one real approval from trust root to gate
+	@scripts/setup demo
+	@$(PY) examples/demo.py
+
+test:             ## run all tests
+	@scripts/setup test
+	@$(PY) -m pytest
+
+check: setup      ## format, lint, types, layers, tests: what CI runs
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports
+	@$(PY) -m pytest
+
+bench: setup      ## measure, and print the table of benchmarks/README.md
+	@$(PY) benchmarks/run_all.py
+
+fuzz: setup       ## mutate near-valid input for SECONDS (default 60)
+	@$(PY) fuzz/run.py --seconds $${SECONDS_TO_FUZZ:-60}
+
+vectors: setup    ## write vectors/ again from their seeds
+	@$(PY) scripts/make_vectors.py
+
+screenshots: setup ## take docs/screenshots from the real page
+	@$(PY) scripts/screenshots.py
+
+clean:            ## remove what was built, keep the environment
+	@rm -rf dist build .demo
