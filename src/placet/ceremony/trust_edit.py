@@ -1,0 +1,250 @@
+"""Edits of the trust root's files, as pure functions: files in, changed files out.
+
+Nothing here is in force: what these functions return goes into a draft, is shown to the administrators as a
+difference, and counts once they have signed it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from placet.core.encoding import b64encode, format_time, parse_json
+from placet.core.errors import MalformedError, Reason
+from placet.core.people import Deployment, parse_deployment, parse_gates, parse_people, parse_terminals
+from placet.core.policy import Quorum, Rule, parse_policy, parse_scopes
+from placet.core.sshsig import PublicKey, key_id
+from placet.core.trust import (
+    DEPLOYMENT_FILE,
+    GATES_FILE,
+    MAX_FILE_BYTES,
+    PEOPLE_FILE,
+    SCOPES_FILE,
+    TERMINALS_FILE,
+)
+
+Files = Mapping[str, bytes]
+DEFAULT_SCOPE = "default"
+DEFAULT_TERMINAL_PORT = 8470
+
+
+def initial_files(*, deployment: str, rp_id: str, actions: Files) -> dict[str, bytes]:
+    """Returns the files of a new trust root: nobody, nothing, and the action definitions.
+
+    Raises:
+        MalformedError: the name or the RP ID cannot be used.
+    """
+    value = {"name": deployment, "rpId": rp_id}
+    parse_deployment(value)
+    return {
+        DEPLOYMENT_FILE: _encode(value),
+        PEOPLE_FILE: _encode({"people": []}),
+        TERMINALS_FILE: _encode({"terminals": []}),
+        GATES_FILE: _encode({"gates": []}),
+        SCOPES_FILE: _encode({"scopes": {DEFAULT_SCOPE: ["**"]}}),
+        **actions,
+    }
+
+
+def read_deployment(files: Files) -> Deployment:
+    """Returns the deployment that the files are for.
+
+    Raises:
+        MalformedError: ``deployment.json`` is missing or malformed.
+    """
+    return parse_deployment(_decode(files, DEPLOYMENT_FILE))
+
+
+def add_person(
+    files: Files, person_id: str, *, groups: Sequence[str], accounts: Sequence[tuple[str, str]] = ()
+) -> dict[str, bytes]:
+    """Adds a person; `accounts` are (issuer, subject).
+
+    Raises:
+        MalformedError: the person is there already, or a member is wrong.
+    """
+    value = _decode(files, PEOPLE_FILE)
+    _refuse_known([person["id"] for person in value["people"]], person_id, "person")
+    value["people"].append(
+        {
+            "id": person_id,
+            "groups": list(dict.fromkeys(groups)),
+            "accounts": [{"issuer": issuer, "subject": subject} for issuer, subject in accounts],
+            "credentials": [],
+        }
+    )
+    parse_people(value, read_deployment(files))
+    return {PEOPLE_FILE: _encode(value)}
+
+
+def add_terminal(
+    files: Files, terminal_id: str, *, key: PublicKey, origins: Sequence[str] = ()
+) -> dict[str, bytes]:
+    """Adds a terminal; without `origins` its page is at the default port under the RP ID.
+
+    Raises:
+        MalformedError: the terminal is there already, or its key or an origin is wrong.
+    """
+    deployment = read_deployment(files)
+    value = _decode(files, TERMINALS_FILE)
+    _refuse_known([terminal["id"] for terminal in value["terminals"]], terminal_id, "terminal")
+    default = f"http://{terminal_id}.{deployment.rp_id}:{DEFAULT_TERMINAL_PORT}"
+    value["terminals"].append(
+        {
+            "id": terminal_id,
+            "keyid": key_id(key.wire),
+            "publicKey": b64encode(key.wire),
+            "origins": list(origins) or [default],
+        }
+    )
+    parse_terminals(value, deployment)
+    return {TERMINALS_FILE: _encode(value)}
+
+
+def add_gate(files: Files, gate_id: str, *, ledger: str) -> dict[str, bytes]:
+    """Adds a gate with the name of its ledger.
+
+    Raises:
+        MalformedError: the gate is there already, or a name is wrong.
+    """
+    value = _decode(files, GATES_FILE)
+    _refuse_known([gate["id"] for gate in value["gates"]], gate_id, "gate")
+    value["gates"].append({"id": gate_id, "ledger": ledger})
+    parse_gates(value)
+    return {GATES_FILE: _encode(value)}
+
+
+def add_credential(
+    files: Files,
+    person_id: str,
+    *,
+    key: PublicKey,
+    kind: str,
+    uv: bool,
+    assurance: str,
+    not_before: int,
+    not_after: int,
+    aaguid: str = "",
+) -> dict[str, bytes]:
+    """Records a person's key.
+
+    Raises:
+        MalformedError: no such person, the key is somebody's already, or it does not fit kind and deployment.
+    """
+    if assurance == "attested":
+        raise MalformedError(
+            Reason.BAD_VALUE,
+            "Attestation comes in a later version of placet; until then no key can be recorded as attested.",
+            hint="Look at the hardware yourself and record it as `vouched`.",
+        )
+    value = _decode(files, PEOPLE_FILE)
+    person = next((person for person in value["people"] if person["id"] == person_id), None)
+    if person is None:
+        known = ", ".join(person["id"] for person in value["people"]) or "nobody yet"
+        raise MalformedError(
+            Reason.BAD_VALUE,
+            f"The trust root has no person {person_id}. It knows: {known}.",
+            hint=f"Add them first: placet trust add-person {person_id} --group GROUP",
+        )
+    credential: dict[str, Any] = {
+        "keyid": key_id(key.wire),
+        "publicKey": b64encode(key.wire),
+        "kind": kind,
+        "uv": uv,
+        "backup": "forbid",
+        "assurance": assurance,
+        "notBefore": format_time(not_before),
+        "notAfter": format_time(not_after),
+    }
+    person["credentials"].append(credential | ({"aaguid": aaguid} if aaguid else {}))
+    parse_people(value, read_deployment(files))
+    return {PEOPLE_FILE: _encode(value)}
+
+
+def set_policy(files: Files, scope: str, toml: bytes, *, targets: Sequence[str] = ()) -> dict[str, bytes]:
+    """Replaces the rules of a scope; `targets` are the patterns inside which the scope's rules may match.
+
+    Raises:
+        MalformedError: the policy is malformed, with the line; or a new scope has no targets.
+    """
+    name = f"policy/{scope}.toml"
+    try:
+        parse_policy(toml, scope=scope, file=name)
+    except MalformedError as e:
+        if not (line := _line_of_rule(toml, e.path)):
+            raise
+        raise MalformedError(
+            e.reason,
+            f"The policy {name} is wrong in the rule that starts at line {line}: {e.message}",
+            path=e.path,
+            expected=e.expected,
+            actual=e.actual,
+            hint=e.hint or "Correct the rule and try again; nothing was changed.",
+        ) from e
+    value = _decode(files, SCOPES_FILE)
+    if targets:
+        value["scopes"][scope] = list(targets)
+    elif scope not in value["scopes"]:
+        raise MalformedError(
+            Reason.BAD_VALUE,
+            f"The scope {scope} is new, and nothing says which targets it governs.",
+            hint="Name them, as in: --targets 'k8s://prod-eu/**'",
+        )
+    parse_scopes(value)
+    return {name: toml, SCOPES_FILE: _encode(value)}
+
+
+def find_policy_gaps(files: Files) -> tuple[str, ...]:
+    """Returns, as sentences, rules that nobody could satisfy with the people and actions there are now."""
+    people = parse_people(_decode(files, PEOPLE_FILE), read_deployment(files))
+    known = {f"person:{person.id}" for person in people if person.credentials}
+    known |= {f"group:{group}" for person in people if person.credentials for group in person.groups}
+    types = {_decode(files, name).get("type") for name in files if name.startswith("actions/")}
+    gaps = []
+    for rule in _all_rules(files):
+        if rule.action not in types:
+            gaps.append(f"{rule.file} has a rule for {rule.action}, which no action definition describes.")
+        for member in sorted(_members(rule.quorum) - known):
+            gaps.append(f"{rule.file} counts on {member}, where nobody has a key yet.")
+    return tuple(dict.fromkeys(gaps))
+
+
+def _all_rules(files: Files) -> list[Rule]:
+    names = sorted(name for name in files if name.startswith("policy/") and name.endswith(".toml"))
+    scopes = [(name, name.removeprefix("policy/").removesuffix(".toml")) for name in names]
+    return [rule for name, scope in scopes for rule in parse_policy(files[name], scope=scope, file=name)]
+
+
+def _members(quorum: Quorum) -> set[str]:
+    found: set[str] = set()
+    for member in quorum.of:
+        found |= {member} if isinstance(member, str) else _members(member)
+    return found
+
+
+def _line_of_rule(toml: bytes, path: str) -> int | None:
+    """Returns the line on which the rule that a JSON pointer leads into starts."""
+    parts = path.split("/")
+    if len(parts) < 3 or parts[1] != "rule" or not parts[2].isdigit():
+        return None
+    lines = toml.decode("utf-8", "replace").splitlines()
+    starts = [i for i, line in enumerate(lines, 1) if line.replace(" ", "").startswith("[[rule]]")]
+    index = int(parts[2])
+    return starts[index] if index < len(starts) else None
+
+
+def _refuse_known(known: Sequence[str], name: str, what: str) -> None:
+    if name in known:
+        raise MalformedError(Reason.DUPLICATE_VALUE, f"The trust root already has a {what} {name}.")
+
+
+def _decode(files: Files, name: str) -> Any:
+    if name not in files:
+        raise MalformedError(Reason.BAD_TRUST, f"The trust root has no {name}.")
+    return parse_json(files[name], max_bytes=MAX_FILE_BYTES, what=name)
+
+
+def _encode(value: object) -> bytes:
+    # Indented: administrators keep these files in git and read their differences.
+    return json.dumps(value, indent=2, sort_keys=True).encode("ascii") + b"\n"
