@@ -1,8 +1,8 @@
 """What a trust change means: people, keys, terminals, gates, rules and scopes, before and after.
 
-Administrators never sign blind.  The difference is rendered from the very files whose digests stand in the bytes
-to be signed, and it is complete: a file whose bytes changed without any of its meaning is listed as such, and
-whatever is not understood here is shown by its digest.
+Administrators never sign blind.  The difference is rendered from the very files whose digests stand in the
+bytes to be signed, and it is complete: a file whose bytes changed without any of its meaning is listed as
+such, and whatever is not understood here is shown by its digest.  No text in it can hide or move other text.
 
 Plain data comes out; a terminal page and the command line show the same rows.
 """
@@ -75,7 +75,9 @@ def semantic_diff(old_files: Files, new_files: Files) -> tuple[Change, ...]:
     for name in sorted(old_files.keys() | new_files.keys()):
         before, after = _digest_text(old_files, name), _digest_text(new_files, name)
         if before != after and name not in shown:
-            changes.append(Change("file", name, before, f"{after}, meaning the same" if after else ""))
+            changes.append(
+                Change("file", visible(name), before, f"{after}, meaning the same" if after else "")
+            )
     return tuple(changes)
 
 
@@ -116,6 +118,15 @@ def group_digits(digest: str) -> str:
     return " ".join(digest[i : i + 4] for i in range(0, len(digest), 4))
 
 
+def visible(text: str) -> str:
+    """Returns `text` with everything but printable ASCII spelled out."""
+    return text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
+
+
+def _plain(value: object) -> str:
+    return encode_canonical(value).decode()
+
+
 def _describe(files: Files) -> _Entries:
     entries: _Entries = {}
     if not files:
@@ -125,7 +136,7 @@ def _describe(files: Files) -> _Entries:
     deployment = parse_deployment(_decode(files, DEPLOYMENT_FILE))
     for name in sorted(files):
         for kind, key, text in _describe_file(files, name, deployment):
-            entries[kind, _unused(entries, kind, key)] = _Entry(name, text)
+            entries[kind, _unused(entries, kind, visible(key))] = _Entry(name, visible(text))
     return entries
 
 
@@ -203,7 +214,7 @@ def describe_rule(rule: Rule) -> str:
         "each on another terminal" if rule.distinct_terminals else "any terminals",
         f"at most {_describe_duration(rule.max_window)} from request to use",
     ]
-    parts += [f"evidence {e.kind} {encode_canonical(e.options).decode()}" for e in rule.evidence]
+    parts += [f"evidence {e.kind} {_plain(e.options)}" for e in rule.evidence]
     return "; ".join(parts)
 
 
@@ -220,7 +231,7 @@ def _describe_duration(seconds: int) -> str:
 
 
 def _describe_gate(gate: Object) -> str:
-    keys = encode_canonical(gate["keys"]).decode() if gate.get("keys") else "none"
+    keys = _plain(gate["keys"]) if gate.get("keys") else "none"
     return f"ledger {gate['ledger']}; keys {keys}"
 
 
@@ -228,15 +239,16 @@ def _describe_root(root: bytes) -> dict[tuple[str, str], str]:
     value = parse_json(root, max_bytes=MAX_FILE_BYTES, what="root metadata")
     entries: dict[tuple[str, str], str] = {}
     try:
-        entries["root", "expires"] = f"at {value['expires']}"
+        entries["root", "expires"] = visible(f"at {value['expires']}")
         for role, members in value["roles"].items():
             keyids = members["keyids"]
-            entries["signatures for", role] = f"{members['threshold']} of {len(keyids)} keys"
+            entries["signatures for", visible(role)] = f"{members['threshold']} of {len(keyids)} keys"
             for keyid in keyids:
                 key = value["keys"][keyid]
                 person = key.get("person")
                 kind = f"administrator, signs {role}:" if person else f"online key, signs {role}:"
-                entries[kind, f"{person or ''} {group_digits(keyid)}".strip()] = _describe_root_key(key)
+                name = visible(f"{person or ''} {group_digits(keyid)}".strip())
+                entries[visible(kind), name] = _describe_root_key(key)
     except (KeyError, TypeError, AttributeError) as e:
         raise MalformedError(Reason.BAD_TRUST, "This is no root metadata.") from e
     return entries
@@ -245,8 +257,8 @@ def _describe_root(root: bytes) -> dict[tuple[str, str], str]:
 def _describe_root_key(key: Object) -> str:
     known = {"keytype", "scheme", "keyval", "person"}
     rest = {name: value for name, value in sorted(key.items()) if name not in known}
-    how = ", ".join(f"{name} {encode_canonical(value).decode()}" for name, value in rest.items())
-    return f"{key['scheme']}{'; ' if how else ''}{how}"
+    how = ", ".join(f"{name} {_plain(value)}" for name, value in rest.items())
+    return visible(f"{key['scheme']}{'; ' if how else ''}{how}")
 
 
 def _digest_text(files: Files, name: str) -> str:
