@@ -33,6 +33,12 @@ REQUEST_MEDIA_TYPE = "application/vnd.placet.request.v1+json"
 ANSWER_MEDIA_TYPE = "application/vnd.placet.answer.v1+json"
 BUNDLE_MEDIA_TYPE = "application/vnd.placet.intent.v1+json"
 
+_REQUEST = frozenset({"mediaType", "payload", "payloadType", "evidence"})
+_ANSWER = frozenset({"mediaType", "envelope", "report"})
+_BUNDLE = frozenset({"mediaType", "envelope", "reports", "evidence", "trust", "log"})
+_EVIDENCE = frozenset({"digest", "mediaType", "content"})
+_TRUST = frozenset({"versions"})
+
 # Provenance with its certificates and log proofs has some tens of KiB.
 MAX_REQUEST_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 256 * 1024
@@ -83,7 +89,7 @@ def parse_request(data: bytes) -> IntentRequest:
         MalformedError: wrong shape, size or spelling.
         VerificationError: EVIDENCE_MISMATCH where content does not have its digest.
     """
-    top = _read_container(data, REQUEST_MEDIA_TYPE, MAX_REQUEST_BYTES, ["payload", "payloadType", "evidence"])
+    top = _read_container(data, REQUEST_MEDIA_TYPE, MAX_REQUEST_BYTES, _REQUEST)
     if top["payloadType"] != PAYLOAD_TYPE:
         raise MalformedError(
             Reason.UNSUPPORTED_TYPE, "The payload type is not in-toto's.", path="/payloadType"
@@ -110,7 +116,7 @@ def parse_answer(data: bytes) -> Answer:
     Raises:
         MalformedError: wrong shape, size or spelling, or not exactly one signature in each envelope.
     """
-    top = _read_container(data, ANSWER_MEDIA_TYPE, MAX_ANSWER_BYTES, ["envelope", "report"])
+    top = _read_container(data, ANSWER_MEDIA_TYPE, MAX_ANSWER_BYTES, _ANSWER)
     answer = Answer(
         parse_envelope(top["envelope"], "/envelope", max_signatures=1),
         parse_envelope(top["report"], "/report", max_signatures=1),
@@ -139,13 +145,12 @@ def parse_bundle(data: bytes) -> IntentBundle:
         MalformedError: wrong shape, size or spelling; LOG_UNSUPPORTED for a log member that is not null.
         VerificationError: EVIDENCE_MISMATCH.
     """
-    names = ["envelope", "reports", "evidence", "trust", "log"]
-    top = _read_container(data, BUNDLE_MEDIA_TYPE, MAX_BUNDLE_BYTES, names)
+    top = _read_container(data, BUNDLE_MEDIA_TYPE, MAX_BUNDLE_BYTES, _BUNDLE)
     if top["log"] is not None:
         raise MalformedError(
             Reason.LOG_UNSUPPORTED, "This version of placet reads no log proofs.", path="/log"
         )
-    trust = read_object(top["trust"], "/trust", required=["versions"])
+    trust = read_object(top["trust"], "/trust", required=_TRUST)
     reports = read_list(top["reports"], "/reports", max_items=MAX_SIGNATURES)
     return IntentBundle(
         envelope=parse_envelope(top["envelope"], "/envelope"),
@@ -169,7 +174,7 @@ def encode_bundle(bundle: IntentBundle) -> bytes:
     )
 
 
-def _read_container(data: bytes, media_type: str, max_bytes: int, names: list[str]) -> Object:
+def _read_container(data: bytes, media_type: str, max_bytes: int, names: frozenset[str]) -> Object:
     value = parse_canonical_json(data, max_bytes=max_bytes, what="container")
     # The type is asked first: a person who passes the wrong file should hear that, not a member's name.
     found = value.get("mediaType") if isinstance(value, dict) else None
@@ -181,14 +186,14 @@ def _read_container(data: bytes, media_type: str, max_bytes: int, names: list[st
             expected=media_type,
             actual=found if isinstance(found, str) else None,
         )
-    return read_object(value, "", required=["mediaType", *names])
+    return read_object(value, "", required=names)
 
 
 def _read_evidence(value: Any) -> tuple[Evidence, ...]:
     items = []
     for i, item in enumerate(read_list(value, "/evidence", max_items=MAX_EVIDENCE_ITEMS)):
         at = f"/evidence/{i}"
-        members = read_object(item, at, required=["digest", "mediaType", "content"])
+        members = read_object(item, at, required=_EVIDENCE)
         text = read_string(members["content"], f"{at}/content", max_length=2 * MAX_REQUEST_BYTES)
         evidence = Evidence(
             read_sha256(members["digest"], f"{at}/digest"),

@@ -13,6 +13,8 @@ from placet.core.encoding import Digest, KeyId, b64decode_strict, b64encode, enc
 from placet.core.errors import MalformedError, Reason
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
+_ENVELOPE = frozenset({"payload", "payloadType", "signatures"})
+_SIGNATURE = frozenset({"keyid", "sig"})
 # More signatures than any quorum needs; bounds the cryptographic work of a hostile envelope.
 MAX_SIGNATURES = 16
 # A WebAuthn SSHSIG has about 700 bytes; extensions and long origins fit many times over.
@@ -47,7 +49,7 @@ def parse_envelope(value: Any, path: str = "", *, max_signatures: int = MAX_SIGN
     Raises:
         MalformedError: wrong members, too many or duplicate signatures, bad base64 (ENV-02 to ENV-05).
     """
-    members = read_object(value, path, required=["payload", "payloadType", "signatures"])
+    members = read_object(value, path, required=_ENVELOPE)
     payload = b64decode_strict(
         read_string(members["payload"], f"{path}/payload", max_length=2 * MAX_PAYLOAD_BYTES),
         f"{path}/payload",
@@ -73,7 +75,7 @@ def parse_envelope(value: Any, path: str = "", *, max_signatures: int = MAX_SIGN
 
 
 def _parse_signature(value: Any, path: str) -> Signature:
-    members = read_object(value, path, required=["keyid", "sig"])
+    members = read_object(value, path, required=_SIGNATURE)
     text = read_string(members["sig"], f"{path}/sig", max_length=2 * MAX_SIGNATURE_BYTES)
     return Signature(read_key_id(members["keyid"], f"{path}/keyid"), b64decode_strict(text, f"{path}/sig"))
 

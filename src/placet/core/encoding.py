@@ -34,7 +34,6 @@ _HEX = re.compile("[0-9a-f]+")
 _TIME = re.compile("([0-9]{4}-[0-9]{2}-[0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
 _SECONDS_PER_DAY = 86_400
 _CONTAINERS = frozenset({dict, list})
-_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def sha256_hex(data: bytes) -> Digest:
@@ -47,8 +46,11 @@ def is_hex(text: str, length: int) -> bool:
     return len(text) == length and _HEX.fullmatch(text) is not None
 
 
-# One encoder and one decoder object: building them costs more than a small document does.
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+# One encoder and one decoder object: building them costs more than a small document does.  What is
+# encoded was parsed from JSON or built by us as a tree, so nothing in it can be circular.
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
+)
 
 
 def encode_canonical(value: object) -> bytes:
@@ -69,13 +71,16 @@ def _refuse_number(text: str) -> Any:
 
 
 def _bounded_integer(text: str) -> int:
-    if len(text) > _MAX_INTEGER_DIGITS or abs(int(text)) > MAX_INTEGER:
-        raise MalformedError(
-            Reason.NUMBER_NOT_ALLOWED,
-            f"The integer {text[:24]} is outside ±(2^53−1).",
-            hint="Write numbers that matter as strings.",
-        )
-    return int(text)
+    # The length is asked first, because converting a number of many digits takes quadratic time.
+    if len(text) <= _MAX_INTEGER_DIGITS:
+        number = int(text)
+        if -MAX_INTEGER <= number <= MAX_INTEGER:
+            return number
+    raise MalformedError(
+        Reason.NUMBER_NOT_ALLOWED,
+        f"The integer {text[:24]} is outside ±(2^53−1).",
+        hint="Write numbers that matter as strings.",
+    )
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -127,7 +132,7 @@ def parse_json(data: bytes, *, max_bytes: int, what: str) -> Any:
         raise MalformedError(Reason.TOO_DEEP, f"The {what} is nested too deeply.", expected=MAX_DEPTH) from e
     except ValueError as e:
         raise MalformedError(Reason.NOT_JSON, f"The {what} is not JSON: {e}.") from e
-    _check_depth(data, value, what)
+    _check_depth(value, what)
     return value
 
 
@@ -140,10 +145,11 @@ def parse_canonical_json(data: bytes, *, max_bytes: int, what: str) -> Any:
     if len(data) <= max_bytes:
         try:
             # Whatever equals its own canonical form has no duplicate member and no other spelling,
-            # so the common case needs no look at each member; everything else takes the long way.
-            value = _PLAIN_DECODER.decode(data.decode("utf-8", "strict"))
+            # nor anything after it, so the common case needs no look at each member; everything else
+            # takes the long way.
+            value, _ = _PLAIN_DECODER.raw_decode(data.decode("utf-8", "strict"))
             if encode_canonical(value) == data:
-                _check_depth(data, value, what)
+                _check_depth(value, what)
                 return value
         except (ValueError, RecursionError):
             pass  # The long way below names the reason.
@@ -159,29 +165,18 @@ def parse_canonical_json(data: bytes, *, max_bytes: int, what: str) -> Any:
     )
 
 
-def _check_depth(data: bytes, value: Any, what: str) -> None:
-    # Removing innermost pairs one layer at a time counts the layers, where no string holds a bracket.
-    brackets = data.translate(None, _ALL_BUT_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
-        if not brackets:
-            return
-    _walk_depth(value, what)
-
-
-def _walk_depth(value: Any, what: str) -> None:
-    level = [value]
+def _check_depth(value: Any, what: str) -> None:
+    level: list[Any] = [[value]]
     for _ in range(MAX_DEPTH + 1):
         level = [
             item
             for container in level
-            if type(container) in _CONTAINERS
             for item in (container.values() if type(container) is dict else container)
+            if type(item) in _CONTAINERS
         ]
         if not level:
             return
-    if any(type(item) in _CONTAINERS for item in level):  # ADM-03
-        raise MalformedError(Reason.TOO_DEEP, f"The {what} is nested too deeply.", expected=MAX_DEPTH)
+    raise MalformedError(Reason.TOO_DEEP, f"The {what} is nested too deeply.", expected=MAX_DEPTH)  # ADM-03
 
 
 def b64encode(data: bytes) -> str:

@@ -33,6 +33,14 @@ from placet.core.trust import Trust, read_versions
 
 PREDICATE_TYPE = "https://placet.dev/terminal-report/v1"
 SUBJECT_NAME = "intent"
+_STATEMENT = frozenset({"_type", "subject", "predicateType", "predicate"})
+_SUBJECT = frozenset({"name", "digest"})
+_PREDICATE = frozenset(
+    {"terminal", "signature", "decidedAt", "secondsOnScreen", "renderer", "changes", "evidence", "trust"}
+)
+_SIGNATURE = frozenset({"keyid", "digest"})
+_TRUST = frozenset({"versions"})
+_EVIDENCE = frozenset({"digest", "result"})
 RESULTS = ("verified", "not-verified", "not-checked")
 MAX_SECONDS_ON_SCREEN = 10**7
 
@@ -65,44 +73,29 @@ def parse_report(payload: bytes) -> Report:
     Raises:
         MalformedError: the bytes fail the admission profile or the report's shape.
     """
-    top = read_object(
-        admit(payload, what="terminal report"),
-        "",
-        required=["_type", "subject", "predicateType", "predicate"],
-    )
+    top = read_object(admit(payload, what="terminal report"), "", required=_STATEMENT)
     read_choice(top["_type"], "/_type", (STATEMENT_TYPE,))
     read_choice(top["predicateType"], "/predicateType", (PREDICATE_TYPE,))
     (subject,) = read_list(top["subject"], "/subject", max_items=1, min_items=1)
-    members = read_object(subject, "/subject/0", required=["name", "digest"])
+    members = read_object(subject, "/subject/0", required=_SUBJECT)
     read_choice(members["name"], "/subject/0/name", (SUBJECT_NAME,))
-    at = "/predicate"
-    names = [
-        "terminal",
-        "signature",
-        "decidedAt",
-        "secondsOnScreen",
-        "renderer",
-        "changes",
-        "evidence",
-        "trust",
-    ]
-    predicate = read_object(top["predicate"], at, required=names)
-    signature = read_object(predicate["signature"], f"{at}/signature", required=["keyid", "digest"])
-    trust = read_object(predicate["trust"], f"{at}/trust", required=["versions"])
+    predicate = read_object(top["predicate"], "/predicate", required=_PREDICATE)
+    signature = read_object(predicate["signature"], "/predicate/signature", required=_SIGNATURE)
+    trust = read_object(predicate["trust"], "/predicate/trust", required=_TRUST)
     seconds = predicate["secondsOnScreen"]
     return Report(
-        terminal_id=read_ascii(predicate["terminal"], f"{at}/terminal", max_length=80),
+        terminal_id=read_ascii(predicate["terminal"], "/predicate/terminal", max_length=80),
         payload_digest=read_sha256(members["digest"], "/subject/0/digest"),
-        signature_keyid=read_key_id(signature["keyid"], f"{at}/signature/keyid"),
-        signature_digest=read_sha256(signature["digest"], f"{at}/signature/digest"),
-        decided_at=read_time(predicate["decidedAt"], f"{at}/decidedAt"),
+        signature_keyid=read_key_id(signature["keyid"], "/predicate/signature/keyid"),
+        signature_digest=read_sha256(signature["digest"], "/predicate/signature/digest"),
+        decided_at=read_time(predicate["decidedAt"], "/predicate/decidedAt"),
         seconds_on_screen=read_decimal(
-            seconds, f"{at}/secondsOnScreen", minimum=0, maximum=MAX_SECONDS_ON_SCREEN
+            seconds, "/predicate/secondsOnScreen", minimum=0, maximum=MAX_SECONDS_ON_SCREEN
         ),
-        renderer=read_ascii(predicate["renderer"], f"{at}/renderer", max_length=80),
-        changes=read_string(predicate["changes"], f"{at}/changes"),
+        renderer=read_ascii(predicate["renderer"], "/predicate/renderer", max_length=80),
+        changes=read_string(predicate["changes"], "/predicate/changes"),
         evidence=_read_results(predicate["evidence"]),
-        trust_versions=read_versions(trust["versions"], f"{at}/trust/versions"),
+        trust_versions=read_versions(trust["versions"], "/predicate/trust/versions"),
     )
 
 
@@ -110,7 +103,7 @@ def _read_results(value: object) -> tuple[EvidenceResult, ...]:
     results = []
     for i, item in enumerate(read_list(value, "/predicate/evidence", max_items=MAX_EVIDENCE)):
         at = f"/predicate/evidence/{i}"
-        members = read_object(item, at, required=["digest", "result"])
+        members = read_object(item, at, required=_EVIDENCE)
         result = read_choice(members["result"], f"{at}/result", RESULTS)
         results.append(EvidenceResult(read_sha256(members["digest"], f"{at}/digest"), result))
     return tuple(results)

@@ -6,6 +6,7 @@ bytes; who approved comes from key and trust root, never from here.
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from placet.core.actions import ActionDefinition, check_against_schema, is_relative_path
@@ -27,7 +28,6 @@ from placet.core.encoding import (
     Digest,
     b64decode_strict,
     encode_canonical,
-    is_hex,
     sha256_hex,
 )
 from placet.core.errors import MalformedError, Reason
@@ -35,6 +35,19 @@ from placet.core.errors import MalformedError, Reason
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://placet.dev/intent/v1"
 ACTION_SUBJECT_NAME = "action"
+
+_STATEMENT = frozenset({"_type", "subject", "predicateType", "predicate"})
+_PREDICATE = frozenset({"decision", "action", "display", "request", "policy", "evidence"})
+_ACTION = frozenset({"type", "target", "parameters"})
+_TARGET = frozenset({"uri"})
+_DISPLAY = frozenset({"template", "lang", "text"})
+_FILE = frozenset({"uri", "digest"})
+_SUBJECT = frozenset({"name", "digest"})
+_EVIDENCE = frozenset({"name", "mediaType", "digest"})
+_UUID7 = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_REQUEST = frozenset(
+    {"id", "nonce", "requestedBy", "issuedAt", "notBefore", "expiresAt", "maxUses", "audience"}
+)
 
 MAX_SUBJECTS = 64
 MAX_EVIDENCE = 32
@@ -101,25 +114,25 @@ def parse_statement(payload: bytes) -> IntentStatement:
     Raises:
         MalformedError: the bytes fail the admission profile or the statement's shape.
     """
-    top = read_object(admit(payload), "", required=["_type", "subject", "predicateType", "predicate"])
+    top = read_object(admit(payload), "", required=_STATEMENT)
     read_choice(top["_type"], "/_type", (STATEMENT_TYPE,))  # STM-01
     read_choice(top["predicateType"], "/predicateType", (PREDICATE_TYPE,))
-    names = ["decision", "action", "display", "request", "policy", "evidence"]
-    predicate = read_object(top["predicate"], "/predicate", required=names)  # STM-02
-    at = "/predicate/action"
-    action = read_object(predicate["action"], at, required=["type", "target", "parameters"])
-    target = read_object(action["target"], f"{at}/target", required=["uri"], optional=["annotations"])
+    predicate = read_object(top["predicate"], "/predicate", required=_PREDICATE)  # STM-02
+    action = read_object(predicate["action"], "/predicate/action", required=_ACTION)
+    target = read_object(
+        action["target"], "/predicate/action/target", required=_TARGET, optional=["annotations"]
+    )
     display = _read_display(predicate["display"])
     request = _read_request(predicate["request"])
-    policy = read_object(predicate["policy"], "/predicate/policy", required=["uri", "digest"])
+    policy = read_object(predicate["policy"], "/predicate/policy", required=_FILE)
     statement = IntentStatement(
         payload=payload,
         value=top,
         subjects=_read_subjects(top["subject"]),
         decision=read_choice(predicate["decision"], "/predicate/decision", ("approve", "deny")),  # STM-03
-        action_type=read_ascii(action["type"], f"{at}/type"),
-        target=read_ascii(target["uri"], f"{at}/target/uri"),
-        parameters=read_map(action["parameters"], f"{at}/parameters", max_items=64),
+        action_type=read_ascii(action["type"], "/predicate/action/type"),
+        target=read_ascii(target["uri"], "/predicate/action/target/uri"),
+        parameters=read_map(action["parameters"], "/predicate/action/parameters", max_items=64),
         text=display[0],
         template_file=display[1],
         template_digest=display[2],
@@ -137,7 +150,7 @@ def _read_subjects(value: Any) -> tuple[Subject, ...]:
     subjects = []
     for i, item in enumerate(items):
         at = f"/subject/{i}"
-        members = read_object(item, at, required=["name", "digest"], optional=["uri"])
+        members = read_object(item, at, required=_SUBJECT, optional=["uri"])
         algorithm, digest = read_digest_set(members["digest"], f"{at}/digest")  # STM-05
         uri = read_ascii(members["uri"], f"{at}/uri") if "uri" in members else ""
         subjects.append(Subject(read_ascii(members["name"], f"{at}/name"), uri, f"{algorithm}:{digest}"))
@@ -151,9 +164,9 @@ def _read_subjects(value: Any) -> tuple[Subject, ...]:
 
 def _read_display(value: Any) -> tuple[str, str, Digest]:
     at = "/predicate/display"
-    members = read_object(value, at, required=["template", "lang", "text"])
+    members = read_object(value, at, required=_DISPLAY)
     read_choice(members["lang"], f"{at}/lang", ("en",))
-    template = read_object(members["template"], f"{at}/template", required=["uri", "digest"])
+    template = read_object(members["template"], f"{at}/template", required=_FILE)
     return (
         read_string(members["text"], f"{at}/text", max_length=MAX_TEXT),
         read_ascii(template["uri"], f"{at}/template/uri"),
@@ -163,8 +176,7 @@ def _read_display(value: Any) -> tuple[str, str, Digest]:
 
 def _read_request(value: Any) -> dict[str, Any]:
     at = "/predicate/request"
-    names = ["id", "nonce", "requestedBy", "issuedAt", "notBefore", "expiresAt", "maxUses", "audience"]
-    members = read_object(value, at, required=names, optional=["reason"])
+    members = read_object(value, at, required=_REQUEST, optional=["reason"])
     nonce = b64decode_strict(read_ascii(members["nonce"], f"{at}/nonce"), f"{at}/nonce")
     if not MIN_NONCE_BYTES <= len(nonce) <= MAX_NONCE_BYTES:  # STM-07
         raise MalformedError(Reason.BAD_VALUE, "A nonce has 16 to 64 bytes.", path=f"{at}/nonce")
@@ -173,19 +185,19 @@ def _read_request(value: Any) -> dict[str, Any]:
     audience = read_ascii(members["audience"], f"{at}/audience", max_length=200)
     if not audience.startswith("gate:") or audience == "gate:":
         raise MalformedError(Reason.BAD_VALUE, "The audience is one gate: gate:<id>.", path=f"{at}/audience")
-    times = {
-        name: read_time(members[name], f"{at}/{name}") for name in ("issuedAt", "notBefore", "expiresAt")
-    }
-    if not times["issuedAt"] <= times["notBefore"] < times["expiresAt"]:  # STM-08
+    issued_at = read_time(members["issuedAt"], f"{at}/issuedAt")
+    not_before = read_time(members["notBefore"], f"{at}/notBefore")
+    expires_at = read_time(members["expiresAt"], f"{at}/expiresAt")
+    if not issued_at <= not_before < expires_at:  # STM-08
         raise MalformedError(
             Reason.BAD_TIME, "A request is issued, then valid, then expires: in this order.", path=at
         )
     return {
         "request_id": _read_uuid7(members["id"], f"{at}/id"),
         "requested_by": read_string(members["requestedBy"], f"{at}/requestedBy"),
-        "issued_at": times["issuedAt"],
-        "not_before": times["notBefore"],
-        "expires_at": times["expiresAt"],
+        "issued_at": issued_at,
+        "not_before": not_before,
+        "expires_at": expires_at,
         "max_uses": read_decimal(members["maxUses"], f"{at}/maxUses", minimum=1, maximum=MAX_USES),  # STM-09
         "audience": audience,
     }
@@ -193,9 +205,7 @@ def _read_request(value: Any) -> dict[str, Any]:
 
 def _read_uuid7(value: Any, path: str) -> str:
     text = read_ascii(value, path, max_length=36)
-    parts = text.split("-")
-    well_formed = [len(part) for part in parts] == [8, 4, 4, 4, 12] and is_hex("".join(parts), 32)
-    if not well_formed or parts[2][0] != "7" or parts[3][0] not in "89ab":
+    if _UUID7.fullmatch(text) is None:
         raise MalformedError(Reason.BAD_VALUE, "A request ID is a lower-case UUIDv7 (RFC 9562).", path=path)
     return text
 
@@ -204,7 +214,7 @@ def _read_evidence(value: Any) -> tuple[EvidenceRef, ...]:
     at = "/predicate/evidence"
     references = []
     for i, item in enumerate(read_list(value, at, max_items=MAX_EVIDENCE)):
-        members = read_object(item, f"{at}/{i}", required=["name", "mediaType", "digest"])
+        members = read_object(item, f"{at}/{i}", required=_EVIDENCE)
         references.append(
             EvidenceRef(
                 read_ascii(members["name"], f"{at}/{i}/name", max_length=80),
