@@ -81,7 +81,7 @@ def parse_policy(toml: bytes, *, scope: str, file: str) -> tuple[Rule, ...]:
         raise MalformedError(Reason.TOO_LARGE, f"The policy {file} is too large.", expected=MAX_POLICY_BYTES)
     try:
         value = tomllib.loads(toml.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
+    except (ValueError, RecursionError) as e:  # a ValueError is bad TOML, bad UTF-8, or an endless integer
         raise MalformedError(
             Reason.BAD_POLICY, f"The policy {file} is not TOML: {e}.", hint="Correct that line and try again."
         ) from e
@@ -198,10 +198,6 @@ def rule_from_object(value: Any, path: str) -> Rule:
     """
     names = ["action", "distinctTerminals", "evidence", "excludeRequester", "file", "level", "maxWindow"]
     members = read_object(value, path, required=[*names, "quorum", "scope", "target"])
-    evidence = [
-        read_object(item, f"{path}/evidence/{i}", required=["kind", "options"])
-        for i, item in enumerate(read_list(members["evidence"], f"{path}/evidence", max_items=16))
-    ]
     return Rule(
         scope=read_ascii(members["scope"], f"{path}/scope"),
         file=read_ascii(members["file"], f"{path}/file"),
@@ -212,7 +208,18 @@ def rule_from_object(value: Any, path: str) -> Rule:
         exclude_requester=read_bool(members["excludeRequester"], f"{path}/excludeRequester"),
         distinct_terminals=read_bool(members["distinctTerminals"], f"{path}/distinctTerminals"),
         max_window=_read_int(members["maxWindow"], f"{path}/maxWindow", 1, 10**9),
-        evidence=tuple(EvidenceRule(item["kind"], item["options"]) for item in evidence),
+        evidence=tuple(
+            _read_compiled_evidence(item, f"{path}/evidence/{i}")
+            for i, item in enumerate(read_list(members["evidence"], f"{path}/evidence", max_items=16))
+        ),
+    )
+
+
+def _read_compiled_evidence(value: Any, path: str) -> EvidenceRule:
+    members = read_object(value, path, required=["kind", "options"])
+    return EvidenceRule(
+        read_ascii(members["kind"], f"{path}/kind", max_length=80),
+        read_map(members["options"], f"{path}/options", max_items=16),
     )
 
 
@@ -233,17 +240,41 @@ def parse_scopes(value: Any) -> dict[str, tuple[str, ...]]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _compile_pattern(pattern: str) -> re.Pattern[str]:
-    pieces = re.split(r"(\*\*|\*)", pattern)
-    wild = {"**": ".*", "*": "[^/]*"}
-    return re.compile("".join(wild.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL)
+def _split_pattern(pattern: str) -> tuple[str, ...]:
+    return tuple(piece for piece in re.split(r"(\*\*|\*)", pattern) if piece)
 
 
 def matches(pattern: str, target: str) -> bool:
-    """Tells whether a whole target fits a pattern."""
+    """Tells whether a whole target fits a pattern (POL-02).
+
+    A backtracking match would let whoever chooses the target stall the gate for minutes (A15); this one
+    keeps every place where the pieces so far can end, so its work is bounded by their number.
+    """
     if "*" not in pattern:
         return pattern == target
-    return _compile_pattern(pattern).fullmatch(target) is not None
+    ends = {0}
+    for piece in _split_pattern(pattern):
+        if piece == "**":
+            ends = set(range(min(ends), len(target) + 1))
+        elif piece == "*":
+            ends = _within_parts(target, ends)
+        else:
+            ends = {start + len(piece) for start in ends if target.startswith(piece, start)}
+        if not ends:
+            return False
+    return len(target) in ends
+
+
+def _within_parts(target: str, starts: set[int]) -> set[int]:
+    """Returns every place from a start up to the end of its part."""
+    ends: set[int] = set()
+    reached = -1
+    for start in sorted(starts):
+        if start > reached:  # otherwise an earlier start of the same part has covered it
+            slash = target.find("/", start)
+            reached = len(target) if slash < 0 else slash
+            ends.update(range(start, reached + 1))
+    return ends
 
 
 def select_rules(

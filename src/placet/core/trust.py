@@ -115,7 +115,14 @@ def compile_trust(*, files: Mapping[str, bytes], versions: Mapping[str, int], ex
         "rules": [rule_to_object(rule) for rule in rules],
         "actions": actions,
     }
-    data = encode_canonical(snapshot)
+    try:
+        data = encode_canonical(snapshot)
+    except (TypeError, ValueError, RecursionError) as e:  # such as a date among a rule's evidence options
+        raise MalformedError(
+            Reason.BAD_TRUST,
+            f"The trust root holds a value that no snapshot can: {e}.",
+            hint="Write it as text.",
+        ) from e
     parse_trust(data)  # whatever a gate would refuse is refused now, before it replaces a good snapshot
     return data
 
