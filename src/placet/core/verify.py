@@ -7,7 +7,7 @@ a named refusal, comes out.  Single use is not decided here: it needs the gate's
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import NamedTuple
 
 from placet.core.actions import ActionDefinition
@@ -45,7 +45,7 @@ class Expected(NamedTuple):
     """
 
     target: str
-    subjects: frozenset[str]
+    subjects: Set[str]
     action_type: str
     parameters: Object | None = None
 
@@ -257,7 +257,7 @@ def _check_expected(
 
 
 def _use_units(
-    statement: IntentStatement, definition: ActionDefinition, subjects: frozenset[str]
+    statement: IntentStatement, definition: ActionDefinition, subjects: Set[str]
 ) -> tuple[str, ...]:
     if definition.use_unit == "subject":
         return tuple(sorted(subjects))

@@ -220,7 +220,8 @@ class World:
     def request_release(self, artifacts: dict[str, bytes], **more: Any) -> IntentRequest:
         """Requests a `release` of several artifacts."""
         subjects = [artifact(name, data) for name, data in artifacts.items()]
-        ask = self.ask(RELEASE, RELEASE_TARGET, {"version": "1.0.0"}, subjects, **more)
+        target = more.pop("target", RELEASE_TARGET)
+        ask = self.ask(RELEASE, target, {"version": "1.0.0"}, subjects, **more)
         return build_request(ask, trust=self.trust())
 
     def approve(
