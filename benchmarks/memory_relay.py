@@ -22,15 +22,7 @@ import httpx
 
 GOAL_MB = 80.0
 IDLE_SECONDS = 3.0
-START = [
-    sys.executable,
-    "-c",
-    "import sys, placet.cli; sys.exit(placet.cli.main())",
-    "relay",
-    "serve",
-    "--port",
-    "0",
-]
+START = [sys.executable, "-m", "placet", "relay", "serve", "--port", "0"]
 
 
 def peak_mb(pid: int) -> float:

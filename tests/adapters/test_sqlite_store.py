@@ -19,6 +19,7 @@ from placet.adapters.group_commit import GroupCommit
 from placet.adapters.sqlite_store import SqliteRequestStore
 from placet.core.encoding import Digest
 from placet.ports.request_store import (
+    Cursor,
     NewRequest,
     RequestClosedError,
     RequestId,
@@ -207,6 +208,18 @@ def test_the_open_listing_does_not_walk_through_history(path: Path) -> None:
             "EXPLAIN QUERY PLAN " + _LIST_BY_STATE[StateFilter.OPEN], {"after": 0, "now": 0, "limit": 1}
         ).fetchall()
     assert any("USING INDEX requests_that_may_be_open" in row[3] for row in plan), plan
+
+
+@pytest.mark.parametrize("tail", ["9" * 40, "-1", "1e3", "٣", ""])
+def test_a_forged_cursor_of_our_own_store_starts_over(path: Path, tail: str) -> None:
+    async def scenario(store: SqliteRequestStore) -> None:
+        await store.submit(request("a"), now=NOW)
+        page = await store.list_page(StateFilter.ALL, after=None, limit=1, now=NOW)
+        own, _, _ = page.position.rpartition("-")
+        again = await store.list_page(StateFilter.ALL, after=Cursor(f"{own}-{tail}"), limit=1, now=NOW)
+        assert len(again.requests) == 1
+
+    with_store(path, scenario)
 
 
 def test_after_a_failed_sync_nothing_more_is_acknowledged() -> None:

@@ -27,7 +27,7 @@ from placet.core.encoding import KeyId, encode_canonical, format_time, sha256_he
 from placet.core.statement import action_subject
 
 START_SECONDS = 20.0
-COMMAND = [sys.executable, "-c", "import sys, placet.cli; sys.exit(placet.cli.main())", "relay", "serve"]
+COMMAND = [sys.executable, "-m", "placet", "relay", "serve"]
 
 
 class RelayProcess:

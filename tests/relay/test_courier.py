@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -17,6 +18,7 @@ from placet.core.encoding import Digest, encode_canonical
 from placet.core.errors import MalformedError, PlacetError, Reason
 from placet.ports import request_store
 from placet.ports.request_store import RequestId, RequestState, RequestStoreError
+from placet.relay import server
 from placet.relay._shape import parse_answering, parse_submission
 from placet.relay.courier import Courier
 from placet.relay.errors import STATUS, RelayError, describe
@@ -125,6 +127,22 @@ def test_every_refusal_has_its_status() -> None:
     source = "".join(path.read_text() for path in Path(describe.__code__.co_filename).parent.glob("*.py"))
     for reason in set(STATUS) - used:
         assert source.count(f'"{reason}"') >= 2, reason
+
+
+def test_the_log_says_a_thing_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(server.time, "monotonic", lambda: now)
+    calm = server.CalmFilter()
+
+    def passes(text: str) -> bool:
+        return calm.filter(logging.LogRecord("relay", logging.ERROR, "", 0, text, None, None))
+
+    assert [passes("full"), passes("full"), passes("busy"), passes("full")] == [True, False, True, False]
+    now += 61
+    assert passes("full")
+    for i in range(500):
+        passes(f"line {i}")
+    assert len(calm._last) <= 100
 
 
 def test_shapes_raise_nothing_but_our_errors() -> None:

@@ -356,6 +356,8 @@ def test_a_body_of_undeclared_length_is_cut_off(http: httpx.Client) -> None:
     except httpx.WriteError:
         return  # The relay hung up while we were pouring.
     assert refusal(response) == (413, "too-large")
+    # It was cut off while it came, not measured once it was all in memory.
+    assert "The body is larger than" in response.json()["error"]["message"]
 
 
 def test_a_head_without_end_is_cut_off(relay: RelayProcess) -> None:
@@ -383,10 +385,12 @@ def test_a_waiter_that_hangs_up_frees_its_place(http: httpx.Client) -> None:
             line.sendall(
                 f"GET /v1/requests/{request_id}/wait?timeout=60 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
             )
+    # The relay must have heard of all of them first, or there would still be places nobody had taken.
+    time.sleep(0.5)
     deadline = time.monotonic() + 20
     while http.get(f"/v1/requests/{request_id}/wait?timeout=0").status_code != 200:
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.2)
 
 
 def test_health_may_be_asked_with_head(http: httpx.Client) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import logging
 import socket
-import sys
 from pathlib import Path
 
 from placet.adapters.paths import state_dir
@@ -75,7 +73,7 @@ def _serve(listener: socket.socket, host: str, path: Path) -> None:
     from placet.adapters.system_clock import SystemClock
     from placet.relay.app import create_app
     from placet.relay.courier import Courier
-    from placet.relay.server import serve
+    from placet.relay.server import serve, set_up_log
 
     try:
         store = SqliteRequestStore.open(path)
@@ -83,7 +81,7 @@ def _serve(listener: socket.socket, host: str, path: Path) -> None:
         raise UserError(e.message, e.hint) from e
     port = listener.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="placet relay: %(message)s")
+    set_up_log()
 
     def say_ready() -> None:
         # Flushed: whoever starts the relay from a script reads this line from a pipe.

@@ -207,7 +207,8 @@ def _wrong_method(by_method: Mapping[str, Handler]) -> Response:
 
 def _refuse(error: RelayError | RequestStoreError | PlacetError) -> JsonResponse:
     refusal = describe(error)
-    if refusal.status >= 500:
+    # Too many waiters are the clients' doing; what the operator must hear of is the relay's own trouble.
+    if refusal.status >= 500 and not isinstance(error, RelayError):
         log.error("%s", error)
     return JsonResponse(encode(refusal.body), refusal.status, refusal.headers)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import signal
 import socket
+import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -23,6 +26,8 @@ _MAX_CONNECTIONS = 2 * MAX_WAITERS
 HEAD_SECONDS = 10.0
 # Waiters are sent home at once, so this only bounds a client that does not take its answer.
 _GOODBYE_SECONDS = 5
+_SECONDS_BETWEEN_REPEATS = 60.0
+_MAX_REMEMBERED_LINES = 100
 
 
 class ListenError(Exception):
@@ -69,6 +74,32 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise ListenError(os.strerror(e.errno or 0), e.errno) from e
     return listener
+
+
+class CalmFilter(logging.Filter):
+    """Lets a line through once a minute: a full disk is one thing to know, not one per request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tells whether `record` says something that was not said lately."""
+        text, now = record.getMessage(), time.monotonic()
+        if now - self._last.get(text, float("-inf")) < _SECONDS_BETWEEN_REPEATS:
+            return False
+        if len(self._last) >= _MAX_REMEMBERED_LINES:
+            self._last.clear()
+        self._last[text] = now
+        return True
+
+
+def set_up_log() -> None:
+    """Sends warnings and errors, the relay's and uvicorn's, to the standard error stream as plain lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("placet relay: %(message)s"))
+    handler.addFilter(CalmFilter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
