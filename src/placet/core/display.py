@@ -10,6 +10,7 @@ so no rendering depends on a Unicode version and no two values look the same.
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from placet.core.actions import ActionDefinition, TemplatePart
@@ -48,6 +49,9 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
     (SECTION_FORMAT, "/_type", "Statement type"),
     (SECTION_FORMAT, "/predicateType", "Predicate type"),
 )
+
+
+_PLAIN_NAME = re.compile("[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 class Row(NamedTuple):
@@ -93,7 +97,12 @@ def _render_part(value: Any, part: TemplatePart) -> str:
     if part.literal:
         return part.literal
     found = _resolve(value, part.pointer.split("/")[1:], part.pointer)
-    return part.join.join(escape_value(text) for text in found) if part.join else escape_value("".join(found))
+    return part.join.join(_in_summary(text) for text in found)
+
+
+def _in_summary(text: str) -> str:
+    """Returns a value so that it cannot pass for the template's own words, nor two items for one (DSP-07)."""
+    return _quote(text) if " " in text or '"' in text else escape_value(text)
 
 
 def _resolve(value: Any, names: list[str], pointer: str) -> list[str]:
@@ -153,7 +162,8 @@ def render_view(statement: IntentStatement, definition: ActionDefinition) -> Vie
     for section, prefix, caption in _CAPTIONS:
         for pointer, value in leaves.items():
             if _is_below(pointer, prefix):
-                rows.append(Row(section, _label(pointer, captions, caption), value, pointer))
+                label = _label(statement.value, pointer, captions, caption)
+                rows.append(Row(section, label, value, pointer))
     check_complete(rows, statement.value)
     return View(statement.text, tuple(rows))
 
@@ -162,18 +172,34 @@ def _is_below(pointer: str, prefix: str) -> bool:
     return pointer == prefix or pointer.startswith(f"{prefix}/")
 
 
-def _label(pointer: str, captions: list[tuple[str, str, str]], fallback: str) -> str:
+def _label(value: Any, pointer: str, captions: list[tuple[str, str, str]], fallback: str) -> str:
     for _, prefix, caption in captions:
         if _is_below(pointer, prefix):
-            rest = pointer[len(prefix) + 1 :].replace("~1", "/").replace("~0", "~")
-            return f"{caption} {escape_value(_count_from_one(rest))}" if rest else caption
+            rest = _steps(value, pointer)[prefix.count("/") :]
+            return f"{caption} {' '.join(rest)}" if rest else caption
     return fallback
 
 
-def _count_from_one(rest: str) -> str:
-    """Turns ``0/digest/sha256`` into ``1 digest sha256``: people count from one."""
-    parts = rest.split("/")
-    return " ".join(str(int(p) + 1) if p.isascii() and p.isdigit() and len(p) < 4 else p for p in parts)
+def _steps(value: Any, pointer: str) -> list[str]:
+    """Puts each step of a pointer into words that no other step has (DSP-06).
+
+    People count the items of a list from one.  A member's name that is not a plain word stands in
+    quotation marks, so that ``0``, ``a b`` and ``a/b`` are neither items nor two steps.
+    """
+    steps = []
+    for token in pointer.split("/")[1:]:
+        if isinstance(value, list):
+            value = value[int(token)]
+            steps.append(str(int(token) + 1))
+        else:
+            name = token.replace("~1", "/").replace("~0", "~")
+            value = value[name]
+            steps.append(name if _PLAIN_NAME.fullmatch(name) else _quote(name))
+    return steps
+
+
+def _quote(text: str) -> str:
+    return '"' + escape_value(text).replace('"', "\\u{22}") + '"'
 
 
 def iter_leaves(value: Any, pointer: str = "") -> list[tuple[str, str]]:
@@ -190,7 +216,9 @@ def iter_leaves(value: Any, pointer: str = "") -> list[tuple[str, str]]:
         return [(pointer, escape_value(value))]
     if isinstance(value, dict | list):
         return [(pointer, "(none)")]
-    return [(pointer, {True: "true", False: "false", None: "null"}.get(value, str(value)))]
+    if value is None or isinstance(value, bool):
+        return [(pointer, {True: "true", False: "false", None: "null"}[value])]
+    return [(pointer, str(value))]
 
 
 def check_complete(rows: list[Row], value: Any) -> None:

@@ -6,6 +6,7 @@ terminal, and to nobody else: thresholds count people, so no key may serve two.
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from placet.core.decode import (
@@ -32,6 +33,8 @@ MAX_CREDENTIALS = 16
 MAX_TERMINALS = 1_000
 MAX_GATES = 1_000
 MAX_ORIGINS = 8
+
+_HOST_NAME = re.compile("[a-z0-9-]+([.][a-z0-9-]+)*")
 
 KINDS = ("webauthn", "sk")
 ASSURANCES = ("attested", "vouched", "software")
@@ -106,7 +109,7 @@ def parse_deployment(value: Any) -> Deployment:
     name = read_name(members["name"], "/name")
     rp_id = read_ascii(members["rpId"], "/rpId", max_length=253)
     # PPL-05: every development server shares `localhost`; a page there could ask for our signatures.
-    if "." not in rp_id or rp_id == "placet.localhost" or rp_id != rp_id.lower():
+    if "." not in rp_id or rp_id == "placet.localhost" or _HOST_NAME.fullmatch(rp_id) is None:
         raise MalformedError(
             Reason.BAD_VALUE,
             "The RP ID must be this deployment's own host name.",
@@ -130,6 +133,9 @@ def parse_people(value: Any, deployment: Deployment) -> tuple[Person, ...]:
     _refuse_duplicates(accounts, "/people", "two people have the same account")
     keys = [credential.keyid for person in people for credential in person.credentials]
     _refuse_duplicates(keys, "/people", "one key belongs to two people, or to one person twice")
+    # The same key under another application has another key ID, and would be a second voice.
+    points = [credential.public_key.raw for person in people for credential in person.credentials]
+    _refuse_duplicates(points, "/people", "one key stands twice, made for two applications")
     return people
 
 

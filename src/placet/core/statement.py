@@ -234,9 +234,10 @@ def action_subject(action: Object) -> Object:
 
 def _check_action_subject(statement: IntentStatement, action: Object) -> None:
     named = [s for s in statement.subjects if s.name == ACTION_SUBJECT_NAME]
-    if named and (
-        statement.has_artifacts or named[0].digest != f"sha256:{sha256_hex(encode_canonical(action))}"
-    ):
+    if not named:
+        return
+    own = Subject(ACTION_SUBJECT_NAME, "", f"sha256:{sha256_hex(encode_canonical(action))}")
+    if statement.subjects != (own,):  # STM-10
         raise MalformedError(
             Reason.SUBJECT_MISMATCH,
             "The subject `action` stands alone and is the digest of the action.",

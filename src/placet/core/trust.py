@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from placet.core.actions import ActionDefinition, action_from_object, parse_action
-from placet.core.decode import Object, read_list, read_map, read_object, read_sha256, read_time
+from placet.core.decode import Object, read_ascii, read_list, read_map, read_object, read_sha256, read_time
 from placet.core.encoding import (
     Digest,
     KeyId,
@@ -142,6 +142,7 @@ def parse_trust(snapshot: bytes) -> Trust:
     deployment = parse_deployment(documents[DEPLOYMENT_FILE])
     people = parse_people(documents[PEOPLE_FILE], deployment)
     terminals = parse_terminals(documents[TERMINALS_FILE], deployment)
+    _check_keys_apart(people, terminals)
     files = {
         name: read_sha256(digests, f"/files/{name}")
         for name, digests in read_map(top["files"], "/files", max_items=10_000).items()
@@ -162,6 +163,13 @@ def parse_trust(snapshot: bytes) -> Trust:
     )
 
 
+def _check_keys_apart(people: tuple[Person, ...], terminals: tuple[Terminal, ...]) -> None:
+    """Refuses a terminal's key that is also a person's (PPL-01)."""
+    machines = {terminal.public_key.raw for terminal in terminals}
+    if any(credential.public_key.raw in machines for person in people for credential in person.credentials):
+        raise MalformedError(Reason.DUPLICATE_VALUE, "One key belongs to a person and to a terminal.")
+
+
 def read_versions(value: Any, path: str) -> dict[str, int]:
     """Reads role name → TUF version.
 
@@ -170,6 +178,7 @@ def read_versions(value: Any, path: str) -> dict[str, int]:
     """
     versions = read_map(value, path, max_items=1024)
     for name, version in versions.items():
+        read_ascii(name, path, max_length=200)
         if isinstance(version, bool) or not isinstance(version, int) or version < 1:
             raise MalformedError(
                 Reason.BAD_VALUE, "A version is a whole number from 1.", path=f"{path}/{name}"
