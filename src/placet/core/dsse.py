@@ -77,7 +77,10 @@ def parse_envelope(value: Any, path: str = "", *, max_signatures: int = MAX_SIGN
 def _parse_signature(value: Any, path: str) -> Signature:
     members = read_object(value, path, required=_SIGNATURE)
     text = read_string(members["sig"], f"{path}/sig", max_length=2 * MAX_SIGNATURE_BYTES)
-    return Signature(read_key_id(members["keyid"], f"{path}/keyid"), b64decode_strict(text, f"{path}/sig"))
+    sig = b64decode_strict(text, f"{path}/sig")
+    if len(sig) > MAX_SIGNATURE_BYTES:  # ENV-06
+        raise MalformedError(Reason.TOO_LARGE, "The signature is larger than 8 KiB.", path=f"{path}/sig")
+    return Signature(read_key_id(members["keyid"], f"{path}/keyid"), sig)
 
 
 def envelope_to_object(envelope: Envelope) -> Object:

@@ -49,13 +49,17 @@ def verify_requester(
     Raises:
         VerificationError: REQUEST_PROOF_INVALID; a proof that does not verify is never ignored (REQ-02).
     """
-    named = [e.digest for e in statement.evidence if e.media_type == PROOF_MEDIA_TYPE]
+    named = [e for e in statement.evidence if e.media_type == PROOF_MEDIA_TYPE]
     if not named:
         return None
-    carried = [e for e in evidence if e.digest in named]
+    carried = [e for e in evidence if e.digest == named[0].digest]
     try:
         if len(named) != 1 or len(carried) != 1:
             raise VerificationError(Reason.REQUEST_PROOF_INVALID, "The proof is missing, or there are two.")
+        if (
+            named[0].name != PROOF_NAME
+        ):  # The proof does not cover its own entry, so the entry has one spelling.
+            raise VerificationError(Reason.REQUEST_PROOF_INVALID, "The proof stands under another name.")
         value = parse_canonical_json(
             carried[0].content, max_bytes=2 * MAX_SIGNATURE_BYTES, what="request proof"
         )
