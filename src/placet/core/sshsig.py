@@ -30,8 +30,8 @@ WEBAUTHN_SK_ECDSA = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com"
 SSH_ED25519 = "ssh-ed25519"
 
 _MAGIC = b"SSHSIG"
-_VERSION = 1
-_HASH = "sha512"
+_HEAD = _MAGIC + (1).to_bytes(4, "big")  # with the version
+_HASH = b"sha512"
 _CURVE = b"nistp256"
 _POINT_BYTES = 65
 _ED25519_BYTES = 32
@@ -69,45 +69,29 @@ class SshSig(NamedTuple):
     extensions: bytes
 
 
-class _Reader:
-    """Reads SSH wire primitives (RFC 4251 section 5)."""
+def _take_strings(data: bytes, count: int, reason: Reason) -> list[bytes]:
+    """Takes `count` strings (RFC 4251 section 5) off `data`; returns them and, last, what follows them."""
+    taken, at = [], 0
+    for _ in range(count):
+        start = at + 4
+        at = start + int.from_bytes(data[at:start], "big")
+        taken.append(data[start:at])
+    if at > len(data):
+        raise MalformedError(reason, "The SSH data ends too early.")
+    taken.append(data[at:])
+    return taken
 
-    def __init__(self, data: bytes, reason: Reason) -> None:
-        self._data, self._at, self._reason = data, 0, reason
 
-    def take(self, count: int) -> bytes:
-        start, self._at = self._at, self._at + count
-        if self._at > len(self._data):
-            raise MalformedError(self._reason, "The SSH data ends too early.")
-        return self._data[start : self._at]
+def _text(name: bytes, reason: Reason) -> str:
+    text = name.decode("latin-1")
+    if not (text.isascii() and text.isprintable()):
+        raise MalformedError(reason, "An SSH name must be printable ASCII.")
+    return text
 
-    def uint32(self) -> int:
-        return int.from_bytes(self.take(4), "big")
 
-    def string(self) -> bytes:
-        start = self._at + 4
-        end = start + int.from_bytes(self._data[self._at : start], "big")
-        if end > len(self._data) or start > len(self._data):
-            raise MalformedError(self._reason, "The SSH data ends too early.")
-        self._at = end
-        return self._data[start:end]
-
-    def text(self) -> str:
-        text = self.string().decode("latin-1")
-        if not (text.isascii() and text.isprintable()):
-            raise MalformedError(self._reason, "An SSH name must be printable ASCII.")
-        return text
-
-    def mpint(self) -> int:
-        data = self.string()
-        # SIG-06: one spelling per number, positive, no needless leading zero.
-        if not data or data[0] & 0x80 or (data[0] == 0 and (len(data) == 1 or not data[1] & 0x80)):
-            raise MalformedError(self._reason, "An SSH integer is not in its canonical form.")
-        return int.from_bytes(data, "big")
-
-    def end(self) -> None:
-        if self._at != len(self._data):
-            raise MalformedError(self._reason, "There are trailing bytes.")  # SIG-05
+def _refuse_trailing(rest: bytes, reason: Reason) -> None:
+    if rest:
+        raise MalformedError(reason, "There are trailing bytes.")  # SIG-05
 
 
 def _string(data: bytes | str) -> bytes:
@@ -117,6 +101,9 @@ def _string(data: bytes | str) -> bytes:
 
 def _mpint(number: int) -> bytes:
     return _string(number.to_bytes(number.bit_length() // 8 + 1, "big"))
+
+
+_FIXED_FIELDS = _string(b"") + _string(_HASH)  # nothing reserved, and the one hash
 
 
 def key_id(wire: bytes) -> KeyId:
@@ -130,13 +117,16 @@ def parse_public_key(wire: bytes) -> PublicKey:
     Raises:
         MalformedError: BAD_KEY.
     """
-    reader = _Reader(wire, Reason.BAD_KEY)
-    key_type = reader.text()
+    name, rest = _take_strings(wire, 1, Reason.BAD_KEY)
+    key_type, application = _text(name, Reason.BAD_KEY), b""
     if key_type == SK_ECDSA:
-        curve, raw = reader.string(), reader.string()
-        well_formed = curve == _CURVE and len(raw) == _POINT_BYTES and raw[0] == 4
-    elif key_type in (SK_ED25519, SSH_ED25519):
-        raw = reader.string()
+        curve, raw, application, rest = _take_strings(rest, 3, Reason.BAD_KEY)
+        well_formed = curve == _CURVE and len(raw) == _POINT_BYTES and raw[0] == 4 and application != b""
+    elif key_type == SK_ED25519:
+        raw, application, rest = _take_strings(rest, 2, Reason.BAD_KEY)
+        well_formed = len(raw) == _ED25519_BYTES and application != b""
+    elif key_type == SSH_ED25519:
+        raw, rest = _take_strings(rest, 1, Reason.BAD_KEY)
         well_formed = len(raw) == _ED25519_BYTES
     else:
         raise MalformedError(
@@ -145,11 +135,10 @@ def parse_public_key(wire: bytes) -> PublicKey:
             expected=(SK_ECDSA, SK_ED25519),
             hint="Create one with: ssh-keygen -t ed25519-sk -O verify-required",
         )
-    application = "" if key_type == SSH_ED25519 else reader.text()
-    reader.end()
-    if not well_formed or (key_type != SSH_ED25519 and not application):
+    _refuse_trailing(rest, Reason.BAD_KEY)
+    if not well_formed:
         raise MalformedError(Reason.BAD_KEY, "The public key is malformed.")
-    return PublicKey(wire, key_type, application, raw)
+    return PublicKey(wire, key_type, _text(application, Reason.BAD_KEY), raw)
 
 
 def encode_sk_ecdsa_key(point: bytes, application: str) -> bytes:
@@ -173,7 +162,7 @@ def signed_data(namespace: str, message: bytes) -> bytes:
     These bytes themselves, not their hash, are the WebAuthn challenge.
     """
     digest = hashlib.sha512(message).digest()
-    return _MAGIC + _string(namespace) + _string(b"") + _string(_HASH) + _string(digest)
+    return _MAGIC + _string(namespace) + _FIXED_FIELDS + _string(digest)
 
 
 def parse_sshsig(blob: bytes) -> SshSig:
@@ -182,43 +171,50 @@ def parse_sshsig(blob: bytes) -> SshSig:
     Raises:
         MalformedError: BAD_SSHSIG, SIGNATURE_KIND.
     """
-    reader = _Reader(blob, Reason.BAD_SSHSIG)
-    if reader.take(len(_MAGIC)) != _MAGIC or reader.uint32() != _VERSION:
+    if not blob.startswith(_HEAD):
         raise MalformedError(Reason.BAD_SSHSIG, "This is not an SSHSIG of version 1.")
-    public_key, namespace = reader.string(), reader.text()
-    reserved, hash_name = reader.string(), reader.text()
-    inner = _Reader(reader.string(), Reason.BAD_SSHSIG)
-    reader.end()
+    fields = _take_strings(blob[len(_HEAD) :], 5, Reason.BAD_SSHSIG)
+    public_key, namespace, reserved, hash_name, inner, rest = fields
+    _refuse_trailing(rest, Reason.BAD_SSHSIG)
     if reserved or hash_name != _HASH:  # SIG-04
         raise MalformedError(
             Reason.BAD_SSHSIG, "An SSHSIG of placet has hash sha512 and nothing reserved.", actual=hash_name
         )
-    inner_type, signature = inner.text(), inner.string()
-    if inner_type == SSH_ED25519:
-        inner.end()
-        _check_ed25519_length(signature)
-        return SshSig(public_key, namespace, inner_type, signature, 0, 0, None, None, b"")
-    if inner_type == SK_ED25519:
-        _check_ed25519_length(signature)
-    elif inner_type in (SK_ECDSA, WEBAUTHN_SK_ECDSA):
+    kind, signature, rest = _take_strings(inner, 2, Reason.BAD_SSHSIG)
+    inner_type = _text(kind, Reason.BAD_SSHSIG)
+    if inner_type in (SK_ECDSA, WEBAUTHN_SK_ECDSA):
         ecdsa_numbers(signature)
-    else:
+    elif inner_type not in (SK_ED25519, SSH_ED25519):
         raise MalformedError(
             Reason.SIGNATURE_KIND, f"Signatures of kind {inner_type[:64]!r} are not accepted."
         )
-    flags, counter = inner.take(1)[0], inner.uint32()
-    web_origin, client_data_json, extensions = None, None, b""
+    elif len(signature) != _ED25519_SIGNATURE_BYTES:
+        raise MalformedError(Reason.BAD_SSHSIG, "An Ed25519 signature has 64 bytes.")
+    flags, counter, web_origin, client_data_json, extensions = 0, 0, None, None, b""
+    if inner_type != SSH_ED25519:
+        flags, counter, rest = _take_presence(rest)
     if inner_type == WEBAUTHN_SK_ECDSA:
-        web_origin, client_data_json, extensions = inner.text(), inner.string(), inner.string()
-    inner.end()
+        origin, client_data_json, extensions, rest = _take_strings(rest, 3, Reason.BAD_SSHSIG)
+        web_origin = _text(origin, Reason.BAD_SSHSIG)
+    _refuse_trailing(rest, Reason.BAD_SSHSIG)
     return SshSig(
-        public_key, namespace, inner_type, signature, flags, counter, web_origin, client_data_json, extensions
+        public_key,
+        _text(namespace, Reason.BAD_SSHSIG),
+        inner_type,
+        signature,
+        flags,
+        counter,
+        web_origin,
+        client_data_json,
+        extensions,
     )
 
 
-def _check_ed25519_length(signature: bytes) -> None:
-    if len(signature) != _ED25519_SIGNATURE_BYTES:
-        raise MalformedError(Reason.BAD_SSHSIG, "An Ed25519 signature has 64 bytes.")
+def _take_presence(data: bytes) -> tuple[int, int, bytes]:
+    """Takes the authenticator's flags and counter off `data`; returns them and what follows."""
+    if len(data) < 5:
+        raise MalformedError(Reason.BAD_SSHSIG, "The SSH data ends too early.")
+    return data[0], int.from_bytes(data[1:5], "big"), data[5:]
 
 
 def ecdsa_numbers(signature: bytes) -> tuple[int, int]:
@@ -227,10 +223,16 @@ def ecdsa_numbers(signature: bytes) -> tuple[int, int]:
     Raises:
         MalformedError: BAD_SSHSIG.
     """
-    reader = _Reader(signature, Reason.BAD_SSHSIG)
-    r, s = reader.mpint(), reader.mpint()
-    reader.end()
-    return r, s
+    r, s, rest = _take_strings(signature, 2, Reason.BAD_SSHSIG)
+    _refuse_trailing(rest, Reason.BAD_SSHSIG)
+    return _read_mpint(r), _read_mpint(s)
+
+
+def _read_mpint(data: bytes) -> int:
+    # SIG-06: one spelling per number, positive, no needless leading zero.
+    if not data or data[0] & 0x80 or (data[0] == 0 and (len(data) == 1 or not data[1] & 0x80)):
+        raise MalformedError(Reason.BAD_SSHSIG, "An SSH integer is not in its canonical form.")
+    return int.from_bytes(data, "big")
 
 
 def encode_sshsig(sshsig: SshSig) -> bytes:
@@ -240,15 +242,7 @@ def encode_sshsig(sshsig: SshSig) -> bytes:
         inner += bytes([sshsig.flags]) + sshsig.counter.to_bytes(4, "big")
     if sshsig.client_data_json is not None and sshsig.web_origin is not None:
         inner += _string(sshsig.web_origin) + _string(sshsig.client_data_json) + _string(sshsig.extensions)
-    return (
-        _MAGIC
-        + _VERSION.to_bytes(4, "big")
-        + _string(sshsig.public_key)
-        + _string(sshsig.namespace)
-        + _string(b"")
-        + _string(_HASH)
-        + _string(inner)
-    )
+    return _HEAD + _string(sshsig.public_key) + _string(sshsig.namespace) + _FIXED_FIELDS + _string(inner)
 
 
 def encode_webauthn_sshsig(
