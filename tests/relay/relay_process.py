@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,9 @@ class RelayProcess:
         return self.process.returncode, out, err
 
 
-def start(state: Path, *arguments: str) -> RelayProcess:
+def start(state: Path, *arguments: str, command: Sequence[str] = COMMAND) -> RelayProcess:
     process = subprocess.Popen(
-        [*COMMAND, "--port", "0", "--state", str(state), *arguments],
+        [*command, "--port", "0", "--state", str(state), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -72,8 +72,8 @@ def start(state: Path, *arguments: str) -> RelayProcess:
 
 
 @contextmanager
-def running(state: Path, *arguments: str) -> Iterator[RelayProcess]:
-    relay = start(state, *arguments)
+def running(state: Path, *arguments: str, command: Sequence[str] = COMMAND) -> Iterator[RelayProcess]:
+    relay = start(state, *arguments, command=command)
     try:
         yield relay
     finally:
