@@ -24,8 +24,18 @@ from placet.adapters.tuf_trust import (
     person_of,
 )
 from placet.core.decode import read_choice, read_key_id, read_list, read_object, read_string
-from placet.core.encoding import KeyId, b64decode_strict, b64encode, encode_canonical, parse_json
+from placet.core.encoding import (
+    Digest,
+    KeyId,
+    b64decode_strict,
+    b64encode,
+    encode_canonical,
+    parse_json,
+    sha256_hex,
+)
 from placet.core.errors import MalformedError, PolicyError, Reason
+from placet.core.sshsig import NAMESPACE_TRUST, key_id
+from placet.ports.authenticator import Authenticator
 
 CHALLENGE_MEDIA_TYPE = "application/vnd.placet.trust-challenge.v1+json"
 SIGNATURES_MEDIA_TYPE = "application/vnd.placet.trust-signatures.v1+json"
@@ -133,6 +143,49 @@ def attach_signature(repository: TrustRepository, role: str, keyid: KeyId, sshsi
         folder = repository.signatures_folder(role)
         folder.mkdir(exist_ok=True)
         write_atomically(folder / f"{keyid}.sshsig", sshsig)
+
+
+def sign_reviewed(
+    repository: TrustRepository, reviewed: Review, person: str, authenticator: Authenticator
+) -> tuple[str, ...]:
+    """Signs what was shown, one touch for each prepared role that this person has not yet signed.
+
+    Returns:
+        The roles that were signed now.
+
+    Raises:
+        PolicyError: UNKNOWN_KEY where the key is not this administrator's.
+        AuthenticatorError: the key gave no signature; roles signed before stay signed.
+        VerificationError: the draft changed after it was shown, or the signature is not good.
+    """
+    keyid = key_id(authenticator.wire)
+    signed = []
+    for item in reviewed.pending:
+        key = signing_keys(repository, item.role).get(keyid)
+        if key is None or person_of(key) != person:
+            whose = "nobody who may sign" if key is None else person_of(key)
+            raise PolicyError(
+                Reason.UNKNOWN_KEY,
+                f"This key belongs to {whose}, not to the administrator {person}.",
+                hint="`placet trust show` lists the administrators and their keys.",
+            )
+        if person not in item.signed:
+            blob = authenticator.sign(NAMESPACE_TRUST, item.message)
+            attach_signature(repository, item.role, keyid, blob)
+            signed.append(item.role)
+    return tuple(signed)
+
+
+def root_digests(repository: TrustRepository) -> frozenset[Digest]:
+    """Returns the digests by which a person's terminal may name this trust root when a key is enrolled.
+
+    Those of every published root's file, which gates are started with, and of the prepared root's signed
+    bytes, so that the first people can enrol before anything is published.
+    """
+    folder = repository.public_folder / "metadata"
+    digests = {sha256_hex(path.read_bytes()) for path in folder.glob("*.root.json")}
+    message = repository.draft_bytes(ROOT)
+    return frozenset(digests | ({sha256_hex(message)} if message is not None else set()))
 
 
 def encode_challenge(repository: TrustRepository) -> bytes:

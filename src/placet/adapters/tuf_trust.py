@@ -221,10 +221,19 @@ def named_errors(where: str) -> Iterator[None]:
             hint="Check the address; `placet trust publish` writes every file.",
         ) from e
     except (tuf_exceptions.DownloadError, StorageError) as e:
-        cause = f" ({e.__cause__})" if e.__cause__ is not None else ""
         raise IndeterminateError(
-            Reason.TRUST_UNAVAILABLE, f"The trust root at {where} cannot be read: {e}{cause}."
+            Reason.TRUST_UNAVAILABLE,
+            f"The trust root at {where} cannot be read: {_innermost(e)}.",
+            hint="Check the address and the network, and try again; nothing was changed.",
         ) from e
     except tuf_exceptions.RepositoryError as e:
-        cause = f" ({e.__cause__})" if e.__cause__ is not None else ""
-        raise MalformedError(Reason.BAD_TRUST, f"The trust root at {where} is malformed: {e}{cause}.") from e
+        raise MalformedError(
+            Reason.BAD_TRUST, f"The trust root at {where} is malformed: {e} ({_innermost(e)})."
+        ) from e
+
+
+def _innermost(error: BaseException) -> str:
+    """Returns the text of what went wrong first; libraries wrap it in several layers that say less."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return f"{error}".strip(" .") or type(error).__name__

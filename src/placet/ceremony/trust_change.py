@@ -243,12 +243,11 @@ def _describe_root(root: bytes) -> dict[tuple[str, str], str]:
         for role, members in value["roles"].items():
             keyids = members["keyids"]
             entries["signatures for", visible(role)] = f"{members['threshold']} of {len(keyids)} keys"
-            for keyid in keyids:
-                key = value["keys"][keyid]
-                person = key.get("person")
-                kind = f"administrator, signs {role}:" if person else f"online key, signs {role}:"
-                name = visible(f"{person or ''} {group_digits(keyid)}".strip())
-                entries[visible(kind), name] = _describe_root_key(key)
+        for keyid, key in value["keys"].items():
+            signs = [role for role, members in value["roles"].items() if keyid in members["keyids"]]
+            kind = "administrator" if "person" in key else "online key"
+            name = visible(f"{key.get('person', '')} {group_digits(keyid)}".strip())
+            entries[kind, name] = visible(f"signs {', '.join(signs)}; {_describe_root_key(key)}")
     except (KeyError, TypeError, AttributeError) as e:
         raise MalformedError(Reason.BAD_TRUST, "This is no root metadata.") from e
     return entries
@@ -258,7 +257,7 @@ def _describe_root_key(key: Object) -> str:
     known = {"keytype", "scheme", "keyval", "person"}
     rest = {name: value for name, value in sorted(key.items()) if name not in known}
     how = ", ".join(f"{name} {_plain(value)}" for name, value in rest.items())
-    return visible(f"{key['scheme']}{'; ' if how else ''}{how}")
+    return f"{key['scheme']}{'; ' if how else ''}{how}"
 
 
 def _digest_text(files: Files, name: str) -> str:

@@ -12,7 +12,14 @@ from typing import Any
 
 from placet.core.encoding import b64encode, format_time, parse_json
 from placet.core.errors import MalformedError, Reason
-from placet.core.people import Deployment, parse_deployment, parse_gates, parse_people, parse_terminals
+from placet.core.people import (
+    Deployment,
+    Terminal,
+    parse_deployment,
+    parse_gates,
+    parse_people,
+    parse_terminals,
+)
 from placet.core.policy import Quorum, Rule, parse_policy, parse_scopes
 from placet.core.sshsig import PublicKey, key_id
 from placet.core.trust import (
@@ -54,6 +61,15 @@ def read_deployment(files: Files) -> Deployment:
         MalformedError: ``deployment.json`` is missing or malformed.
     """
     return parse_deployment(_decode(files, DEPLOYMENT_FILE))
+
+
+def read_terminals(files: Files) -> tuple[Terminal, ...]:
+    """Returns the terminals that the files name.
+
+    Raises:
+        MalformedError: ``terminals.json`` is missing or malformed.
+    """
+    return parse_terminals(_decode(files, TERMINALS_FILE), read_deployment(files))
 
 
 def add_person(

@@ -1,0 +1,88 @@
+"""``placet trust refresh`` and ``verify``: what a gate does, and the rehearsal of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from placet.adapters.paths import snapshot_path
+from placet.adapters.tuf_refresh import Refreshed, refresh
+from placet.adapters.tuf_repository import TrustRepository
+from placet.cli import UserError
+from placet.cli._shared import now, read_file, setting
+from placet.core.encoding import format_time, sha256_hex
+from placet.core.errors import IndeterminateError, PlacetError, Reason
+from placet.core.trust import MAX_SNAPSHOT_BYTES, parse_trust
+
+_MAX_ROOT_BYTES = 512_000
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
+    return _refresh(args) if args.trust_command == "refresh" else _verify(args)
+
+
+def _refresh(args: argparse.Namespace) -> int:
+    source = setting(args.source, "trust_source")
+    if source is None:
+        raise UserError("Where is the trust root published?", "Name the folder or address with --from.")
+    snapshot = args.to or snapshot_path()
+    root = None if args.root is None else read_file(args.root, "root", _MAX_ROOT_BYTES)
+    try:
+        refreshed = refresh(source, snapshot, root=root, root_sha256=args.root_sha256)
+    except PlacetError:
+        print(_say_kept(snapshot), file=sys.stderr)
+        raise
+    trust = refreshed.trust
+    word = "is new" if refreshed.changed else "was fresh already"
+    print(f"The trust of {trust.deployment.name} {word}: {_versions(refreshed)}.")
+    print(
+        f"{len(trust.people)} people with {len(trust.credentials)} keys, {len(trust.terminals)} terminals, "
+        f"{len(trust.gates)} gates, {len(trust.rules)} rules; valid until {format_time(refreshed.expires_at)}."
+    )
+    print(f"The snapshot is {snapshot}. Next: `placet verify` and `placet run` decide by it; refresh daily.")
+    return 0
+
+
+def _say_kept(snapshot: Path) -> str:
+    """Returns what a failed refresh means for the gate."""
+    try:
+        kept = parse_trust(read_file(snapshot, "trust snapshot", MAX_SNAPSHOT_BYTES))
+    except (UserError, PlacetError):
+        return "The refresh failed, and there is no earlier snapshot: this gate decides nothing yet."
+    until = format_time(kept.expires_at)
+    if kept.expires_at <= now():
+        return (
+            f"The refresh failed. The earlier snapshot is unchanged but expired at {until}: the gate denies."
+        )
+    return f"The refresh failed. The earlier snapshot is unchanged and valid until {until}."
+
+
+def _verify(args: argparse.Namespace) -> int:
+    digest = args.root_sha256
+    repository = TrustRepository(args.repository)
+    if digest is None:
+        root = repository.published_root_bytes()
+        if root is None:
+            raise IndeterminateError(
+                Reason.TRUST_UNAVAILABLE,
+                f"Nothing is published in {args.repository} yet.",
+                hint="Have the administrators sign, then run `placet trust publish`.",
+            )
+        digest = sha256_hex(root)
+    with tempfile.TemporaryDirectory(prefix="placet-trust-") as folder:
+        refreshed = refresh(str(args.repository), Path(folder) / "snapshot.json", root_sha256=digest)
+    print(f"A fresh gate accepts what is published in {repository.public_folder}: {_versions(refreshed)}.")
+    print("Checked: signatures and thresholds, one key per person, versions, expiry, every file, every rule.")
+    if args.root_sha256 is None:
+        print(
+            f"Root SHA-256, taken from the repository itself: {digest}. Compare it with what gates were told."
+        )
+    print(f"Valid until {format_time(refreshed.expires_at)}.")
+    return 0
+
+
+def _versions(refreshed: Refreshed) -> str:
+    return ", ".join(f"{role} {version}" for role, version in refreshed.versions.items())
