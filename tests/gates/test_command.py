@@ -411,7 +411,7 @@ def _race(world: CommandWorld, bundles: list[bytes], barrier: object) -> None:
 
 def test_a8_same_approval_to_two_gates_at_once_runs_once(world: CommandWorld, tmp_path: Path) -> None:
     bundles = [shell(world, append_line(tmp_path / f"runs-{number}")) for number in range(RACES)]
-    barrier = FORK.Barrier(2)
+    barrier = FORK.Barrier(2, timeout=20)
     gates = [FORK.Process(target=_race, args=(world, bundles, barrier)) for _ in range(2)]
     for gate in gates:
         gate.start()

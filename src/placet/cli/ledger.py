@@ -9,14 +9,13 @@ from pathlib import Path
 
 from placet.adapters.sqlite_ledger import Birth, SqliteLedger, declare_new_birth
 from placet.adapters.system_clock import SystemClock
-from placet.cli import UserError
-from placet.cli.run import PINNED_LEDGER, default_ledger
+from placet.cli import EXIT_DENY, EXIT_UNDECIDED, UserError
+from placet.cli.run import PINNED_LEDGER, choose_ledger
 from placet.core.decode import read_hex_digest
 from placet.core.encoding import format_time
-from placet.core.errors import IndeterminateError, PlacetError
+from placet.core.errors import IndeterminateError, PlacetError, visible
 from placet.ports.use_ledger import UseRecord
 
-EXIT_UNDECIDED = 3
 _DEFAULT_LIMIT = 50
 
 _CONSEQUENCES = """\
@@ -55,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    path = args.ledger or default_ledger()
+    path = choose_ledger(args.ledger)
     match args.ledger_command:
         case "create":
             return _create(path)
@@ -81,7 +80,7 @@ def _reborn(path: Path, *, yes: bool, clock_was_wrong: bool) -> int:
     print(_CONSEQUENCES.format(path=path), file=sys.stderr)
     if not yes and not _confirmed():
         print("Nothing was changed.", file=sys.stderr)
-        return 1
+        return EXIT_DENY
     _say_birth(path, declare_new_birth(path, now=SystemClock().now(), clock_was_wrong=clock_was_wrong))
     return 0
 
@@ -134,7 +133,7 @@ def _print_uses(path: Path, birth: Birth, records: tuple[UseRecord, ...], unknow
         print("No uses to show.")
     for record in records:
         event = f", event {record.event_id}" if record.event_id else ""
-        print(f"{format_time(record.used_at)}  {record.payload_digest}  {record.use_unit}{event}")
+        print(f"{format_time(record.used_at)}  {record.payload_digest}  {record.use_unit}{visible(event)}")
         print(f"    use {record.ordinal}: {_describe_outcome(record)}")
     if unknown:
         print(

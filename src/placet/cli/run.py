@@ -7,17 +7,18 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from placet.adapters.paths import snapshot_path, state_dir
+from placet.adapters.paths import state_dir
 from placet.adapters.sqlite_ledger import Birth, SqliteLedger
 from placet.adapters.system_clock import SystemClock
 from placet.cli import UserError
+from placet.cli._shared import choose_gate, load_trust, read_file, setting
 from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
 from placet.core.encoding import format_time
-from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
+from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, visible
 from placet.core.levels import LEVEL_NAMES, level_name
 from placet.core.people import Gate
 from placet.core.statement import parse_statement
-from placet.core.trust import MAX_SNAPSHOT_BYTES, Trust, parse_trust
+from placet.core.trust import Trust
 from placet.core.verify import Expected, VerifiedApproval, verify_for_use
 from placet.gates.command import (
     RUN_ACTION,
@@ -80,9 +81,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def default_ledger() -> Path:
-    """Returns where a gate's ledger is unless it is told otherwise."""
-    return state_dir() / "gate" / "ledger.sqlite3"
+def choose_ledger(path: Path | None) -> Path:
+    """Returns the gate's ledger: flag over environment over configuration file over the default.
+
+    Raises:
+        UserError: the configuration file is malformed.
+    """
+    chosen = setting(None if path is None else str(path), "ledger")
+    return state_dir() / "gate" / "ledger.sqlite3" if chosen is None else Path(chosen)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,13 +96,13 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(args)
     except UserError as error:
-        _say(f"UNDECIDED usage: {error}")
+        _say(f"UNDECIDED: {error}")
         if error.hint:
-            _say(error.hint)
+            _say(f"  Next      {error.hint}")
     except PlacetError as error:
         _say_refusal(error)
     except KeyboardInterrupt:
-        _say("UNDECIDED interrupted: nothing was executed.")
+        _say("UNDECIDED: interrupted; nothing was executed.")
     return EXIT_REFUSED
 
 
@@ -126,13 +132,14 @@ class _Question(NamedTuple):
 
 
 def _run(args: argparse.Namespace) -> int:
-    trust = parse_trust(_read(args.trust or snapshot_path(), MAX_SNAPSHOT_BYTES, trust=True))
-    bundle = _read(args.intent, MAX_BUNDLE_BYTES)
+    chosen = setting(None if args.trust is None else str(args.trust), "trust")
+    trust = load_trust(None if chosen is None else Path(chosen))
+    bundle = read_file(args.intent, "bundle", MAX_BUNDLE_BYTES)
     plan = plan_command(parse_statement(parse_bundle(bundle).envelope.payload))
-    question = _Question(bundle, plan, trust, _choose_gate(trust, args.gate), args.target)
+    question = _Question(bundle, plan, trust, choose_gate(trust, args.gate), args.target)
     if args.command:
         _check_command(plan, args.command)
-    with SqliteLedger(args.ledger or default_ledger()) as ledger:
+    with SqliteLedger(choose_ledger(args.ledger)) as ledger:
         _check_pinned_ledger(question.gate, ledger.birth())
         if args.dry_run:
             approval = rehearse_approved(
@@ -161,39 +168,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _folders() -> Path:
     return state_dir() / "gate" / "runs"
-
-
-def _read(path: Path, limit: int, *, trust: bool = False) -> bytes:
-    try:
-        with path.open("rb") as file:
-            # One byte more than allowed, so that the parser itself says that it is too large.
-            return file.read(limit + 1)
-    except OSError as error:
-        if trust:
-            raise IndeterminateError(
-                Reason.TRUST_UNAVAILABLE,
-                f"The trust snapshot {path} cannot be read: {error.strerror}.",
-                hint="Run `placet trust refresh`, or name another snapshot with --trust.",
-            ) from error
-        raise UserError(
-            f"{path} cannot be read: {error.strerror}.", "Name the bundle with --intent."
-        ) from error
-
-
-def _choose_gate(trust: Trust, gate_id: str | None) -> Gate:
-    if gate_id is None:
-        if len(trust.gates) != 1:
-            known = ", ".join(sorted(trust.gates)) or "none"
-            raise UserError(f"Which gate is this? The trust root knows: {known}.", "Say it with --gate ID.")
-        return next(iter(trust.gates.values()))
-    gate = trust.gates.get(gate_id.removeprefix("gate:"))
-    if gate is None:
-        raise PolicyError(
-            Reason.UNKNOWN_GATE,
-            f"The trust root knows no gate {gate_id!r}.",
-            hint="An administrator adds it with `placet trust add-gate`.",
-        )
-    return gate
 
 
 def _check_pinned_ledger(gate: Gate, birth: Birth) -> None:
@@ -236,18 +210,19 @@ def _say_approval(approval: VerifiedApproval) -> None:
     _say(f"Approved by {', '.join(approval.people)}; {reached}.")
 
 
-def _say_refusal(error: PlacetError) -> None:
-    verdict = "UNDECIDED" if isinstance(error, IndeterminateError) else "DENIED"
-    _say(f"{verdict} {error.reason}: {error}")
-    if error.expected is not None or error.actual is not None:
-        _say(f"  expected: {error.expected}")
-        _say(f"  found:    {error.actual}")
-    for cause in error.causes:
-        _say(f"  because {cause.reason}: {cause}")
-    if error.hint:
-        _say(f"  {error.hint}")
+def _say_refusal(refusal: PlacetError) -> None:
+    verdict = "UNDECIDED" if isinstance(refusal, IndeterminateError) else "DENIED"
+    _say(f"{verdict}: {refusal}")
+    _say(f"  Reason    {refusal.reason}")
+    for name, value in (("Expected", refusal.expected), ("Found", refusal.actual)):
+        if value is not None:
+            _say(f"  {name:<9} {value}")
+    for cause in refusal.causes:
+        _say(f"  Ignored   {cause} ({cause.reason})")
+    if refusal.hint:
+        _say(f"  Next      {refusal.hint}")
 
 
 def _say(line: str) -> None:
     # Standard output belongs to the command.
-    print(line, file=sys.stderr)
+    print(visible(line), file=sys.stderr)
