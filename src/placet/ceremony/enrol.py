@@ -139,8 +139,7 @@ def verify_enrolment(
         VerificationError: it answers another invite or trust root, or the signature does not verify.
         MalformedError: the signature is not an SSHSIG, or the invite is too short.
     """
-    if len(invite) < MIN_INVITE:
-        raise MalformedError(Reason.BAD_VALUE, f"An invite has at least {MIN_INVITE} characters.")
+    check_invite(invite)
     if enrolment.person != person or enrolment.deployment != deployment.name:
         raise PolicyError(
             Reason.BAD_VALUE,
@@ -179,6 +178,20 @@ def verify_enrolment(
             hint="Check the invite's spelling. If it is right, somebody put in a key of their own: ask the "
             "person, by voice, to enrol again.",
         ) from e
+
+
+def check_invite(invite: str) -> None:
+    """Refuses an invite that could be guessed from the signature.
+
+    Raises:
+        MalformedError: BAD_VALUE.
+    """
+    if len(invite) < MIN_INVITE:
+        raise MalformedError(
+            Reason.BAD_VALUE,
+            f"An invite has at least {MIN_INVITE} random characters.",
+            hint="Make one with: openssl rand -hex 16",
+        )
 
 
 def check_assurance(assurance: str, aaguid: str) -> None:

@@ -39,8 +39,9 @@ def _refresh(args: argparse.Namespace) -> int:
     word = "is new" if refreshed.changed else "was fresh already"
     print(f"The trust of {trust.deployment.name} {word}: {_versions(refreshed)}.")
     print(
-        f"{len(trust.people)} people with {len(trust.credentials)} keys, {len(trust.terminals)} terminals, "
-        f"{len(trust.gates)} gates, {len(trust.rules)} rules; valid until {format_time(refreshed.expires_at)}."
+        f"People: {len(trust.people)}, keys: {len(trust.credentials)}, terminals: {len(trust.terminals)}, "
+        f"gates: {len(trust.gates)}, rules: {len(trust.rules)}. "
+        f"Valid until {format_time(refreshed.expires_at)}."
     )
     print(f"The snapshot is {snapshot}. Next: `placet verify` and `placet run` decide by it; refresh daily.")
     return 0
@@ -54,9 +55,7 @@ def _say_kept(snapshot: Path) -> str:
         return "The refresh failed, and there is no earlier snapshot: this gate decides nothing yet."
     until = format_time(kept.expires_at)
     if kept.expires_at <= now():
-        return (
-            f"The refresh failed. The earlier snapshot is unchanged but expired at {until}: the gate denies."
-        )
+        return f"The refresh failed. The earlier snapshot is unchanged; it expired at {until}, so gates deny."
     return f"The refresh failed. The earlier snapshot is unchanged and valid until {until}."
 
 

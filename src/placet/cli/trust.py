@@ -25,6 +25,7 @@ _MODULES = {
     "add-terminal": "_trust_draft",
     "add-gate": "_trust_draft",
     "enroll": "_trust_draft",
+    "prove": "_trust_prove",
     "set-policy": "_trust_draft",
     "sign": "_trust_sign",
     "publish": "_trust_sign",
@@ -40,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="trust_command", required=True, metavar="COMMAND")
     _configure_draft(commands)
+    _configure_prove(commands.add_parser("prove", help="as a person: show that you hold a new key"))
     _configure_enroll(commands.add_parser("enroll", help="record a person's key"))
     _configure_sign(commands)
     _configure_gate(commands)
@@ -141,6 +143,19 @@ def _configure_enroll(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-uv", action="store_true", help="accept signatures without PIN or fingerprint")
     parser.add_argument("--valid", default="365d", metavar="DURATION", help="from now on (default: 365d)")
     _add_repository(parser)
+
+
+def _configure_prove(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Signs an administrator's invite with your new OpenSSH FIDO key, and writes the *.enrolment.json file "
+        "from which they enroll it. The invite itself is not in the file."
+    )
+    parser.add_argument("person", metavar="PERSON", help="your ID")
+    parser.add_argument("--key", required=True, type=Path, metavar="FILE", help="your OpenSSH FIDO key")
+    parser.add_argument("--deployment", required=True, metavar="NAME")
+    parser.add_argument("--invite", required=True, metavar="TEXT", help="as the administrator told you")
+    parser.add_argument("--root-sha256", required=True, metavar="HEX", help="as the administrator told you")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.enrolment.json")
 
 
 def _configure_sign(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
