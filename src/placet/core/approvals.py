@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from placet.core.bundle import IntentBundle
 from placet.core.dsse import Signature, pae
-from placet.core.encoding import KeyId, sha256_hex
+from placet.core.encoding import Digest, KeyId, sha256_hex
 from placet.core.errors import PlacetError, PolicyError, Reason, VerificationError
 from placet.core.levels import signature_level
 from placet.core.people import Credential, Person, Terminal
@@ -58,12 +58,13 @@ def verify_approvals(
     Raises:
         MalformedError, VerificationError, PolicyError: a report does not hold.
     """
-    reports = _verify_reports(bundle, statement, trust=trust, at=at)
+    digests = [sha256_hex(signature.sig) for signature in bundle.envelope.signatures]
+    reports = _verify_reports(bundle, digests, statement, trust=trust, at=at)
     message = pae(bundle.envelope.payload_type, statement.payload)
     counted: list[Approver] = []
     ignored: list[Ignored] = []
-    for signature in bundle.envelope.signatures:
-        report, terminal = reports.get(sha256_hex(signature.sig), (None, None))
+    for signature, digest in zip(bundle.envelope.signatures, digests, strict=True):
+        report, terminal = reports.get(digest, (None, None))
         try:
             counted.append(_verify_one(signature, message, report, terminal, statement, trust, at))
         except PlacetError as e:  # APR-01
@@ -72,10 +73,10 @@ def verify_approvals(
 
 
 def _verify_reports(
-    bundle: IntentBundle, statement: IntentStatement, *, trust: Trust, at: int
+    bundle: IntentBundle, digests: list[Digest], statement: IntentStatement, *, trust: Trust, at: int
 ) -> dict[str, tuple[Report, Terminal]]:
     """Returns the verified reports by the digest of the signature that they are about."""
-    present = {sha256_hex(s.sig): s.keyid for s in bundle.envelope.signatures}
+    present = {digest: s.keyid for digest, s in zip(digests, bundle.envelope.signatures, strict=True)}
     reports: dict[str, tuple[Report, Terminal]] = {}
     versions: dict[str, int] = {}
     for envelope in bundle.reports:

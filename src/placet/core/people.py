@@ -26,7 +26,7 @@ from placet.core.decode import (
 from placet.core.encoding import Digest, KeyId, b64decode_strict
 from placet.core.errors import MalformedError, Reason
 from placet.core.signature import check_key_usable
-from placet.core.sshsig import SK_ECDSA, SSH_ED25519, PublicKey, key_id, parse_public_key
+from placet.core.sshsig import SK_ECDSA, SSH_ED25519, PublicKey, parse_public_key
 
 MAX_PEOPLE = 10_000
 MAX_CREDENTIALS = 16
@@ -217,7 +217,7 @@ def _read_public_key(value: Any, path: str) -> PublicKey:
 
 def _read_own_key_id(value: Any, key: PublicKey, path: str) -> KeyId:
     keyid = read_key_id(value, path)
-    if keyid != key_id(key.wire):
+    if keyid != key.keyid:
         raise MalformedError(Reason.BAD_KEY, "The key ID is not the SHA-256 of the key.", path=path)
     return keyid
 

@@ -37,11 +37,11 @@ def evaluate_quorum(quorum: Quorum, people: dict[str, tuple[str, ...]]) -> Quoru
     Returns:
         Whether it is met, by whom, and what is still missing in words.
     """
-    present = frozenset(person for person in people if _is_named(quorum, person, people[person]))
-    if all(isinstance(member, str) for member in quorum.of):
-        met = len(present) >= quorum.threshold
-    else:
+    present = frozenset(person for person, groups in people.items() if _is_named(quorum, person, groups))
+    if _nested(quorum):
         met = next(_ways(quorum, people, present), None) is not None
+    else:
+        met = len(present) >= quorum.threshold
     return QuorumResult(met, present, () if met else tuple(_missing(quorum, people)))
 
 
@@ -53,7 +53,7 @@ def _ways(
     The search is exhaustive, because taking people greedily could give one of them two voices or
     none.  It is small: an envelope holds at most 16 signatures.
     """
-    nested = [member for member in quorum.of if isinstance(member, Quorum)]
+    nested = _nested(quorum)
     direct = frozenset(p for p in free if _is_voice(quorum, p, people[p]))
     for count in range(min(len(nested), quorum.threshold) + 1):
         for chosen in combinations(nested, count):
@@ -75,22 +75,21 @@ def _ways_of_all(
 
 
 def _is_voice(quorum: Quorum, person: str, groups: tuple[str, ...]) -> bool:
-    return any(
-        member == f"person:{person}" or (member.startswith("group:") and member[6:] in groups)
-        for member in quorum.of
-        if isinstance(member, str)
-    )
+    return f"person:{person}" in quorum.of or any(f"group:{group}" in quorum.of for group in groups)
 
 
 def _is_named(quorum: Quorum, person: str, groups: tuple[str, ...]) -> bool:
-    nested = (member for member in quorum.of if isinstance(member, Quorum))
-    return _is_voice(quorum, person, groups) or any(_is_named(q, person, groups) for q in nested)
+    return _is_voice(quorum, person, groups) or any(_is_named(q, person, groups) for q in _nested(quorum))
+
+
+def _nested(quorum: Quorum) -> list[Quorum]:
+    return [member for member in quorum.of if isinstance(member, Quorum)]
 
 
 def _missing(quorum: Quorum, people: dict[str, tuple[str, ...]]) -> list[str]:
     """Says what an unmet quorum lacks, for a person to read; it decides nothing."""
     voices = sum(_is_voice(quorum, p, groups) for p, groups in people.items())
-    nested = [member for member in quorum.of if isinstance(member, Quorum)]
+    nested = _nested(quorum)
     open_ones = [q for q in nested if next(_ways(q, people, frozenset(people)), None) is None]
     lacking = max(1, quorum.threshold - voices - (len(nested) - len(open_ones)))
     named = ", ".join(member for member in quorum.of if isinstance(member, str))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from placet.core.approvals import Approver, Ignored
 from placet.core.encoding import Digest
 from placet.core.errors import IndeterminateError, PolicyError, Reason
-from placet.core.levels import LEVEL_NAMES, MAX_LEVEL_WITHOUT_LOG, MIN_LEVEL, level_name
+from placet.core.levels import LEVEL_NAMES, MAX_LEVEL_WITHOUT_LOG, level_name
 from placet.core.policy import Rule, select_rules
 from placet.core.quorum import QuorumResult, evaluate_without_requester
 from placet.core.statement import IntentStatement
@@ -127,11 +127,10 @@ def check_rule_quorum(
 
 def reached_level(rules: tuple[Rule, ...], approvers: tuple[Approver, ...], requester: str | None) -> int:
     """Returns the highest level at which the signatures that reach it satisfy every rule, or 0 (LVL-05)."""
-    reached = 0
-    for level in range(MIN_LEVEL, MAX_LEVEL_WITHOUT_LOG + 1):
+    for level in sorted({approver.level for approver in approvers}, reverse=True):
         if all(_evaluate(rule, approvers, requester, level).met for rule in rules):
-            reached = level
-    return reached
+            return level
+    return 0
 
 
 def _evaluate(rule: Rule, approvers: tuple[Approver, ...], requester: str | None, level: int) -> QuorumResult:

@@ -26,7 +26,6 @@ from placet.core.sshsig import (
     PublicKey,
     SshSig,
     ecdsa_numbers,
-    key_id,
     parse_sshsig,
     signed_data,
 )
@@ -82,11 +81,11 @@ def verify_sshsig(
     sshsig = parse_sshsig(blob)
     _check_binding(sshsig, key, namespace, kind)
     to_be_signed = signed_data(namespace, message)
-    message_hash = hashlib.sha256(to_be_signed).digest()
+    signed_message = to_be_signed
     if sshsig.client_data_json is not None and sshsig.web_origin is not None:
         check_client_data(sshsig.client_data_json, challenge=to_be_signed, web_origin=sshsig.web_origin)
-        message_hash = hashlib.sha256(sshsig.client_data_json).digest()
-    _check_cryptography(sshsig, key, message_hash)
+        signed_message = sshsig.client_data_json
+    _check_cryptography(sshsig, key, hashlib.sha256(signed_message).digest())
     # The signature is genuine from here on; what follows judges how it was made.
     _check_flags(sshsig, require_uv=require_uv, allow_backup=allow_backup)
     if sshsig.web_origin is not None and sshsig.web_origin not in origins:  # WAN-05
@@ -97,7 +96,7 @@ def verify_sshsig(
             actual=sshsig.web_origin,
         )
     return SignatureFacts(
-        keyid=key_id(key.wire),
+        keyid=key.keyid,
         kind=kind,
         user_verified=bool(sshsig.flags & FLAG_UV),
         backup_eligible=bool(sshsig.flags & FLAG_BE),

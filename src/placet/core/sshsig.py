@@ -45,11 +45,12 @@ _AUTHENTICATOR_DATA_BYTES = 37
 class PublicKey(NamedTuple):
     """An SSH public key in parts.
 
-    `wire` is the SSH encoding; `raw` the X9.62 uncompressed point or the 32 Ed25519 bytes;
-    `application` the RP ID or ``ssh:`` string, "" for a terminal's plain key.
+    `wire` is the SSH encoding and `keyid` its hash; `raw` the X9.62 uncompressed point or the 32
+    Ed25519 bytes; `application` the RP ID or ``ssh:`` string, "" for a terminal's plain key.
     """
 
     wire: bytes
+    keyid: KeyId
     key_type: str
     application: str
     raw: bytes
@@ -138,7 +139,7 @@ def parse_public_key(wire: bytes) -> PublicKey:
     _refuse_trailing(rest, Reason.BAD_KEY)
     if not well_formed:
         raise MalformedError(Reason.BAD_KEY, "The public key is malformed.")
-    return PublicKey(wire, key_type, _text(application, Reason.BAD_KEY), raw)
+    return PublicKey(wire, key_id(wire), key_type, _text(application, Reason.BAD_KEY), raw)
 
 
 def encode_sk_ecdsa_key(point: bytes, application: str) -> bytes:

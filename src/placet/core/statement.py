@@ -77,6 +77,8 @@ class IntentStatement(NamedTuple):
     """A parsed statement beside the very bytes it was parsed from.  Times are Unix seconds."""
 
     payload: bytes
+    payload_digest: Digest
+    """SHA-256 of the payload: the request's identity everywhere."""
     value: Object
     subjects: tuple[Subject, ...]
     decision: str
@@ -96,11 +98,6 @@ class IntentStatement(NamedTuple):
     policy_file: str
     policy_digest: Digest
     evidence: tuple[EvidenceRef, ...]
-
-    @property
-    def payload_digest(self) -> Digest:
-        """SHA-256 of the payload: the request's identity everywhere."""
-        return sha256_hex(self.payload)
 
     @property
     def has_artifacts(self) -> bool:
@@ -127,6 +124,7 @@ def parse_statement(payload: bytes) -> IntentStatement:
     policy = read_object(predicate["policy"], "/predicate/policy", required=_FILE)
     statement = IntentStatement(
         payload=payload,
+        payload_digest=sha256_hex(payload),
         value=top,
         subjects=_read_subjects(top["subject"]),
         decision=read_choice(predicate["decision"], "/predicate/decision", ("approve", "deny")),  # STM-03
