@@ -7,6 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class CommandWorld:
         self.folder = folder
         self.alice = SoftWebAuthn()
         self.terminal = SoftTerminalKey()
-        self.action = (Path(__file__).parents[2] / "src/placet" / ACTION_FILE).read_bytes()
+        self.action = files("placet").joinpath(ACTION_FILE).read_bytes()
         birth = declare_new_birth(self.ledger_path, now=self.now - 100)
         self.ledger_name = f"placet-ledger:{birth.ledger_id}" if pin_ledger else "local"
         snapshot = compile_trust(
@@ -93,8 +94,8 @@ class CommandWorld:
             },
             "scopes.json": {"scopes": {"all": ["host://**"]}},
         }
-        files = {name: encode_canonical(document) for name, document in documents.items()}
-        return files | {POLICY_FILE: POLICY.encode(), ACTION_FILE: self.action}
+        encoded = {name: encode_canonical(document) for name, document in documents.items()}
+        return encoded | {POLICY_FILE: POLICY.encode(), ACTION_FILE: self.action}
 
     def add_input(self, name: str, content: bytes) -> Path:
         path = self.inputs / name

@@ -6,8 +6,8 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -178,15 +178,10 @@ def test_signal_is_forwarded_and_the_outcome_recorded(
         environment={"PATH": "/usr/bin:/bin"},
     )
 
-    def send() -> None:
-        while not started.exists():
-            time.sleep(0.01)
-        os.kill(os.getpid(), number)
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    result = run(world, bundle)
-    sender.join()
+    # Not a thread: a process with threads must not fork.
+    script = f"while [ ! -e {started} ]; do sleep 0.01; done; kill -{name} {os.getpid()}"
+    with subprocess.Popen(["sh", "-c", script]):
+        result = run(world, bundle)
     assert result.exit_code == 42
     assert result.unrecorded is None
 
