@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from relay_process import answering, make_answer, make_request, submission
 
@@ -20,6 +21,7 @@ from placet.ports import request_store
 from placet.ports.request_store import RequestId, RequestState, RequestStoreError
 from placet.relay import server
 from placet.relay._shape import parse_answering, parse_submission
+from placet.relay.app import create_app
 from placet.relay.courier import Courier
 from placet.relay.errors import STATUS, RelayError, describe
 
@@ -127,6 +129,28 @@ def test_every_refusal_has_its_status() -> None:
     source = "".join(path.read_text() for path in Path(describe.__code__.co_filename).parent.glob("*.py"))
     for reason in set(STATUS) - used:
         assert source.count(f'"{reason}"') >= 2, reason
+
+
+def test_a_bug_of_ours_is_one_line_in_the_log_and_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Courier):
+        async def check_health(self) -> None:
+            raise ZeroDivisionError("a bug")
+
+    async def main() -> None:
+        store = SqliteRequestStore.open(tmp_path / "relay.sqlite3")
+        transport = httpx.ASGITransport(create_app(Broken(store, MovableClock())))
+        async with httpx.AsyncClient(transport=transport, base_url="http://relay") as http:
+            response = await http.get("/healthz")
+        await store.close()
+        assert (response.status_code, response.json()["error"]["reason"]) == (500, "internal-error")
+        assert "bug" not in response.text
+
+    asyncio.run(main())
+    (record,) = caplog.records
+    assert "ZeroDivisionError('a bug') at " in record.getMessage()
+    assert record.exc_info is None
 
 
 def test_the_log_says_a_thing_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
