@@ -8,6 +8,7 @@ are no conditionals and no locale: the same bytes read the same everywhere, fore
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from placet.core.decode import (
@@ -30,7 +31,6 @@ MAX_SCHEMA_DEPTH = 6
 
 USE_UNITS = ("action", "subject")
 SUBJECT_KINDS = ("artifacts", "files")
-_FORMATS = ("text", "ascii", "name", "decimal", "sha256", "absolute-path", "relative-path", "directory")
 
 
 class TemplatePart(NamedTuple):
@@ -140,7 +140,7 @@ def _check_schema(schema: Any, path: str, depth: int) -> None:
     kind = read_map(schema, path, max_items=8).get("type")
     if kind == "string":
         members = read_object(schema, path, required=["type"], optional=["format", "enum"])
-        read_choice(members.get("format", "text"), f"{path}/format", _FORMATS)
+        read_choice(members.get("format", "text"), f"{path}/format", tuple(_FORMATS))
         for i, choice in enumerate(read_list(members.get("enum", []), f"{path}/enum", max_items=64)):
             read_string(choice, f"{path}/enum/{i}")
     elif kind == "array":
@@ -184,7 +184,7 @@ def _check_value(value: Any, schema: Object, path: str) -> None:
     if kind == "string":
         # The empty string is a leaf that a screen could not tell from nothing.
         text = read_string(value, path, max_length=4096)
-        if not _fits_format(text, schema.get("format", "text")):
+        if "format" in schema and not _FORMATS[schema["format"]](text):
             raise MalformedError(Reason.BAD_VALUE, f"A {schema['format']} was expected.", path=path)
         if "enum" in schema and text not in schema["enum"]:
             listed = ", ".join(schema["enum"])
@@ -203,28 +203,6 @@ def _check_value(value: Any, schema: Object, path: str) -> None:
             _check_value(member, properties[name], f"{path}/{name}")
 
 
-def _fits_format(text: str, name: str) -> bool:
-    ascii_only = text.isascii() and text.isprintable()
-    match name:
-        case "text":
-            return True
-        case "ascii":
-            return ascii_only
-        case "name":
-            return ascii_only and len(text) <= 128 and " " not in text
-        case "decimal":
-            return text.isascii() and text.isdigit() and str(int(text[:18])) == text
-        case "sha256":
-            return is_hex(text, 64)
-        case "absolute-path":
-            return text == "/" or (text.startswith("/") and is_relative_path(text[1:]))
-        case "relative-path":
-            return is_relative_path(text)
-        case "directory":
-            return text == "." or _fits_format(text, "absolute-path")
-    return False  # An unknown format fits nothing; _check_schema has refused it before.
-
-
 def is_relative_path(text: str) -> bool:
     """Tells whether `text` is a plain relative path: printable ASCII, no empty, ``.`` or ``..`` part."""
     return (
@@ -233,3 +211,23 @@ def is_relative_path(text: str) -> bool:
         and "\\" not in text
         and all(part not in ("", ".", "..") for part in text.split("/"))
     )
+
+
+def _is_ascii(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
+
+def _is_absolute_path(text: str) -> bool:
+    return text == "/" or (text.startswith("/") and is_relative_path(text[1:]))
+
+
+_FORMATS: dict[str, Callable[[str], bool]] = {
+    "text": lambda text: True,
+    "ascii": _is_ascii,
+    "name": lambda text: _is_ascii(text) and len(text) <= 128 and " " not in text,
+    "decimal": lambda text: text.isascii() and text.isdigit() and str(int(text[:18])) == text,
+    "sha256": lambda text: is_hex(text, 64),
+    "absolute-path": _is_absolute_path,
+    "relative-path": is_relative_path,
+    "directory": lambda text: text == "." or _is_absolute_path(text),
+}

@@ -145,8 +145,10 @@ def read_decimal(value: Any, path: str, *, minimum: int, maximum: int) -> int:
         MalformedError: WRONG_TYPE, BAD_VALUE.
     """
     text = read_string(value, path, max_length=16)
-    if text.isascii() and text.isdigit() and str(int(text)) == text and minimum <= int(text) <= maximum:
-        return int(text)
+    if text.isascii() and text.isdigit():
+        number = int(text)
+        if minimum <= number <= maximum and str(number) == text:
+            return number
     raise MalformedError(
         Reason.BAD_VALUE,
         f"A whole number from {minimum} to {maximum}, written as a string, was expected.",

@@ -56,8 +56,8 @@ def parse_envelope(value: Any, path: str = "", *, max_signatures: int = MAX_SIGN
     )
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise MalformedError(Reason.TOO_LARGE, "The payload is larger than 64 KiB.", path=f"{path}/payload")
-    payload_type = read_ascii(members["payloadType"], f"{path}/payloadType")
-    if payload_type != PAYLOAD_TYPE:  # ENV-02
+    if members["payloadType"] != PAYLOAD_TYPE:  # ENV-02
+        payload_type = read_ascii(members["payloadType"], f"{path}/payloadType")
         raise MalformedError(
             Reason.UNSUPPORTED_TYPE,
             "The envelope's payload type is not in-toto's.",
@@ -71,7 +71,7 @@ def parse_envelope(value: Any, path: str = "", *, max_signatures: int = MAX_SIGN
         raise MalformedError(
             Reason.DUPLICATE_VALUE, "Two signatures name the same key.", path=f"{path}/signatures"
         )
-    return Envelope(payload, payload_type, signatures)
+    return Envelope(payload, PAYLOAD_TYPE, signatures)
 
 
 def _parse_signature(value: Any, path: str) -> Signature:

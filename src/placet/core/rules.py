@@ -40,9 +40,8 @@ def applicable_rules(statement: IntentStatement, trust: Trust) -> tuple[Rule, ..
             hint="An administrator adds a rule with `placet trust set-policy`.",
         )
     current = trust.files.get(statement.policy_file)
-    if statement.policy_digest != current or statement.policy_file not in {
-        rule.file for rule in rules
-    }:  # POL-09
+    if statement.policy_digest != current or all(rule.file != statement.policy_file for rule in rules):
+        # POL-09
         raise PolicyError(
             Reason.POLICY_STALE,
             "The request was made under other rules than those in force now.",
@@ -82,8 +81,11 @@ def check_rule_evidence(rule: Rule, statement: IntentStatement, facts: tuple[Evi
 
 def check_rule_quorum(
     rule: Rule, approvers: tuple[Approver, ...], ignored: tuple[Ignored, ...], requester: str | None
-) -> None:
+) -> int:
     """Checks that enough distinct people approved, strongly enough.
+
+    Returns:
+        The highest level at which the signatures that reach it satisfy the rule.
 
     Raises:
         PolicyError: QUORUM_NOT_MET, LEVEL_TOO_LOW, LEVEL_NEEDS_LOG, TERMINALS_NOT_DISTINCT; the ignored
@@ -96,12 +98,11 @@ def check_rule_quorum(
             "which needs a witnessed log; this version of placet reads no log proofs.",
             hint="Lower the rule's level to 2 until the log is in place.",
         )
-    result = _evaluate(rule, approvers, requester, rule.level)
-    if result.met:
-        return
+    reached = _reached_level(rule, approvers, requester)
+    if reached >= rule.level:
+        return reached
     causes = tuple(i.error for i in ignored)
-    lacking = "; ".join(result.missing)
-    if _evaluate(rule, approvers, requester, 1).met:  # LVL-04
+    if reached:  # LVL-04
         why = "; ".join(dict.fromkeys(m for a in approvers if a.level < rule.level for m in a.missing))
         raise PolicyError(
             Reason.LEVEL_TOO_LOW,
@@ -117,6 +118,7 @@ def check_rule_quorum(
             "The rule requires that each person decides on a terminal of their own.",
             causes=causes,
         )
+    lacking = "; ".join(_evaluate(rule, approvers, requester, rule.level).missing)
     have = ", ".join(sorted({a.person_id for a in approvers})) or "nobody"
     raise PolicyError(  # POL-05
         Reason.QUORUM_NOT_MET,
@@ -127,8 +129,13 @@ def check_rule_quorum(
 
 def reached_level(rules: tuple[Rule, ...], approvers: tuple[Approver, ...], requester: str | None) -> int:
     """Returns the highest level at which the signatures that reach it satisfy every rule, or 0 (LVL-05)."""
+    return min(_reached_level(rule, approvers, requester) for rule in rules)
+
+
+def _reached_level(rule: Rule, approvers: tuple[Approver, ...], requester: str | None) -> int:
+    # More signatures never unmeet a quorum, so what is met at a level is met at every lower one.
     for level in sorted({approver.level for approver in approvers}, reverse=True):
-        if all(_evaluate(rule, approvers, requester, level).met for rule in rules):
+        if _evaluate(rule, approvers, requester, level).met:
             return level
     return 0
 

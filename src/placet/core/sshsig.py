@@ -29,6 +29,8 @@ SK_ED25519 = "sk-ssh-ed25519@openssh.com"
 WEBAUTHN_SK_ECDSA = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com"
 SSH_ED25519 = "ssh-ed25519"
 
+_INNER_TYPES = {name.encode(): name for name in (SK_ECDSA, SK_ED25519, WEBAUTHN_SK_ECDSA, SSH_ED25519)}
+
 _MAGIC = b"SSHSIG"
 _HEAD = _MAGIC + (1).to_bytes(4, "big")  # with the version
 _HASH = b"sha512"
@@ -175,20 +177,16 @@ def parse_sshsig(blob: bytes) -> SshSig:
     if not blob.startswith(_HEAD):
         raise MalformedError(Reason.BAD_SSHSIG, "This is not an SSHSIG of version 1.")
     fields = _take_strings(blob[len(_HEAD) :], 5, Reason.BAD_SSHSIG)
-    public_key, namespace, reserved, hash_name, inner, rest = fields
-    _refuse_trailing(rest, Reason.BAD_SSHSIG)
+    public_key, namespace, reserved, hash_name, inner, trailing = fields
     if reserved or hash_name != _HASH:  # SIG-04
-        raise MalformedError(
-            Reason.BAD_SSHSIG, "An SSHSIG of placet has hash sha512 and nothing reserved.", actual=hash_name
-        )
+        raise MalformedError(Reason.BAD_SSHSIG, "An SSHSIG of placet has hash sha512 and nothing reserved.")
     kind, signature, rest = _take_strings(inner, 2, Reason.BAD_SSHSIG)
-    inner_type = _text(kind, Reason.BAD_SSHSIG)
+    inner_type = _INNER_TYPES.get(kind, "")
     if inner_type in (SK_ECDSA, WEBAUTHN_SK_ECDSA):
         ecdsa_numbers(signature)
-    elif inner_type not in (SK_ED25519, SSH_ED25519):
-        raise MalformedError(
-            Reason.SIGNATURE_KIND, f"Signatures of kind {inner_type[:64]!r} are not accepted."
-        )
+    elif not inner_type:
+        name = _text(kind, Reason.BAD_SSHSIG)[:64]
+        raise MalformedError(Reason.SIGNATURE_KIND, f"Signatures of kind {name!r} are not accepted.")
     elif len(signature) != _ED25519_SIGNATURE_BYTES:
         raise MalformedError(Reason.BAD_SSHSIG, "An Ed25519 signature has 64 bytes.")
     flags, counter, web_origin, client_data_json, extensions = 0, 0, None, None, b""
@@ -197,7 +195,7 @@ def parse_sshsig(blob: bytes) -> SshSig:
     if inner_type == WEBAUTHN_SK_ECDSA:
         origin, client_data_json, extensions, rest = _take_strings(rest, 3, Reason.BAD_SSHSIG)
         web_origin = _text(origin, Reason.BAD_SSHSIG)
-    _refuse_trailing(rest, Reason.BAD_SSHSIG)
+    _refuse_trailing(rest + trailing, Reason.BAD_SSHSIG)
     return SshSig(
         public_key,
         _text(namespace, Reason.BAD_SSHSIG),

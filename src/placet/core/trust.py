@@ -179,7 +179,7 @@ def read_versions(value: Any, path: str) -> dict[str, int]:
     versions = read_map(value, path, max_items=1024)
     for name, version in versions.items():
         read_ascii(name, path, max_length=200)
-        if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        if type(version) is not int or version < 1:
             raise MalformedError(
                 Reason.BAD_VALUE, "A version is a whole number from 1.", path=f"{path}/{name}"
             )

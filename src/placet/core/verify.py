@@ -23,7 +23,6 @@ from placet.core.rules import (
     applicable_rules,
     check_rule_evidence,
     check_rule_quorum,
-    reached_level,
 )
 from placet.core.statement import IntentStatement, check_action, parse_statement
 from placet.core.trust import Trust
@@ -232,14 +231,20 @@ def _check_expected(
     if isinstance(expected, UnsafeAnyAction):
         return _use_units(statement, definition, frozenset(s.digest for s in statement.subjects))
     # VER-07: the digest approved must be the digest about to be used, for this target and no other.
-    for reason, what, approved, wanted in (
-        (Reason.ACTION_MISMATCH, "kind of action", statement.action_type, expected.action_type),
-        (Reason.TARGET_MISMATCH, "target", statement.target, expected.target),
-    ):
-        if approved != wanted:
-            raise PolicyError(
-                reason, f"The approval is for another {what}.", expected=wanted, actual=approved
-            )
+    if statement.action_type != expected.action_type:
+        raise PolicyError(
+            Reason.ACTION_MISMATCH,
+            "The approval is for another kind of action.",
+            expected=expected.action_type,
+            actual=statement.action_type,
+        )
+    if statement.target != expected.target:
+        raise PolicyError(
+            Reason.TARGET_MISMATCH,
+            "The approval is for another target.",
+            expected=expected.target,
+            actual=statement.target,
+        )
     if expected.parameters is not None and expected.parameters != statement.parameters:
         raise PolicyError(Reason.PARAMETERS_MISMATCH, "The approval is for other parameters.")
     approved_digests = frozenset(s.digest for s in statement.subjects if statement.has_artifacts)
@@ -279,8 +284,7 @@ def _decide(
     approvers, ignored = verify_approvals(bundle, statement, trust=trust, at=at)
     for rule in rules:
         check_rule_evidence(rule, statement, evidence)
-        check_rule_quorum(rule, approvers, ignored, requester)
-    level = reached_level(rules, approvers, requester)
+    level = min(check_rule_quorum(rule, approvers, ignored, requester) for rule in rules)  # LVL-05
     return VerifiedApproval(
         payload_digest=statement.payload_digest,
         statement=statement,
