@@ -54,7 +54,9 @@ def test_the_second_request_of_a_connection_has_no_more_time(relay: RelayProcess
     whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     with socket.create_connection(("127.0.0.1", relay.port), timeout=4) as line:
         line.sendall(whole + whole[:10])
-        line.recv(4096)
+        answered = b""
+        while b'"ok"}' not in answered:
+            answered += line.recv(4096)
         start = time.monotonic()
         line.sendall(whole[10:20])
         assert read_to_the_end(line) == b""
@@ -65,9 +67,10 @@ def test_a_body_that_does_not_come_is_named(relay: RelayProcess) -> None:
     head = b"POST /v1/requests HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", relay.port), timeout=8) as line:
         line.sendall(head + b"Content-Length: 100\r\n\r\n{")
-        reply = line.recv(4096)
+        reply = b""
+        while b"slow-body" not in reply:
+            reply += line.recv(4096)
     assert reply.startswith(b"HTTP/1.1 408")
-    assert b"slow-body" in reply
 
 
 def test_a_long_wait_is_no_slow_head(relay: RelayProcess) -> None:
