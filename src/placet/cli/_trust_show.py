@@ -18,8 +18,8 @@ from placet.core.trust import Trust, compile_trust, parse_trust
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    if args.snapshot is not None:
-        trust = load_trust(args.snapshot)
+    if args.snapshot is not None or not args.repository.exists():
+        trust = load_trust(args.snapshot)  # a gate has a snapshot and no repository
         print(json.dumps(_to_object(trust), indent=2) if args.json else "\n".join(_trust_lines(trust)))
         return 0
     repository = TrustRepository(args.repository)

@@ -147,8 +147,8 @@ def _configure_enroll(parser: argparse.ArgumentParser) -> None:
 
 def _configure_prove(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Signs an administrator's invite with your new OpenSSH FIDO key, and writes the *.enrolment.json file "
-        "from which they enroll it. The invite itself is not in the file."
+        "Signs an administrator's invite with your new OpenSSH FIDO key, and writes the *.enrolment.json "
+        "file from which they enroll it. The invite itself is not in the file."
     )
     parser.add_argument("person", metavar="PERSON", help="your ID")
     parser.add_argument("--key", required=True, type=Path, metavar="FILE", help="your OpenSSH FIDO key")

@@ -1,0 +1,72 @@
+"""A trust root with three administrators, their software keys, and one gate that follows it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from placet.adapters.tuf_publish import Published, publish
+from placet.adapters.tuf_refresh import Refreshed, refresh
+from placet.adapters.tuf_repository import TrustRepository
+from placet.adapters.tuf_signing import attach_signature, pending_messages
+from placet.adapters.tuf_trust import Administrator, make_administrator
+from placet.core.sshsig import NAMESPACE_TRUST
+from placet.testing.authenticator import DEFAULT_WEB_ORIGIN, SoftSk, SoftWebAuthn
+from placet.testing.world import World
+
+DAY = 86_400
+ANNA, BEN, CLEO = "anna@example.com", "ben@example.com", "cleo@example.com"
+
+
+def administrator(person: str, key: SoftSk | SoftWebAuthn) -> Administrator:
+    origins = (DEFAULT_WEB_ORIGIN,) if key.kind == "webauthn" else ()
+    return make_administrator(person, key.wire, kind=key.kind, origins=origins, uv=True)
+
+
+class TrustWorld:
+    """Two of three administrators sign; each kind of key is among them."""
+
+    def __init__(self, folder: Path, *, now: int | None = None) -> None:
+        self.folder, self.world = folder, World()
+        self.now = int(time.time()) if now is None else now
+        self.keys: dict[str, SoftSk | SoftWebAuthn] = {
+            ANNA: SoftSk("ecdsa"),
+            BEN: SoftWebAuthn(),
+            CLEO: SoftSk("ed25519"),
+        }
+        self.repository = TrustRepository.create(
+            folder / "repository",
+            files=self.world.files(),
+            administrators=[administrator(person, key) for person, key in self.keys.items()],
+            threshold=2,
+            now=self.now,
+        )
+        self.snapshot = folder / "gate" / "snapshot.json"
+
+    @property
+    def public(self) -> Path:
+        return self.repository.public_folder
+
+    def sign(self, *people: str) -> None:
+        for person in people:
+            for role, message in pending_messages(self.repository):
+                self.attach(person, role, message)
+
+    def attach(self, person: str, role: str, message: bytes, **knobs: Any) -> None:
+        key = self.keys[person]
+        attach_signature(self.repository, role, key.keyid, key.sign(NAMESPACE_TRUST, message, **knobs))
+
+    def publish(self, *people: str, now: int | None = None) -> Published:
+        self.sign(*people)
+        return publish(self.repository, now=self.now if now is None else now)
+
+    def stage_policy(self, text: str) -> None:
+        self.repository.stage({"policy/default.toml": text.encode()}, now=self.now)
+
+    def copy_public(self, name: str) -> Path:
+        return Path(shutil.copytree(self.public, self.folder / name))
+
+    def refresh(self, source: Path | None = None, **more: Any) -> Refreshed:
+        return refresh(str(source or self.public), self.snapshot, **more)
