@@ -198,7 +198,7 @@ def _check_value(value: Any, schema: Object, path: str) -> None:
             _check_value(member, schema["values"], f"{path}/{name}")
     else:
         properties = schema.get("properties", {})
-        required = schema.get("required", [])
+        required = frozenset(schema.get("required", ()))
         for name, member in read_object(value, path, required=required, optional=properties).items():
             _check_value(member, properties[name], f"{path}/{name}")
 

@@ -94,7 +94,8 @@ def _verify_reports(
             )
         reports[about] = (report, terminal)
         for role, version in report.trust_versions.items():
-            versions[role] = max(version, versions.get(role, 0))
+            if version > versions.get(role, 0):
+                versions[role] = version
     if bundle.trust_versions != versions:  # BND-06
         raise VerificationError(
             Reason.REPORT_INVALID,

@@ -147,8 +147,9 @@ def parse_canonical_json(data: bytes, *, max_bytes: int, what: str) -> Any:
             # Whatever equals its own canonical form has no duplicate member and no other spelling,
             # nor anything after it, so the common case needs no look at each member; everything else
             # takes the long way.
-            value, _ = _PLAIN_DECODER.raw_decode(data.decode("utf-8", "strict"))
-            if encode_canonical(value) == data:
+            text = data.decode("utf-8", "strict")
+            value, _ = _PLAIN_DECODER.raw_decode(text)
+            if _ENCODER.encode(value) == text:
                 _check_depth(value, what)
                 return value
         except (ValueError, RecursionError):

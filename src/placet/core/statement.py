@@ -152,60 +152,66 @@ def _read_subjects(value: Any) -> tuple[Subject, ...]:
         algorithm, digest = read_digest_set(members["digest"], f"{at}/digest")  # STM-05
         uri = read_ascii(members["uri"], f"{at}/uri") if "uri" in members else ""
         subjects.append(Subject(read_ascii(members["name"], f"{at}/name"), uri, f"{algorithm}:{digest}"))
-    for field in ("name", "digest"):  # STM-06
-        if len({getattr(subject, field) for subject in subjects}) != len(subjects):
-            raise MalformedError(
-                Reason.DUPLICATE_VALUE, f"Two subjects have the same {field}.", path="/subject"
-            )
+    names, digests = {s.name for s in subjects}, {s.digest for s in subjects}
+    if not len(names) == len(digests) == len(subjects):  # STM-06
+        raise MalformedError(
+            Reason.DUPLICATE_VALUE, "Two subjects have the same name or the same digest.", path="/subject"
+        )
     return tuple(subjects)
 
 
 def _read_display(value: Any) -> tuple[str, str, Digest]:
-    at = "/predicate/display"
-    members = read_object(value, at, required=_DISPLAY)
-    read_choice(members["lang"], f"{at}/lang", ("en",))
-    template = read_object(members["template"], f"{at}/template", required=_FILE)
+    members = read_object(value, "/predicate/display", required=_DISPLAY)
+    read_choice(members["lang"], "/predicate/display/lang", ("en",))
+    template = read_object(members["template"], "/predicate/display/template", required=_FILE)
     return (
-        read_string(members["text"], f"{at}/text", max_length=MAX_TEXT),
-        read_ascii(template["uri"], f"{at}/template/uri"),
-        read_sha256(template["digest"], f"{at}/template/digest"),
+        read_string(members["text"], "/predicate/display/text", max_length=MAX_TEXT),
+        read_ascii(template["uri"], "/predicate/display/template/uri"),
+        read_sha256(template["digest"], "/predicate/display/template/digest"),
     )
 
 
 def _read_request(value: Any) -> dict[str, Any]:
-    at = "/predicate/request"
-    members = read_object(value, at, required=_REQUEST, optional=["reason"])
-    nonce = b64decode_strict(read_ascii(members["nonce"], f"{at}/nonce"), f"{at}/nonce")
+    members = read_object(value, "/predicate/request", required=_REQUEST, optional=["reason"])
+    nonce = b64decode_strict(
+        read_ascii(members["nonce"], "/predicate/request/nonce"), "/predicate/request/nonce"
+    )
     if not MIN_NONCE_BYTES <= len(nonce) <= MAX_NONCE_BYTES:  # STM-07
-        raise MalformedError(Reason.BAD_VALUE, "A nonce has 16 to 64 bytes.", path=f"{at}/nonce")
+        raise MalformedError(Reason.BAD_VALUE, "A nonce has 16 to 64 bytes.", path="/predicate/request/nonce")
     if "reason" in members:
-        read_string(members["reason"], f"{at}/reason", max_length=MAX_REASON)
-    audience = read_ascii(members["audience"], f"{at}/audience", max_length=200)
+        read_string(members["reason"], "/predicate/request/reason", max_length=MAX_REASON)
+    audience = read_ascii(members["audience"], "/predicate/request/audience", max_length=200)
     if not audience.startswith("gate:") or audience == "gate:":
-        raise MalformedError(Reason.BAD_VALUE, "The audience is one gate: gate:<id>.", path=f"{at}/audience")
-    issued_at = read_time(members["issuedAt"], f"{at}/issuedAt")
-    not_before = read_time(members["notBefore"], f"{at}/notBefore")
-    expires_at = read_time(members["expiresAt"], f"{at}/expiresAt")
+        raise MalformedError(
+            Reason.BAD_VALUE, "The audience is one gate: gate:<id>.", path="/predicate/request/audience"
+        )
+    issued_at = read_time(members["issuedAt"], "/predicate/request/issuedAt")
+    not_before = read_time(members["notBefore"], "/predicate/request/notBefore")
+    expires_at = read_time(members["expiresAt"], "/predicate/request/expiresAt")
     if not issued_at <= not_before < expires_at:  # STM-08
         raise MalformedError(
-            Reason.BAD_TIME, "A request is issued, then valid, then expires: in this order.", path=at
+            Reason.BAD_TIME,
+            "A request is issued, then valid, then expires: in this order.",
+            path="/predicate/request",
         )
     return {
-        "request_id": _read_uuid7(members["id"], f"{at}/id"),
-        "requested_by": read_string(members["requestedBy"], f"{at}/requestedBy"),
+        "request_id": _read_uuid7(members["id"], "/predicate/request/id"),
+        "requested_by": read_string(members["requestedBy"], "/predicate/request/requestedBy"),
         "issued_at": issued_at,
         "not_before": not_before,
         "expires_at": expires_at,
-        "max_uses": read_decimal(members["maxUses"], f"{at}/maxUses", minimum=1, maximum=MAX_USES),  # STM-09
+        "max_uses": read_decimal(
+            members["maxUses"], "/predicate/request/maxUses", minimum=1, maximum=MAX_USES
+        ),  # STM-09
         "audience": audience,
     }
 
 
 def _read_uuid7(value: Any, path: str) -> str:
-    text = read_ascii(value, path, max_length=36)
-    if _UUID7.fullmatch(text) is None:
-        raise MalformedError(Reason.BAD_VALUE, "A request ID is a lower-case UUIDv7 (RFC 9562).", path=path)
-    return text
+    if isinstance(value, str) and _UUID7.fullmatch(value):
+        return value
+    read_ascii(value, path, max_length=36)
+    raise MalformedError(Reason.BAD_VALUE, "A request ID is a lower-case UUIDv7 (RFC 9562).", path=path)
 
 
 def _read_evidence(value: Any) -> tuple[EvidenceRef, ...]:
