@@ -1,0 +1,149 @@
+"""Edits of the trust root's files: what they write compiles, and what is wrong is named."""
+
+import pytest
+
+from placet.ceremony import trust_edit as edit
+from placet.core.errors import MalformedError, PlacetError, Reason
+from placet.core.sshsig import parse_public_key
+from placet.core.trust import Trust, compile_trust, parse_trust
+from placet.testing.authenticator import SoftSk, SoftTerminalKey, SoftWebAuthn
+from placet.testing.world import DEFAULT_POLICY, shipped_actions
+
+NOW = 1_800_000_000
+
+
+@pytest.fixture
+def files() -> dict[str, bytes]:
+    return edit.initial_files(
+        deployment="demo", rp_id="demo.placet.localhost", actions=shipped_actions()
+    ) | edit.add_person(
+        edit.initial_files(deployment="demo", rp_id="demo.placet.localhost", actions={}),
+        "alice@example.com",
+        groups=["release", "release"],
+        accounts=[("https://issuer.example", "alice")],
+    )
+
+
+def trust_of(files: dict[str, bytes]) -> Trust:
+    return parse_trust(compile_trust(files=files, versions={"root": 1}, expires_at=NOW))
+
+
+def enrol(files: dict[str, bytes], key: SoftSk | SoftWebAuthn, **more: object) -> dict[str, bytes]:
+    fields = {"kind": key.kind, "uv": True, "assurance": "software", "not_before": NOW, "not_after": NOW + 9}
+    public = parse_public_key(key.wire)
+    return files | edit.add_credential(files, "alice@example.com", key=public, **(fields | more))  # type: ignore[arg-type]
+
+
+def test_a_trust_root_from_nothing(files: dict[str, bytes]) -> None:
+    web, sk, terminal = SoftWebAuthn(), SoftSk("ed25519"), SoftTerminalKey()
+    files = enrol(enrol(files, web), sk, assurance="vouched", uv=False, aaguid="aa")
+    files |= edit.add_terminal(files, "t1", key=parse_public_key(terminal.wire))
+    files |= edit.add_gate(files, "prod-eu", ledger="ledger-1")
+    files |= edit.set_policy(files, "default", DEFAULT_POLICY.encode())
+    files |= edit.set_policy(files, "payments", DEFAULT_POLICY.encode(), targets=["k8s://pay/**"])
+    trust = trust_of(files)
+    (alice,) = trust.people
+    assert alice.groups == ("release",)
+    assert [c.kind for c in alice.credentials] == ["webauthn", "sk"]
+    assert (alice.credentials[1].uv, alice.credentials[1].aaguid) == (False, "aa")
+    assert trust.origins == {"http://t1.demo.placet.localhost:8470"}
+    assert trust.gates["prod-eu"].ledger == "ledger-1"
+    assert trust.scopes == {"default": ("**",), "payments": ("k8s://pay/**",)}
+    assert len(trust.rules) == 6
+    assert edit.find_policy_gaps(files) == ()
+
+
+def test_names_are_taken_once(files: dict[str, bytes]) -> None:
+    terminal = parse_public_key(SoftTerminalKey().wire)
+    files |= edit.add_terminal(files, "t1", key=terminal)
+    files |= edit.add_gate(files, "prod-eu", ledger="x")
+    for again in (
+        lambda: edit.add_person(files, "alice@example.com", groups=[]),
+        lambda: edit.add_terminal(files, "t1", key=parse_public_key(SoftTerminalKey().wire)),
+        lambda: edit.add_terminal(files, "t2", key=terminal),
+        lambda: edit.add_gate(files, "prod-eu", ledger="x"),
+    ):
+        with pytest.raises(MalformedError) as error:
+            again()
+        assert error.value.reason is Reason.DUPLICATE_VALUE
+
+
+def test_one_key_is_one_person_s(files: dict[str, bytes]) -> None:
+    key = SoftSk()
+    files = enrol(files, key)
+    with pytest.raises(MalformedError) as error:
+        enrol(files, key)
+    assert error.value.reason is Reason.DUPLICATE_VALUE
+
+
+def test_wrong_keys_and_names(files: dict[str, bytes]) -> None:
+    approver, terminal = parse_public_key(SoftSk().wire), parse_public_key(SoftTerminalKey().wire)
+    wrong = [
+        lambda: edit.add_terminal(files, "t1", key=approver),
+        lambda: edit.add_terminal(files, "t1", key=terminal, origins=["http://localhost:8470"]),
+        lambda: edit.add_terminal(files, "t1", key=terminal, origins=["http://t1.other.example"]),
+        lambda: edit.add_person(files, "a b", groups=[]),
+        lambda: edit.add_person(files, "b", groups=["\u202e"]),
+        lambda: edit.initial_files(deployment="demo", rp_id="localhost", actions={}),
+        lambda: edit.initial_files(deployment="De mo", rp_id="demo.placet.localhost", actions={}),
+        lambda: enrol(files, SoftSk(application="ssh:placet:other")),
+        lambda: enrol(files, SoftSk(), kind="webauthn"),
+        lambda: enrol(files, SoftWebAuthn(rp_id="login.example.com")),
+    ]
+    for make in wrong:
+        with pytest.raises(MalformedError):
+            make()
+
+
+def test_an_unknown_person_is_named_with_those_who_are_known(files: dict[str, bytes]) -> None:
+    key = parse_public_key(SoftSk().wire)
+    with pytest.raises(MalformedError, match=r"no person carol.*knows: alice@example\.com") as error:
+        edit.add_credential(
+            files, "carol", key=key, kind="sk", uv=True, assurance="software", not_before=0, not_after=1
+        )
+    assert "add-person carol" in error.value.hint
+
+
+def test_attested_waits_for_attestation(files: dict[str, bytes]) -> None:
+    with pytest.raises(MalformedError, match="Attestation comes in a later version"):
+        enrol(files, SoftSk(), assurance="attested")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("level = 1", "level = 9", "line 10"),
+        ("threshold = 2", "threshold = 0", "line 10"),
+        ('"1h"', '"soon"', "line 10"),
+        ("level = 1", "levle = 1", "line 10"),
+        ("level = 1", "level = ", r"at line 13, column"),
+    ],
+)
+def test_a_malformed_policy_is_refused_with_its_line(
+    files: dict[str, bytes], old: str, new: str, message: str
+) -> None:
+    first, second = DEFAULT_POLICY.split("\n\n[[rule]]", 1)
+    policy = f"{first}\n\n[[rule]]{second.replace(old, new, 1)}"
+    with pytest.raises(MalformedError, match=message) as error:
+        edit.set_policy(files, "default", policy.encode())
+    assert "policy/default.toml" in str(error.value)
+
+
+def test_a_policy_that_is_no_policy(files: dict[str, bytes]) -> None:
+    for data in (b"", b"\xff", b"rule = 3", b"x = 1", b"[[rule]]\n" * 2000):
+        with pytest.raises(PlacetError):
+            edit.set_policy(files, "default", data)
+
+
+def test_a_new_scope_says_what_it_governs(files: dict[str, bytes]) -> None:
+    with pytest.raises(MalformedError, match="which targets"):
+        edit.set_policy(files, "payments", DEFAULT_POLICY.encode())
+
+
+def test_rules_that_nobody_could_satisfy_are_pointed_out(files: dict[str, bytes]) -> None:
+    policy = DEFAULT_POLICY.replace("threshold = 2", "threshold = 1")
+    policy = policy.replace("actions/run/v1", "actions/walk/v1").replace("group:release", "person:zoe")
+    files |= edit.set_policy(files, "default", policy.encode())
+    gaps = edit.find_policy_gaps(files)
+    assert any("actions/walk/v1" in gap for gap in gaps)
+    assert any("person:zoe" in gap for gap in gaps)
