@@ -1,0 +1,49 @@
+"""``placet terminal init`` and ``placet terminal show``."""
+
+from __future__ import annotations
+
+import argparse
+
+from placet.adapters.terminal_identity import FileTerminalIdentity
+from placet.cli._terminal_files import load_identity, terminal_folder, trust_path
+from placet.cli._terminal_shared import origin_of
+from placet.core.decode import read_name
+from placet.core.encoding import b64encode
+from placet.core.errors import PlacetError
+from placet.core.people import Deployment
+from placet.core.sshsig import key_id
+from placet.terminal.screen import group_digest
+from placet.terminal.trust_file import TrustFile
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
+    if args.terminal_command == "init":
+        identity = FileTerminalIdentity.create(terminal_folder() / "identity.json", args.name)
+        print(f"This machine is now the terminal {identity.terminal_id}.")
+    else:
+        identity = load_identity()
+        print(f"This machine is the terminal {identity.terminal_id}.")
+    deployment = _deployment(args.deployment)
+    key = b64encode(identity.wire)
+    print(f"Public key:  {key}")
+    print(f"Key ID:      {' '.join(group_digest(key_id(identity.wire)))}")
+    command = f"placet trust add-terminal {identity.terminal_id} --key {key}"
+    if deployment is not None:
+        origin = origin_of(identity.terminal_id, deployment, args.port)
+        print(f"Page:        {origin}")
+        command += f" --origin {origin}"
+    else:
+        print(f"Page:        http://{identity.terminal_id}.<deployment>.placet.localhost:{args.port}")
+    print(f"\nNext, an administrator enrols it:\n  {command}")
+    print("\nThey should compare the key ID with you, by voice.")
+    return 0
+
+
+def _deployment(name: str | None) -> Deployment | None:
+    if name is not None:
+        return Deployment(read_name(name, "/deployment"), f"{name}.placet.localhost")
+    try:
+        return TrustFile(trust_path(None)).load().deployment
+    except PlacetError:
+        return None

@@ -1,0 +1,71 @@
+"""``placet terminal serve``: the approval page."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+
+from placet.adapters.relay_client import RelayClientError
+from placet.adapters.system_clock import SystemClock
+from placet.cli import UserError
+from placet.cli._shared import setting
+from placet.cli._terminal_files import load_identity, open_credentials, open_history, outbox, trust_path
+from placet.cli._terminal_shared import origin_of, serve_page
+from placet.cli.terminal import DEFAULT_RELAY
+from placet.core.errors import PlacetError
+from placet.terminal.desk import Desk
+from placet.terminal.desk_app import create_desk_app
+from placet.terminal.relay_source import RelaySource
+from placet.terminal.sources import FileSource, Source
+from placet.terminal.trust_file import TrustFile
+from placet.terminal.web import Guard
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
+    identity = load_identity()
+    trust_file = TrustFile(trust_path(args.trust))
+    origin = origin_of(identity.terminal_id, trust_file.load().deployment, args.port)
+    source = _source(args)
+    desk = Desk(
+        source=source,
+        trust_file=trust_file,
+        identity=identity,
+        credentials=open_credentials(),
+        history=open_history(),
+        clock=SystemClock(),
+        web_origin=origin,
+    )
+    try:
+        desk.check_ready()
+    except PlacetError as e:
+        # The page says the same and notices when it is put right, so the terminal starts all the same.
+        print(f"Nothing can be decided here yet: {e}\n  {e.hint}\n", flush=True)
+    guard = Guard(origin)
+    print(f"placet terminal {identity.terminal_id} shows the requests of {source.name}.")
+    source.start()
+    try:
+        serve_page(create_desk_app(desk, guard), guard, args.port, done=threading.Event(), quiet=args.no_open)
+    finally:
+        source.stop()
+    return 0
+
+
+def _source(args: argparse.Namespace) -> Source:
+    if args.file:
+        if args.relay is not None:
+            raise UserError("Requests come from --file or from --relay, not from both.")
+        if args.bundle is not None and len(args.file) > 1:
+            raise UserError(
+                "--bundle is for one request; there are several.",
+                "Leave it out: each bundle then lies beside its request.",
+            )
+        return FileSource(args.file, args.bundle)
+    if args.bundle is not None:
+        raise UserError(
+            "--bundle goes with --file.", "With a relay, `placet request --wait` writes the bundle."
+        )
+    try:
+        return RelaySource(setting(args.relay, "relay") or DEFAULT_RELAY, outbox())
+    except RelayClientError as e:
+        raise UserError(e.message, e.hint) from e

@@ -1,0 +1,382 @@
+"""One desk: what the person at this terminal can do, and nothing else.
+
+    open    verifies a request and renders it; the rendered bytes stay here under a random view id
+    begin   checks that every row was shown; computes the challenge from those very bytes
+    finish  checks the key's signature as the gate will, adds the report, keeps and sends the answer
+
+The page never names bytes to be signed.  It names a view, and the desk knows what that view showed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+from placet.ceremony.decide import Review, challenge, deny, make_answer, prepare
+from placet.ceremony.publish import Progress, assemble
+from placet.core.bundle import Answer
+from placet.core.encoding import Digest, b64url_encode, format_time
+from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
+from placet.core.people import Terminal
+from placet.core.sshsig import NAMESPACE_INTENT, encode_webauthn_sshsig, key_id
+from placet.core.trust import Trust
+from placet.ports.clock import Clock
+from placet.ports.terminal_identity import TerminalIdentity
+from placet.terminal.credentials import CredentialStore
+from placet.terminal.history import Decision, History
+from placet.terminal.screen import Screen, build_screen, describe_changes
+from placet.terminal.sources import Delivery, Pending, Source
+from placet.terminal.trust_file import TrustFile
+
+RENDERER = "placet-terminal/1"
+# Open tabs of one person; the oldest view is forgotten first.
+MAX_VIEWS = 64
+# Long enough to find the key and type a PIN; the page can ask again.
+TOUCH_SECONDS = 120
+NOTHING_SIGNED = "Nothing was signed and nothing was sent."
+
+
+class DeskError(Exception):
+    """What the person asked for cannot be done.
+
+    Attributes:
+        reason: stable name in kebab-case.
+        message: what happened.
+        meaning: what it means for the approval.
+        hint: what to do next.
+    """
+
+    def __init__(self, reason: str, message: str, hint: str, *, meaning: str = NOTHING_SIGNED) -> None:
+        super().__init__(message)
+        self.reason, self.message, self.hint, self.meaning = reason, message, hint, meaning
+
+
+class Assertion(NamedTuple):
+    """What ``navigator.credentials.get()`` gave to the page."""
+
+    credential_id: str
+    authenticator_data: bytes
+    client_data_json: bytes
+    signature: bytes
+
+
+class OpenView(NamedTuple):
+    """A rendered request: the view id under which it may be decided, and what is shown."""
+
+    view_id: str
+    review: Review
+    screen: Screen
+
+
+class Touch(NamedTuple):
+    """What the page asks the authenticator for."""
+
+    challenge: str
+    rp_id: str
+    credentials: tuple[tuple[str, tuple[str, ...]], ...]
+    timeout_seconds: int
+    text: str
+
+
+class Outcome(NamedTuple):
+    """A decision that was made."""
+
+    decision: Decision
+    delivery: Delivery
+    progress: Progress
+
+
+class Waiting(NamedTuple):
+    """A request in the inbox; `refusal` is why it cannot be decided, `review` is None then."""
+
+    request_id: Digest
+    review: Review | None
+    progress: Progress | None
+    refusal: PlacetError | None
+    put_aside: bool
+    decided_here: tuple[str, ...]
+
+
+class _View(NamedTuple):
+    review: Review
+    opened_at: float
+
+
+class Desk:
+    """The terminal's desk.  Its methods may be called from several threads."""
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        trust_file: TrustFile,
+        identity: TerminalIdentity,
+        credentials: CredentialStore,
+        history: History,
+        clock: Clock,
+        web_origin: str,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.source, self.history, self.identity, self.web_origin = source, history, identity, web_origin
+        self._trust_file, self._credentials, self._clock, self._monotonic = (
+            trust_file,
+            credentials,
+            clock,
+            monotonic,
+        )
+        self._lock = threading.Lock()
+        self._views: OrderedDict[str, _View] = OrderedDict()
+        self._put_aside: set[Digest] = set()
+
+    def now(self) -> int:
+        """Returns the terminal's Unix time."""
+        return self._clock.now()
+
+    def check_ready(self) -> tuple[Trust, Terminal]:
+        """Checks that a decision made here could count.
+
+        Raises:
+            IndeterminateError: no trust snapshot, or an expired one.
+            PolicyError: TERMINAL_UNKNOWN, ORIGIN_NOT_ALLOWED.
+        """
+        trust = self._trust_file.load()
+        if self.now() >= trust.expires_at:
+            raise IndeterminateError(
+                Reason.TRUST_EXPIRED,
+                f"This terminal's trust snapshot expired at {format_time(trust.expires_at)}.",
+                hint="Run `placet trust refresh` on this terminal. The page notices by itself.",
+            )
+        return trust, check_enrolled(trust, self.identity, self.web_origin)
+
+    def waiting(self) -> list[Waiting]:
+        """Returns the inbox: what can be decided first, by time left."""
+        trust, now = self._trust_file.load(), self.now()
+        pending = self.source.pending()
+        listed = [self._waiting(request_id, item, trust, now) for request_id, item in pending.items()]
+        return sorted(
+            listed,
+            key=lambda w: (
+                w.put_aside or w.review is None,
+                w.review.statement.expires_at if w.review else 0,
+                w.request_id,
+            ),
+        )
+
+    def _waiting(self, request_id: Digest, pending: Pending, trust: Trust, now: int) -> Waiting:
+        here = tuple(
+            f"{d.person}: {d.decision}" for d in self.history.decisions() if d.request_id == request_id
+        )
+        aside = request_id in self._put_aside
+        try:
+            review = prepare(pending.request, trust=trust, now=now)
+            progress = assemble(pending.request, pending.answers, trust=trust, now=now)
+        except PlacetError as e:
+            return Waiting(request_id, None, None, e, aside, here)
+        return Waiting(request_id, review, progress, None, aside, here)
+
+    def open(self, request_id: str) -> OpenView:
+        """Verifies and renders a request, and keeps what was rendered.
+
+        Raises:
+            DeskError: it is not there any more.
+            PlacetError: it must not be shown for signing.
+        """
+        trust, _ = self.check_ready()
+        now, pending = self.now(), self._find(request_id)
+        review = prepare(pending.request, trust=trust, now=now)
+        progress = assemble(pending.request, pending.answers, trust=trust, now=now)
+        screen = build_screen(review, progress, self._last(review), now)
+        view_id = secrets.token_urlsafe(16)
+        with self._lock:
+            self._views[view_id] = _View(review, self._monotonic())
+            while len(self._views) > MAX_VIEWS:
+                self._views.popitem(last=False)
+        return OpenView(view_id, review, screen)
+
+    def begin(self, view_id: str, decision: str, seen: Collection[int]) -> Touch:
+        """Returns what the key is to sign, once every row was shown.
+
+        Args:
+            seen: the indexes of the rows that were in front of the person.
+
+        Raises:
+            DeskError: the view is gone, not everything was shown, or no key here may decide.
+            PlacetError: the request is no longer one that may be decided.
+        """
+        view = self._view(view_id)
+        trust, now = self.check_ready()[0], self.now()
+        review = self._again(view, decision, trust, now)
+        left = set(range(len(view.review.view.rows))) - set(seen)
+        if left:
+            raise DeskError(
+                "not-all-shown",
+                f"{len(left)} of {len(view.review.view.rows)} rows of this request were not shown yet.",
+                "Scroll through the request to its end; then decide.",
+            )
+        return Touch(
+            challenge=b64url_encode(challenge(review)),
+            rp_id=trust.deployment.rp_id,
+            credentials=self._allowed(review, trust, now),
+            timeout_seconds=max(1, min(TOUCH_SECONDS, review.statement.expires_at - now)),
+            text=review.view.text,
+        )
+
+    def finish(self, view_id: str, decision: str, assertion: Assertion) -> Outcome:
+        """Checks the key's signature, adds the report, keeps the decision and sends it.
+
+        Raises:
+            DeskError: the view is gone, or the key is not one of this terminal's.
+            PlacetError: the signature would not count.
+            OSError: the decision could not be kept.
+        """
+        view = self._view(view_id)
+        trust, now = self.check_ready()[0], self.now()
+        review = self._again(view, decision, trust, now)
+        sshsig = self._pack(assertion, trust)
+        answer, person, facts = make_answer(
+            review,
+            sshsig=sshsig,
+            trust=trust,
+            terminal=self.identity,
+            decided_at=now,
+            seconds_on_screen=int(self._monotonic() - view.opened_at),
+            renderer=RENDERER,
+            changes=describe_changes(self._last(review), review.statement),
+        )
+        made = Decision(
+            decided_at=now,
+            decision=decision,
+            person=person.id,
+            keyid=facts.keyid,
+            request_id=review.request.id,
+            destination=self.source.destination(review.request),
+            answer=answer,
+        )
+        with self._lock:
+            # Closed before anything is kept: of two posts of one touch, one counts.
+            if self._views.pop(view_id, None) is None:
+                raise _view_gone()
+        try:
+            return self._keep(made, review, trust, now)
+        except (PlacetError, OSError):
+            with self._lock:
+                self._views[view_id] = view
+            raise
+
+    def _keep(self, made: Decision, review: Review, trust: Trust, now: int) -> Outcome:
+        answers: tuple[Answer, ...] = (*self._find(review.request.id).answers, made.answer)
+        delivery = self.source.deliver(review.request, made.answer, trust=trust, now=now)
+        try:
+            self.history.append(made)
+        except OSError as e:
+            # The decision is made and on its way; that the history lacks it must not read as a failure of it.
+            told = f"{delivery.text} This terminal's history could not be written: {e.strerror}."
+            delivery = delivery._replace(text=told)
+        return Outcome(made, delivery, assemble(review.request, answers, trust=trust, now=now))
+
+    def put_aside(self, request_id: str) -> None:
+        """Moves a request to the end of the inbox; nothing is signed and nobody is told."""
+        self._put_aside.add(self._find(request_id).request.id)
+
+    def _find(self, request_id: str) -> Pending:
+        pending = self.source.pending().get(Digest(request_id))
+        if pending is None:
+            raise DeskError(
+                "request-gone",
+                "This request is not waiting any more: it was withdrawn, it expired, or its file is gone.",
+                "Go back to the inbox.",
+            )
+        return pending
+
+    def _view(self, view_id: str) -> _View:
+        with self._lock:
+            view = self._views.get(view_id)
+        if view is None:
+            raise _view_gone()
+        return view
+
+    def _again(self, view: _View, decision: str, trust: Trust, now: int) -> Review:
+        """Verifies the viewed bytes once more: trust, clock and request may have changed since."""
+        self._find(view.review.request.id)
+        review = prepare(view.review.request, trust=trust, now=now)
+        if review.view != view.review.view:
+            raise _view_gone()
+        return deny(review) if decision == "deny" else review
+
+    def _last(self, review: Review) -> Any:
+        return self.history.last_approval(review.statement.action_type, review.statement.target)
+
+    def _allowed(self, review: Review, trust: Trust, now: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Returns the credential IDs that may answer: those of enrolled people who have not done so here."""
+        usable = self._credentials.usable(trust, now)
+        if not usable:
+            raise DeskError(
+                "no-key-here",
+                "No enrolled person's key is known to this terminal.",
+                "Enrol one with `placet terminal enroll PERSON`, or decide with `placet approve`.",
+            )
+        done = {
+            d.keyid for d in self.history.decisions() if d.answer.envelope.payload == review.statement.payload
+        }
+        allowed = tuple(
+            (known.credential_id, known.transports) for _, c, known in usable if c.keyid not in done
+        )
+        if not allowed:
+            raise DeskError(
+                "already-decided",
+                "Every person whose key this terminal knows has already made this very decision here.",
+                "Nothing is left to do on this terminal; the history shows the records.",
+            )
+        return allowed
+
+    def _pack(self, assertion: Assertion, trust: Trust) -> bytes:
+        for _, credential, known in self._credentials.usable(trust, self.now()):
+            if known.credential_id == assertion.credential_id:
+                return encode_webauthn_sshsig(
+                    key_wire=credential.public_key.wire,
+                    namespace=NAMESPACE_INTENT,
+                    authenticator_data=assertion.authenticator_data,
+                    client_data_json=assertion.client_data_json,
+                    der_signature=assertion.signature,
+                    web_origin=self.web_origin,
+                )
+        raise DeskError(
+            "unknown-credential",
+            "The key that answered belongs to nobody who is enrolled on this terminal.",
+            "Use the key that was enrolled here.",
+            meaning="The signature does not count; nothing was sent.",
+        )
+
+
+def _view_gone() -> DeskError:
+    return DeskError(
+        "view-gone",
+        "This view of the request is no longer open: it was decided, it changed, or the terminal restarted.",
+        "Open the request again from the inbox and read it again.",
+    )
+
+
+def check_enrolled(trust: Trust, identity: TerminalIdentity, web_origin: str) -> Terminal:
+    """Checks that the trust root knows this terminal, and its page.
+
+    Raises:
+        PolicyError: TERMINAL_UNKNOWN, ORIGIN_NOT_ALLOWED.
+    """
+    terminal = trust.terminals.get(key_id(identity.wire))
+    if terminal is None or terminal.id != identity.terminal_id:
+        raise PolicyError(
+            Reason.TERMINAL_UNKNOWN,
+            f"This terminal ({identity.terminal_id}) is not enrolled, so nothing decided here would count.",
+            hint="`placet terminal show` prints the line with which an administrator enrols it.",
+        )
+    if web_origin not in terminal.origins:
+        raise PolicyError(
+            Reason.ORIGIN_NOT_ALLOWED,
+            f"This terminal is enrolled with {', '.join(terminal.origins)}, and the page is {web_origin}.",
+            hint="Start it with the enrolled port (--port), or have the new origin enrolled.",
+        )
+    return terminal

@@ -1,0 +1,217 @@
+"""The approval page's API: each handler reads a call, asks the desk once, and describes the answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from placet.core.bundle import encode_answer
+from placet.core.encoding import b64encode, format_time
+from placet.core.errors import PlacetError
+from placet.terminal.desk import Assertion, Desk, DeskError, Outcome, Touch, Waiting
+from placet.terminal.history import MAX_SHOWN, Decision, rate_notice
+from placet.terminal.progress import describe_level
+from placet.terminal.screen import Block, Line, Screen, group_digest
+from placet.terminal.web import Guard, api, create_app, read_base64url, read_text
+
+
+def create_desk_app(desk: Desk, guard: Guard) -> ASGIApp:
+    """Builds the approval page of a desk."""
+    return create_app(
+        guard,
+        "desk.html",
+        [
+            api("/api/inbox", "GET", lambda request, body: _inbox(desk)),
+            api("/api/views", "POST", lambda request, body: _open(desk, body)),
+            api("/api/views/{view}/begin", "POST", lambda request, body: _begin(desk, request, body)),
+            api("/api/views/{view}/finish", "POST", lambda request, body: _finish(desk, request, body)),
+            api("/api/later", "POST", lambda request, body: _later(desk, body)),
+            api("/api/history", "GET", lambda request, body: _history(desk)),
+            api("/api/records/{record}", "GET", lambda request, body: _record(desk, request)),
+        ],
+    )
+
+
+def _inbox(desk: Desk) -> dict[str, Any]:
+    trouble: list[dict[str, str]] = []
+    waiting: list[Waiting] = []
+    deployment = ""
+    try:
+        trust, _ = desk.check_ready()
+        deployment = trust.deployment.name
+        waiting = desk.waiting()
+    except PlacetError as e:
+        meaning = "Nothing can be decided on this terminal until this is put right."
+        trouble.append({"message": str(e), "meaning": meaning, "hint": e.hint, "reason": e.reason})
+    for found in desk.source.troubles():
+        meaning = "Requests may be missing here. Nothing is approved without your key."
+        trouble.append({"message": found.message, "meaning": meaning, "hint": found.hint, "reason": "source"})
+    asked = [w.review.statement.issued_at for w in waiting if w.review is not None]
+    decided = [d.decided_at for d in desk.history.decisions()]
+    return {
+        "terminal": desk.identity.terminal_id,
+        "deployment": deployment,
+        "source": desk.source.name,
+        "troubles": trouble,
+        "unsent": desk.source.unsent(),
+        "notice": rate_notice(asked, decided, desk.now()),
+        "requests": [_waiting(item, desk.now()) for item in waiting],
+    }
+
+
+def _waiting(item: Waiting, now: int) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "id": item.request_id,
+        "putAside": item.put_aside,
+        "decidedHere": list(item.decided_here),
+    }
+    if item.review is None or item.progress is None:
+        error = item.refusal
+        return shown | {"refusal": {"message": str(error), "hint": error.hint if error else ""}}
+    statement = item.review.statement
+    return shown | {
+        "text": item.review.view.text,
+        "target": statement.target,
+        "secondsLeft": max(0, statement.expires_at - now),
+        "requester": item.review.requester,
+        "claimed": next(
+            row.value for row in item.review.view.rows if row.pointer == "/predicate/request/requestedBy"
+        ),
+        "approvals": len(item.progress.approvers),
+        "denials": len(item.progress.denied_by),
+        "enough": item.progress.refusal is None,
+    }
+
+
+def _open(desk: Desk, body: dict[str, Any]) -> dict[str, Any]:
+    view = desk.open(read_text(body, "request"))
+    return {"view": view.view_id, "request": view.review.request.id, **describe_screen(view.screen)}
+
+
+def describe_screen(screen: Screen) -> dict[str, Any]:
+    """Returns a screen as JSON."""
+    return {
+        "headline": _line(screen.headline),
+        "secondsLeft": screen.seconds_left,
+        "expiresAt": screen.expires_at,
+        "decided": list(screen.decided),
+        "sections": [
+            {"title": section.title, "blocks": [_block(block) for block in section.blocks]}
+            for section in screen.sections
+        ],
+        "rowCount": screen.row_count,
+    }
+
+
+def _block(block: Block) -> dict[str, Any]:
+    return {
+        "notes": [{"kind": note.kind, "text": note.text} for note in block.notes],
+        "lines": [_line(line) for line in block.lines],
+    }
+
+
+def _line(line: Line) -> dict[str, Any]:
+    shown = {
+        "index": line.row,
+        "label": line.label,
+        "form": line.form,
+        "value": line.value,
+        "hint": line.hint,
+    }
+    return shown | ({"groups": group_digest(line.value)} if line.form == "digest" else {})
+
+
+def _begin(desk: Desk, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    seen = body.get("seen")
+    if not isinstance(seen, list) or not all(type(index) is int for index in seen):
+        raise DeskError("bad-call", "The page did not say what it showed.", "Reload the page.")
+    decision = read_text(body, "decision", "approve", "deny")
+    touch = desk.begin(request.path_params["view"], decision, seen)
+    return {"text": touch.text, "publicKey": request_options(touch)}
+
+
+def request_options(touch: Touch) -> dict[str, Any]:
+    """Returns ``PublicKeyCredentialRequestOptionsJSON`` for a touch."""
+    return {
+        "challenge": touch.challenge,
+        "rpId": touch.rp_id,
+        "userVerification": "required",
+        "timeout": touch.timeout_seconds * 1000,
+        "allowCredentials": [
+            {"type": "public-key", "id": credential_id, "transports": list(transports)}
+            for credential_id, transports in touch.credentials
+        ],
+    }
+
+
+def read_assertion(value: Any) -> Assertion:
+    """Reads what ``PublicKeyCredential.toJSON()`` gave.
+
+    Raises:
+        DeskError: it is not an assertion.
+    """
+    try:
+        response = value["response"]
+        return Assertion(
+            read_text(value, "id"),
+            read_base64url(response["authenticatorData"]),
+            read_base64url(response["clientDataJSON"]),
+            read_base64url(response["signature"]),
+        )
+    except (KeyError, TypeError) as e:
+        raise DeskError("bad-call", "The browser gave no usable answer of the key.", "Try again.") from e
+
+
+def _finish(desk: Desk, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    decision = read_text(body, "decision", "approve", "deny")
+    outcome = desk.finish(request.path_params["view"], decision, read_assertion(body.get("assertion")))
+    return _outcome(outcome)
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {
+        **_decision(outcome.decision),
+        "delivery": {"state": outcome.delivery.state, "text": outcome.delivery.text},
+        "level": list(describe_level(outcome.progress)),
+    }
+
+
+def _later(desk: Desk, body: dict[str, Any]) -> dict[str, Any]:
+    desk.put_aside(read_text(body, "request"))
+    return {}
+
+
+def _history(desk: Desk) -> dict[str, Any]:
+    decisions = desk.history.decisions()
+    return {
+        "decisions": [_decision(d) for d in reversed(decisions[-MAX_SHOWN:])],
+        "total": len(decisions),
+        "unreadable": desk.history.unreadable(),
+    }
+
+
+def _decision(made: Decision) -> dict[str, Any]:
+    statement = made.statement()
+    return {
+        "record": made.record,
+        "decision": made.decision,
+        "text": statement.text,
+        "target": statement.target,
+        "person": made.person,
+        "keyGroups": group_digest(made.keyid),
+        "decidedAt": format_time(made.decided_at),
+        "digestGroups": group_digest(statement.payload_digest),
+        "destination": made.destination,
+    }
+
+
+def _record(desk: Desk, request: Request) -> dict[str, Any]:
+    made = desk.history.find(request.path_params["record"])
+    if made is None:
+        raise DeskError("no-record", "This terminal's history has no such record.", "Go back to the history.")
+    return _decision(made) | {
+        "file": f"{made.record[:16]}.answer.json",
+        "content": b64encode(encode_answer(made.answer)),
+    }

@@ -1,0 +1,114 @@
+// What the terminal's pages share.  Text enters the page as text only: nothing here can make markup.
+
+const KEY = "placet-token";
+
+/** Takes the launch's token out of the address bar; it stays in this tab alone. */
+export function takeToken() {
+  const found = /^#token=([\w-]+)$/.exec(location.hash);
+  if (found) {
+    sessionStorage.setItem(KEY, found[1]);
+    history.replaceState(null, "", "/");
+  }
+  return sessionStorage.getItem(KEY);
+}
+
+/** Makes an element; strings become text. */
+export function el(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value != null) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child != null));
+  return element;
+}
+
+/** What went wrong: what happened, what it means, what to do. */
+export class Problem extends Error {
+  constructor({ message, meaning = "", hint = "", reason = "" }) {
+    super(message);
+    Object.assign(this, { meaning, hint, reason });
+  }
+}
+
+export function problemElement(problem) {
+  const parts = [el("p", {}, el("strong", {}, problem.message))];
+  if (problem.meaning) parts.push(el("p", {}, problem.meaning));
+  if (problem.hint) parts.push(el("p", {}, "What to do: ", problem.hint));
+  return el("div", { class: "problem" }, ...parts);
+}
+
+/** Asks this terminal. */
+export async function call(method, path, body) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers: {
+        "X-Placet-Token": sessionStorage.getItem(KEY) ?? "",
+        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+      },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      cache: "no-store",
+      credentials: "omit",
+      redirect: "error",
+    });
+  } catch {
+    throw new Problem({
+      reason: "stopped",
+      message: "The terminal program does not answer.",
+      meaning: "Nothing is signed while it is stopped. What was signed before is kept on its disk.",
+      hint: "Start placet terminal again and use the new link that it prints.",
+    });
+  }
+  const value = await response.json();
+  if (!response.ok) throw new Problem(value.error);
+  return value;
+}
+
+const status = document.getElementById("status");
+
+/** Says something in the live region; `state` is for programs that watch the page. */
+export function say(state, ...children) {
+  status.dataset.state = state;
+  status.replaceChildren(...children.map((child) => (typeof child === "string" ? el("p", {}, child) : child)));
+}
+
+/** A digest in groups of four; copied, it has no blanks in it. */
+export function digest(groups) {
+  return el("code", {}, ...groups.flatMap((group) => [el("span", {}, group), el("wbr")]));
+}
+
+export function row(label, ...value) {
+  return el("div", {}, el("dt", {}, label), el("dd", {}, ...value));
+}
+
+export function digestRow(label, groups) {
+  return el("div", {}, el("dt", {}, label), el("dd", { class: "digest" }, digest(groups)));
+}
+
+/** Puts a duration into words. */
+export function duration(seconds) {
+  if (seconds >= 7200) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+  return seconds >= 120 ? `${Math.floor(seconds / 60)} min` : `${Math.max(0, Math.floor(seconds))} s`;
+}
+
+/** Puts a refusal of browser or key into words; the browser says on purpose little about it. */
+export function keyProblem(error, meaning) {
+  if (error instanceof Problem) return error;
+  const hints = {
+    NotAllowedError: [
+      "The key gave no signature: it was not touched in time, the PIN was wrong, it is not the key that was enrolled here, or you cancelled.",
+      "Plug in your enrolled key and try again.",
+    ],
+    SecurityError: [
+      "The browser does not let this page use security keys.",
+      "Open the exact address that placet terminal printed, in a current browser.",
+    ],
+    InvalidStateError: ["This key is enrolled here already.", "Use another key, or the one that is enrolled."],
+    AbortError: ["You cancelled.", "Decide again when you are ready."],
+  };
+  const [message, hint] = hints[error?.name] ?? ["The browser could not ask the key.", "Try again, or use placet approve."];
+  return new Problem({ reason: error?.name ?? "unknown", message, meaning, hint });
+}
