@@ -13,7 +13,7 @@ setup:            ## install Debian packages and the locked environment
 
 demo:             ## walk one real approval from trust root to gate
 	@scripts/setup demo
-	@$(PY) examples/demo.py
+	@$(PY) examples/demo.py $(if $(HEADLESS),--headless)
 
 test:             ## run all tests
 	@scripts/setup test
