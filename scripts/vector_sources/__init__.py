@@ -1,0 +1,1 @@
+"""The test vectors' sources, one module per area of the specification."""

@@ -1,0 +1,70 @@
+"""The worlds whose trust snapshots the vectors refer to by name."""
+
+# ruff: noqa: E501 -- a policy a line
+# fmt: off
+from __future__ import annotations
+
+from placet.core.encoding import format_time
+from placet.core.trust import compile_trust
+from placet.testing.world import ALICE, BOB, CAROL, NOW, World
+from vector_sources.book import world
+
+ONE_HOUR = 3600
+POLICY = """
+[[rule]]
+action = "https://placet.dev/actions/{action}/v1"
+target = "**"
+level = {level}
+quorum = {{ threshold = {threshold}, of = ["group:release"] }}
+exclude_requester = {exclude}
+distinct_terminals = {distinct}
+max_window = "1h"
+{more}
+"""
+
+
+def policy(action: str = "run", level: int = 1, threshold: int = 2, *, exclude: str = "false", distinct: str = "false", more: str = "") -> str:
+    """Returns a policy of one rule."""
+    return POLICY.format(action=action, level=level, threshold=threshold, exclude=exclude, distinct=distinct, more=more)
+
+
+HARDWARE = {ALICE: "attested", BOB: "vouched", CAROL: "software"}
+UV_OPTIONAL = {person: {"uv": False} for person in (ALICE, BOB, CAROL)}
+
+
+def worlds() -> dict[str, World]:
+    """Returns every world whose snapshot vectors refer to by name."""
+    expired_key = {BOB: {"notAfter": format_time(NOW + 90)}}
+    return {
+        "default": world(),
+        "hardware": world(policy=policy(level=2), assurance=HARDWARE),
+        "hardware-uv-optional": world(policy=policy(), assurance=HARDWARE, credential_members=UV_OPTIONAL),
+        "level-3": world(policy=policy(level=3), assurance=HARDWARE),
+        "one-voice": world(policy=policy(threshold=1)),
+        "three-voices": world(policy=policy(threshold=3)),
+        "exclude-requester": world(policy=policy(exclude="true")),
+        "distinct-terminals": world(policy=policy(distinct="true")),
+        "provenance": world(policy=policy("deploy", more='evidence = [{ kind = "slsa-provenance" }]')),
+        "two-rules": world(policy=policy() + policy(threshold=3)),
+        "other-policy": world(policy=policy() + "# another edition\n"),
+        "other-scope": world(policy=policy("deploy")),
+        "without-gate": world(gates=["prod-us"]),
+        "without-t2": _without_terminal("t2"),
+        "newer": world(versions={"root": 1, "targets": 2, "snapshot": 9, "timestamp": 9}),
+        "expired-key": world(credential_members=expired_key),
+        "future-key": world(credential_members={BOB: {"notBefore": format_time(NOW + 600)}}),
+        "uv-optional": world(credential_members=UV_OPTIONAL),
+    }
+
+
+def narrow_scope() -> bytes:
+    """Returns the snapshot of a root that grants its policy fewer targets than its rules name."""
+    source = world()
+    files = source.files() | {"scopes.json": b'{"scopes":{"default":["host://build-9.example/**"]}}'}
+    return compile_trust(files=files, versions=source.versions, expires_at=source.expires_at)
+
+
+def _without_terminal(name: str) -> World:
+    made = world()
+    del made.terminals[name]
+    return made
