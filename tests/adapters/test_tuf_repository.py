@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
 
+from placet.adapters.tuf_exchange import (
+    attach_signatures,
+    encode_challenge,
+    encode_signatures,
+    parse_challenge,
+)
 from placet.adapters.tuf_publish import mirror, publish
 from placet.adapters.tuf_refresh import refresh
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_signing import (
     attach_signature,
-    attach_signatures,
-    encode_challenge,
-    encode_signatures,
     pending_messages,
     pending_roles,
     review,
@@ -104,6 +107,8 @@ def test_a_damaged_signature_file_does_not_break_the_threshold(trust: TrustWorld
         (folder / f"{trust.keys[CLEO].keyid}.sshsig").write_bytes(b"\xff" * 99)
         (folder / "not-a-key-id.sshsig").write_bytes(b"")
     assert trust.publish().versions["targets"] == 1
+    signed = json.loads((trust.public / "metadata" / "1.targets.json").read_bytes())["signatures"]
+    assert {item["keyid"] for item in signed} == {trust.keys[ANNA].keyid, trust.keys[BEN].keyid}
 
 
 def test_signing_is_for_the_key_s_own_person_and_for_what_was_shown(trust: TrustWorld) -> None:
@@ -126,6 +131,32 @@ def test_signatures_travel_in_files(trust: TrustWorld) -> None:
     assert attach_signatures(trust.repository, encode_signatures(made)) == ((CLEO, "root"), (CLEO, "targets"))
     with pytest.raises(MalformedError):
         attach_signatures(trust.repository, b'{"mediaType":"text/plain","signatures":[]}')
+
+
+def test_a_challenge_shows_on_another_terminal_what_is_signed_and_nothing_else(trust: TrustWorld) -> None:
+    trust.publish(ANNA, BEN)
+    trust.stage_policy(STRICTER)
+    data = encode_challenge(trust.repository)
+    shown = parse_challenge(data)
+    here = review(trust.repository)
+    assert (shown.old_files, shown.new_files, shown.old_root) == (
+        here.old_files,
+        here.new_files,
+        here.old_root,
+    )
+    assert [item.message for item in shown.pending] == [item.message for item in here.pending]
+    value = json.loads(data)
+    for change in (
+        {"newFiles": value["oldFiles"]},
+        {"newFiles": value["newFiles"] | {"extra": ""}},
+        {"newFiles": {}},
+        {"messages": []},
+        {"messages": [{"role": "root", "message": value["messages"][0]["message"]}]},
+        {"mediaType": "text/plain"},
+        {"oldRoot": 3},
+    ):
+        with pytest.raises(MalformedError):
+            parse_challenge(json.dumps(value | change).encode())
 
 
 # -- people
@@ -313,6 +344,8 @@ def test_sigkill_anywhere_in_publishing_leaves_a_readable_repository(trust: Trus
         thresholds = {rule.quorum.threshold for rule in seen.trust.rules}
         assert (seen.versions["targets"], thresholds) in ((1, {2}), (2, {3}))
         outcomes.add(seen.versions["targets"])
+        if seen.versions["targets"] == 2:  # what gates see is no draft any more
+            assert pending_roles(TrustRepository(case / "repository")) == ()
         # Nothing that administrators signed is lost: publishing again completes it.
         publish(TrustRepository(case / "repository"), now=trust.now)
         assert refresh(str(case / "repository"), case / "gate" / "snapshot.json").versions["targets"] == 2

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import pytest
 
 from placet.adapters.paths import snapshot_path
+from placet.adapters.tuf_exchange import encode_signatures
 from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import encode_signatures, pending_messages
+from placet.adapters.tuf_signing import pending_messages
 from placet.adapters.tuf_trust import make_administrator
 from placet.ceremony.enrol import Enrolment, encode_enrolment, enrolment_message
 from placet.ceremony.trust_edit import initial_files

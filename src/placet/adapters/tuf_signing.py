@@ -7,7 +7,7 @@ which verifies before it keeps.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Signature  # type: ignore[attr-defined]
@@ -23,23 +23,14 @@ from placet.adapters.tuf_trust import (
     parse_signed,
     person_of,
 )
-from placet.core.decode import read_choice, read_key_id, read_list, read_object, read_string
 from placet.core.encoding import (
     Digest,
     KeyId,
-    b64decode_strict,
-    b64encode,
-    encode_canonical,
-    parse_json,
     sha256_hex,
 )
-from placet.core.errors import MalformedError, PolicyError, Reason
+from placet.core.errors import PolicyError, Reason
 from placet.core.sshsig import NAMESPACE_TRUST, key_id
 from placet.ports.authenticator import Authenticator
-
-CHALLENGE_MEDIA_TYPE = "application/vnd.placet.trust-challenge.v1+json"
-SIGNATURES_MEDIA_TYPE = "application/vnd.placet.trust-signatures.v1+json"
-_MAX_SIGNATURES_BYTES = 1024 * 1024
 
 
 class PendingRole(NamedTuple):
@@ -186,52 +177,6 @@ def root_digests(repository: TrustRepository) -> frozenset[Digest]:
     digests = {sha256_hex(path.read_bytes()) for path in folder.glob("*.root.json")}
     message = repository.draft_bytes(ROOT)
     return frozenset(digests | ({sha256_hex(message)} if message is not None else set()))
-
-
-def encode_challenge(repository: TrustRepository) -> bytes:
-    """Encodes what another terminal needs to show the change and to sign it: messages and files."""
-    shown = review(repository)
-    value = {
-        "mediaType": CHALLENGE_MEDIA_TYPE,
-        "messages": [{"role": item.role, "message": b64encode(item.message)} for item in shown.pending],
-        "oldFiles": {name: b64encode(data) for name, data in shown.old_files.items()},
-        "newFiles": {name: b64encode(data) for name, data in shown.new_files.items()},
-        "oldRoot": None if shown.old_root is None else b64encode(shown.old_root),
-    }
-    return encode_canonical(value)
-
-
-def encode_signatures(made: list[tuple[str, KeyId, bytes]]) -> bytes:
-    """Encodes detached signatures, each (role, key ID, SSHSIG), for `attach_signatures`."""
-    items = [{"role": role, "keyid": keyid, "sig": b64encode(blob)} for role, keyid, blob in made]
-    return encode_canonical({"mediaType": SIGNATURES_MEDIA_TYPE, "signatures": items})
-
-
-def attach_signatures(repository: TrustRepository, data: bytes) -> tuple[tuple[str, str], ...]:
-    """Attaches the signatures of a file that another terminal wrote.
-
-    Returns:
-        (person, role) for each of them.
-
-    Raises:
-        MalformedError: the file is not one that `encode_signatures` writes.
-        PlacetError: as `attach_signature`; those before the refused one are kept.
-    """
-    value: Any = parse_json(data, max_bytes=_MAX_SIGNATURES_BYTES, what="signature file")
-    members = read_object(value, "", required=["mediaType", "signatures"])
-    if members["mediaType"] != SIGNATURES_MEDIA_TYPE:
-        raise MalformedError(
-            Reason.UNSUPPORTED_TYPE, "This is no file of trust signatures.", path="/mediaType"
-        )
-    attached = []
-    for i, item in enumerate(read_list(members["signatures"], "/signatures", max_items=64)):
-        at = f"/signatures/{i}"
-        fields = read_object(item, at, required=["role", "keyid", "sig"])
-        role, keyid = read_choice(fields["role"], at, SIGNED_BY_PEOPLE), read_key_id(fields["keyid"], at)
-        sig = b64decode_strict(read_string(fields["sig"], at, max_length=16_384), at)
-        attach_signature(repository, role, keyid, sig)
-        attached.append((person_of(signing_keys(repository, role)[keyid]), role))
-    return tuple(attached)
 
 
 def check_complete(repository: TrustRepository) -> None:

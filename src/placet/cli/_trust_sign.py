@@ -8,13 +8,12 @@ import sys
 
 from placet.adapters.private_file import write_atomically
 from placet.adapters.ssh_keygen import SshKeygenAuthenticator
+from placet.adapters.tuf_exchange import attach_signatures, encode_challenge
 from placet.adapters.tuf_publish import Published, mirror, publish
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_signing import (
     PendingRole,
     Review,
-    attach_signatures,
-    encode_challenge,
     pending_roles,
     review,
     sign_reviewed,
