@@ -140,6 +140,27 @@ def verify_enrolment(
         MalformedError: the signature is not an SSHSIG, or the invite is too short.
     """
     check_invite(invite)
+    _check_addressee(enrolment, person, deployment, root_digests)
+    message = enrolment_message(
+        person, deployment.name, enrolment.public_key.wire, enrolment.root_sha256, invite
+    )
+    try:
+        return verify_sshsig(
+            enrolment.sig,
+            message=message,
+            namespace=NAMESPACE_ENROL,
+            key=enrolment.public_key,
+            kind=enrolment.kind,
+            origins=origins,
+            require_uv=require_uv,
+        )
+    except VerificationError as e:
+        raise _not_the_invite(person, e) from e
+
+
+def _check_addressee(
+    enrolment: Enrolment, person: str, deployment: Deployment, root_digests: Collection[str]
+) -> None:
     if enrolment.person != person or enrolment.deployment != deployment.name:
         raise PolicyError(
             Reason.BAD_VALUE,
@@ -154,30 +175,15 @@ def verify_enrolment(
             expected=tuple(root_digests),
             actual=enrolment.root_sha256,
         )
-    message = enrolment_message(
-        enrolment.person,
-        enrolment.deployment,
-        enrolment.public_key.wire,
-        enrolment.root_sha256,
-        invite,
+
+
+def _not_the_invite(person: str, cause: VerificationError) -> VerificationError:
+    return VerificationError(
+        cause.reason,
+        f"This key does not answer the invite that {person} was given: {cause.message}",
+        hint="Check the invite's spelling. If it is right, somebody put in a key of their own: ask the "
+        "person, by voice, to enrol again.",
     )
-    try:
-        return verify_sshsig(
-            enrolment.sig,
-            message=message,
-            namespace=NAMESPACE_ENROL,
-            key=enrolment.public_key,
-            kind=enrolment.kind,
-            origins=origins,
-            require_uv=require_uv,
-        )
-    except VerificationError as e:
-        raise VerificationError(
-            e.reason,
-            f"This key does not answer the invite that {person} was given: {e.message}",
-            hint="Check the invite's spelling. If it is right, somebody put in a key of their own: ask the "
-            "person, by voice, to enrol again.",
-        ) from e
 
 
 def check_invite(invite: str) -> None:

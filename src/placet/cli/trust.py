@@ -95,6 +95,11 @@ def _configure_draft(commands: argparse._SubParsersAction[argparse.ArgumentParse
         action="store_true",
         help="accept administrators' signatures without PIN or fingerprint (not advised)",
     )
+    _add_repository(init)
+    _configure_edits(commands)
+
+
+def _configure_edits(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     person = commands.add_parser("add-person", help="add a person")
     person.add_argument("id", metavar="ID", help="such as alice@example.com")
     person.add_argument("--group", nargs="+", action="extend", default=[], metavar="G", help="their groups")
@@ -119,7 +124,7 @@ def _configure_draft(commands: argparse._SubParsersAction[argparse.ArgumentParse
     policy.add_argument(
         "--targets", nargs="+", default=[], metavar="PATTERN", help="the targets that the scope governs"
     )
-    for command in (init, person, terminal, gate, policy):
+    for command in (person, terminal, gate, policy):
         _add_repository(command)
 
 
