@@ -14,7 +14,7 @@ import pytest
 
 # Tests must not read or write the developer's own trust, ledger or configuration.
 _PRIVATE = ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")
-_SETTINGS = ("PLACET_TRUST", "PLACET_GATE", "PLACET_RELAY")
+_SETTINGS = ("PLACET_TRUST", "PLACET_TRUST_SOURCE", "PLACET_GATE", "PLACET_RELAY", "PLACET_LEDGER")
 
 PACKAGES = {
     "chromium": "chromium",
