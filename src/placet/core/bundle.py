@@ -150,7 +150,7 @@ def parse_bundle(data: bytes) -> IntentBundle:
         raise MalformedError(
             Reason.LOG_UNSUPPORTED, "This version of placet reads no log proofs.", path="/log"
         )
-    trust = read_object(top["trust"], "/trust", required=_TRUST)
+    trust = read_object(top["trust"], "/trust", _TRUST)
     reports = read_list(top["reports"], "/reports", max_items=MAX_SIGNATURES)
     return IntentBundle(
         envelope=parse_envelope(top["envelope"], "/envelope"),
@@ -186,14 +186,14 @@ def _read_container(data: bytes, media_type: str, max_bytes: int, names: frozens
             expected=media_type,
             actual=found if isinstance(found, str) else None,
         )
-    return read_object(value, "", required=names)
+    return read_object(value, "", names)
 
 
 def _read_evidence(value: Any) -> tuple[Evidence, ...]:
     items = []
     for i, item in enumerate(read_list(value, "/evidence", max_items=MAX_EVIDENCE_ITEMS)):
         at = f"/evidence/{i}"
-        members = read_object(item, at, required=_EVIDENCE)
+        members = read_object(item, at, _EVIDENCE)
         text = read_string(members["content"], f"{at}/content", max_length=2 * MAX_REQUEST_BYTES)
         evidence = Evidence(
             read_sha256(members["digest"], f"{at}/digest"),

@@ -7,6 +7,7 @@ passes, and look for the reason only when it does not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,9 +21,10 @@ Object = dict[str, Any]
 
 _DIGEST_LENGTHS = {"sha256": 64, "sha512": 128, "gitCommit": 40}
 _SHA256 = frozenset({"sha256"})
+_is_sha256 = re.compile("[0-9a-f]{64}").fullmatch
 
 
-def read_object(value: Any, path: str, *, required: Iterable[str], optional: Iterable[str] = ()) -> Object:
+def read_object(value: Any, path: str, required: Iterable[str], optional: Iterable[str] = ()) -> Object:
     """Checks that `value` is an object with exactly these members.
 
     Args:
@@ -174,7 +176,7 @@ def read_sha256(value: Any, path: str) -> Digest:
     Raises:
         MalformedError: WRONG_TYPE, MISSING_MEMBER, UNKNOWN_MEMBER, BAD_DIGEST.
     """
-    return read_hex_digest(read_object(value, path, required=_SHA256)["sha256"], f"{path}/sha256")
+    return read_hex_digest(read_object(value, path, _SHA256)["sha256"], f"{path}/sha256")
 
 
 def read_hex_digest(value: Any, path: str) -> Digest:
@@ -183,7 +185,7 @@ def read_hex_digest(value: Any, path: str) -> Digest:
     Raises:
         MalformedError: WRONG_TYPE, BAD_DIGEST.
     """
-    if isinstance(value, str) and is_hex(value, 64):
+    if isinstance(value, str) and _is_sha256(value):
         return Digest(value)
     if not isinstance(value, str):
         raise MalformedError(Reason.WRONG_TYPE, "A digest was expected.", path=path)

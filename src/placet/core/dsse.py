@@ -49,7 +49,7 @@ def parse_envelope(value: Any, path: str = "", *, max_signatures: int = MAX_SIGN
     Raises:
         MalformedError: wrong members, too many or duplicate signatures, bad base64 (ENV-02 to ENV-05).
     """
-    members = read_object(value, path, required=_ENVELOPE)
+    members = read_object(value, path, _ENVELOPE)
     payload = b64decode_strict(
         read_string(members["payload"], f"{path}/payload", max_length=2 * MAX_PAYLOAD_BYTES),
         f"{path}/payload",
@@ -66,21 +66,18 @@ def parse_envelope(value: Any, path: str = "", *, max_signatures: int = MAX_SIGN
             actual=payload_type,
         )
     items = read_list(members["signatures"], f"{path}/signatures", max_items=max_signatures)  # ENV-03
-    signatures = tuple(_parse_signature(item, f"{path}/signatures/{i}") for i, item in enumerate(items))
+    signatures = []
+    for i, item in enumerate(items):
+        at = f"{path}/signatures/{i}"
+        members = read_object(item, at, _SIGNATURE)
+        text = read_string(members["sig"], f"{at}/sig", max_length=2 * MAX_SIGNATURE_BYTES)
+        sig = b64decode_strict(text, f"{at}/sig")
+        signatures.append(Signature(read_key_id(members["keyid"], f"{at}/keyid"), sig))
     if len({signature.keyid for signature in signatures}) != len(signatures):  # ENV-05
         raise MalformedError(
             Reason.DUPLICATE_VALUE, "Two signatures name the same key.", path=f"{path}/signatures"
         )
-    return Envelope(payload, PAYLOAD_TYPE, signatures)
-
-
-def _parse_signature(value: Any, path: str) -> Signature:
-    members = read_object(value, path, required=_SIGNATURE)
-    text = read_string(members["sig"], f"{path}/sig", max_length=2 * MAX_SIGNATURE_BYTES)
-    sig = b64decode_strict(text, f"{path}/sig")
-    if len(sig) > MAX_SIGNATURE_BYTES:  # ENV-06
-        raise MalformedError(Reason.TOO_LARGE, "The signature is larger than 8 KiB.", path=f"{path}/sig")
-    return Signature(read_key_id(members["keyid"], f"{path}/keyid"), sig)
+    return Envelope(payload, PAYLOAD_TYPE, tuple(signatures))
 
 
 def envelope_to_object(envelope: Envelope) -> Object:

@@ -31,7 +31,7 @@ MAX_INTEGER = 2**53 - 1
 _MAX_INTEGER_DIGITS = len(str(MAX_INTEGER)) + 1
 
 _HEX = re.compile("[0-9a-f]+")
-_TIME = re.compile("([0-9]{4}-[0-9]{2}-[0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
+_TIME = re.compile("([0-9]{4}-[0-9]{2}-[0-9]{2})T([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])Z")
 _SECONDS_PER_DAY = 86_400
 _CONTAINERS = frozenset({dict, list})
 
@@ -46,11 +46,14 @@ def is_hex(text: str, length: int) -> bool:
     return len(text) == length and _HEX.fullmatch(text) is not None
 
 
-# One encoder and one decoder object: building them costs more than a small document does.  What is
-# encoded was parsed from JSON or built by us as a tree, so nothing in it can be circular.
-_ENCODER = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
+# Encoder and decoder objects are made once: making them costs more than a small document does.  What
+# is encoded was parsed from JSON or built by us as a tree, so nothing in it can be circular.
+_encoder = functools.partial(
+    json.JSONEncoder, sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False
 )
+_ENCODER = _encoder(ensure_ascii=False)
+# Writes printable ASCII that needs no escape exactly as the other one does, and faster.
+_ASCII_ENCODER = _encoder(ensure_ascii=True)
 
 
 def encode_canonical(value: object) -> bytes:
@@ -149,14 +152,16 @@ def parse_canonical_json(data: bytes, *, max_bytes: int, what: str) -> Any:
             # takes the long way.
             text = data.decode("utf-8", "strict")
             value, _ = _PLAIN_DECODER.raw_decode(text)
-            if _ENCODER.encode(value) == text:
+            plain = text.isascii() and "\\" not in text
+            if (_ASCII_ENCODER if plain else _ENCODER).encode(value) == text:
                 _check_depth(value, what)
                 return value
         except (ValueError, RecursionError):
             pass  # The long way below names the reason.
     value = parse_json(data, max_bytes=max_bytes, what=what)
     try:
-        encode_canonical(value)
+        if encode_canonical(value) == data:
+            return value
     except UnicodeEncodeError as e:
         raise MalformedError(Reason.TEXT_NOT_ALLOWED, f"The {what} has a lone surrogate.") from e
     raise MalformedError(
@@ -226,10 +231,10 @@ def parse_time(text: str, path: str = "") -> int:
     """
     match = _TIME.fullmatch(text)
     if match is not None:
-        days = _parse_date(match[1])
-        hour, minute, second = int(match[2]), int(match[3]), int(match[4])
-        if days >= 0 and hour < 24 and minute < 60 and second < 60:
-            return days * _SECONDS_PER_DAY + hour * 3600 + minute * 60 + second
+        date, hour, minute, second = match.groups()
+        days = _parse_date(date)
+        if days >= 0:
+            return days * _SECONDS_PER_DAY + int(hour) * 3600 + int(minute) * 60 + int(second)
     raise MalformedError(
         Reason.BAD_TIME, "A time must be spelled YYYY-MM-DDTHH:MM:SSZ.", path=path, actual=text[:40]
     )

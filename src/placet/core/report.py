@@ -73,15 +73,15 @@ def parse_report(payload: bytes) -> Report:
     Raises:
         MalformedError: the bytes fail the admission profile or the report's shape.
     """
-    top = read_object(admit(payload, what="terminal report"), "", required=_STATEMENT)
+    top = read_object(admit(payload, what="terminal report"), "", _STATEMENT)
     read_choice(top["_type"], "/_type", (STATEMENT_TYPE,))
     read_choice(top["predicateType"], "/predicateType", (PREDICATE_TYPE,))
     (subject,) = read_list(top["subject"], "/subject", max_items=1, min_items=1)
-    members = read_object(subject, "/subject/0", required=_SUBJECT)
+    members = read_object(subject, "/subject/0", _SUBJECT)
     read_choice(members["name"], "/subject/0/name", (SUBJECT_NAME,))
-    predicate = read_object(top["predicate"], "/predicate", required=_PREDICATE)
-    signature = read_object(predicate["signature"], "/predicate/signature", required=_SIGNATURE)
-    trust = read_object(predicate["trust"], "/predicate/trust", required=_TRUST)
+    predicate = read_object(top["predicate"], "/predicate", _PREDICATE)
+    signature = read_object(predicate["signature"], "/predicate/signature", _SIGNATURE)
+    trust = read_object(predicate["trust"], "/predicate/trust", _TRUST)
     seconds = predicate["secondsOnScreen"]
     return Report(
         terminal_id=read_ascii(predicate["terminal"], "/predicate/terminal", max_length=80),
@@ -103,7 +103,7 @@ def _read_results(value: object) -> tuple[EvidenceResult, ...]:
     results = []
     for i, item in enumerate(read_list(value, "/predicate/evidence", max_items=MAX_EVIDENCE)):
         at = f"/predicate/evidence/{i}"
-        members = read_object(item, at, required=_EVIDENCE)
+        members = read_object(item, at, _EVIDENCE)
         result = read_choice(members["result"], f"{at}/result", RESULTS)
         results.append(EvidenceResult(read_sha256(members["digest"], f"{at}/digest"), result))
     return tuple(results)

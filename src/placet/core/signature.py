@@ -25,7 +25,6 @@ from placet.core.sshsig import (
     WEBAUTHN_SK_ECDSA,
     PublicKey,
     SshSig,
-    ecdsa_numbers,
     parse_sshsig,
     signed_data,
 )
@@ -135,9 +134,8 @@ def _check_cryptography(sshsig: SshSig, key: PublicKey, message_hash: bytes) -> 
         + message_hash
     )
     try:
-        if key.key_type == SK_ECDSA:
-            r, s = ecdsa_numbers(sshsig.signature)
-            _load_p256(key.raw).verify(encode_dss_signature(r, s), signed, _ECDSA_SHA256)
+        if sshsig.numbers is not None:
+            _load_p256(key.raw).verify(encode_dss_signature(*sshsig.numbers), signed, _ECDSA_SHA256)
         else:
             _load_ed25519(key.raw).verify(sshsig.signature, signed)
     except (InvalidSignature, ValueError) as e:  # SIG-10

@@ -59,7 +59,7 @@ class PublicKey(NamedTuple):
 
 
 class SshSig(NamedTuple):
-    """A parsed SSHSIG; `signature` is the Ed25519 signature or the two mpints as found."""
+    """A parsed SSHSIG; `signature` is the Ed25519 signature or the two mpints as found, `numbers` the two."""
 
     public_key: bytes
     namespace: str
@@ -70,6 +70,7 @@ class SshSig(NamedTuple):
     web_origin: str | None
     client_data_json: bytes | None
     extensions: bytes
+    numbers: tuple[int, int] | None = None
 
 
 def _take_strings(data: bytes, count: int, reason: Reason) -> list[bytes]:
@@ -107,6 +108,7 @@ def _mpint(number: int) -> bytes:
 
 
 _FIXED_FIELDS = _string(b"") + _string(_HASH)  # nothing reserved, and the one hash
+_DIGEST_LENGTH = (64).to_bytes(4, "big")
 
 
 def key_id(wire: bytes) -> KeyId:
@@ -165,7 +167,7 @@ def signed_data(namespace: str, message: bytes) -> bytes:
     These bytes themselves, not their hash, are the WebAuthn challenge.
     """
     digest = hashlib.sha512(message).digest()
-    return _MAGIC + _string(namespace) + _FIXED_FIELDS + _string(digest)
+    return _MAGIC + _string(namespace) + _FIXED_FIELDS + _DIGEST_LENGTH + digest
 
 
 def parse_sshsig(blob: bytes) -> SshSig:
@@ -181,9 +183,9 @@ def parse_sshsig(blob: bytes) -> SshSig:
     if reserved or hash_name != _HASH:  # SIG-04
         raise MalformedError(Reason.BAD_SSHSIG, "An SSHSIG of placet has hash sha512 and nothing reserved.")
     kind, signature, rest = _take_strings(inner, 2, Reason.BAD_SSHSIG)
-    inner_type = _INNER_TYPES.get(kind, "")
+    inner_type, numbers = _INNER_TYPES.get(kind, ""), None
     if inner_type in (SK_ECDSA, WEBAUTHN_SK_ECDSA):
-        ecdsa_numbers(signature)
+        numbers = ecdsa_numbers(signature)
     elif not inner_type:
         name = _text(kind, Reason.BAD_SSHSIG)[:64]
         raise MalformedError(Reason.SIGNATURE_KIND, f"Signatures of kind {name!r} are not accepted.")
@@ -206,6 +208,7 @@ def parse_sshsig(blob: bytes) -> SshSig:
         web_origin,
         client_data_json,
         extensions,
+        numbers,
     )
 
 

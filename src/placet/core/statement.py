@@ -111,17 +111,15 @@ def parse_statement(payload: bytes) -> IntentStatement:
     Raises:
         MalformedError: the bytes fail the admission profile or the statement's shape.
     """
-    top = read_object(admit(payload), "", required=_STATEMENT)
+    top = read_object(admit(payload), "", _STATEMENT)
     read_choice(top["_type"], "/_type", (STATEMENT_TYPE,))  # STM-01
     read_choice(top["predicateType"], "/predicateType", (PREDICATE_TYPE,))
-    predicate = read_object(top["predicate"], "/predicate", required=_PREDICATE)  # STM-02
-    action = read_object(predicate["action"], "/predicate/action", required=_ACTION)
-    target = read_object(
-        action["target"], "/predicate/action/target", required=_TARGET, optional=["annotations"]
-    )
+    predicate = read_object(top["predicate"], "/predicate", _PREDICATE)  # STM-02
+    action = read_object(predicate["action"], "/predicate/action", _ACTION)
+    target = read_object(action["target"], "/predicate/action/target", _TARGET, optional=["annotations"])
     display = _read_display(predicate["display"])
     request = _read_request(predicate["request"])
-    policy = read_object(predicate["policy"], "/predicate/policy", required=_FILE)
+    policy = read_object(predicate["policy"], "/predicate/policy", _FILE)
     statement = IntentStatement(
         payload=payload,
         payload_digest=sha256_hex(payload),
@@ -148,7 +146,7 @@ def _read_subjects(value: Any) -> tuple[Subject, ...]:
     subjects = []
     for i, item in enumerate(items):
         at = f"/subject/{i}"
-        members = read_object(item, at, required=_SUBJECT, optional=["uri"])
+        members = read_object(item, at, _SUBJECT, optional=["uri"])
         algorithm, digest = read_digest_set(members["digest"], f"{at}/digest")  # STM-05
         uri = read_ascii(members["uri"], f"{at}/uri") if "uri" in members else ""
         subjects.append(Subject(read_ascii(members["name"], f"{at}/name"), uri, f"{algorithm}:{digest}"))
@@ -161,9 +159,9 @@ def _read_subjects(value: Any) -> tuple[Subject, ...]:
 
 
 def _read_display(value: Any) -> tuple[str, str, Digest]:
-    members = read_object(value, "/predicate/display", required=_DISPLAY)
+    members = read_object(value, "/predicate/display", _DISPLAY)
     read_choice(members["lang"], "/predicate/display/lang", ("en",))
-    template = read_object(members["template"], "/predicate/display/template", required=_FILE)
+    template = read_object(members["template"], "/predicate/display/template", _FILE)
     return (
         read_string(members["text"], "/predicate/display/text", max_length=MAX_TEXT),
         read_ascii(template["uri"], "/predicate/display/template/uri"),
@@ -172,7 +170,7 @@ def _read_display(value: Any) -> tuple[str, str, Digest]:
 
 
 def _read_request(value: Any) -> dict[str, Any]:
-    members = read_object(value, "/predicate/request", required=_REQUEST, optional=["reason"])
+    members = read_object(value, "/predicate/request", _REQUEST, optional=["reason"])
     nonce = b64decode_strict(
         read_ascii(members["nonce"], "/predicate/request/nonce"), "/predicate/request/nonce"
     )
@@ -218,7 +216,7 @@ def _read_evidence(value: Any) -> tuple[EvidenceRef, ...]:
     at = "/predicate/evidence"
     references = []
     for i, item in enumerate(read_list(value, at, max_items=MAX_EVIDENCE)):
-        members = read_object(item, f"{at}/{i}", required=_EVIDENCE)
+        members = read_object(item, f"{at}/{i}", _EVIDENCE)
         references.append(
             EvidenceRef(
                 read_ascii(members["name"], f"{at}/{i}/name", max_length=80),
