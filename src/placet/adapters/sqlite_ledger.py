@@ -1,4 +1,4 @@
-"""The use ledger in one SQLite file beside the gate (spec section 5, Use; port `placet.ports.use_ledger`).
+"""The use ledger in one SQLite file beside the gate (spec/15-use.md; port `placet.ports.use_ledger`).
 
 How each promise is kept:
 

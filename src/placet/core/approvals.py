@@ -60,6 +60,7 @@ def verify_approvals(
     """
     digests = [sha256_hex(signature.sig) for signature in bundle.envelope.signatures]
     reports = _verify_reports(bundle, digests, statement, trust=trust, at=at)
+    # INV-1: the message is made from the very bytes that were parsed and rendered.
     message = pae(bundle.envelope.payload_type, statement.payload)
     counted: list[Approver] = []
     ignored: list[Ignored] = []

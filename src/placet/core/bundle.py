@@ -146,7 +146,7 @@ def parse_bundle(data: bytes) -> IntentBundle:
         VerificationError: EVIDENCE_MISMATCH.
     """
     top = _read_container(data, BUNDLE_MEDIA_TYPE, MAX_BUNDLE_BYTES, _BUNDLE)
-    if top["log"] is not None:
+    if top["log"] is not None:  # BND-05, INV-7: a proof that nobody checks is worse than none.
         raise MalformedError(
             Reason.LOG_UNSUPPORTED, "This version of placet reads no log proofs.", path="/log"
         )
@@ -200,7 +200,7 @@ def _read_evidence(value: Any) -> tuple[Evidence, ...]:
             read_ascii(members["mediaType"], f"{at}/mediaType", max_length=200),
             b64decode_strict(text, f"{at}/content"),
         )
-        if sha256_hex(evidence.content) != evidence.digest:
+        if sha256_hex(evidence.content) != evidence.digest:  # BND-04
             raise VerificationError(
                 Reason.EVIDENCE_MISMATCH, "The evidence does not have the digest that names it.", path=at
             )

@@ -141,7 +141,7 @@ def check_text(statement: IntentStatement, definition: ActionDefinition) -> None
 
 
 def denial_text(text: str) -> str:
-    """Returns the summary of the denial of a request, cut to the length that a summary may have."""
+    """Returns the summary of the denial of a request, cut to the length that a summary may have (DSP-07)."""
     return f"Deny: {text}"[:MAX_TEXT]
 
 

@@ -1,7 +1,7 @@
 """DSSE envelopes (https://github.com/secure-systems-lab/dsse, v1.0.2), read strictly (spec/04-envelope.md).
 
 Nothing but ``keyid`` and ``sig`` stands in a signature object: the experimental
-``extension`` member makes strict parsers elsewhere refuse the whole envelope.
+``extension`` member makes strict parsers elsewhere refuse the whole envelope (ENV-07).
 """
 
 from __future__ import annotations

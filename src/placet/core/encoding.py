@@ -65,7 +65,7 @@ def encode_canonical(value: object) -> bytes:
     return _ENCODER.encode(value).encode("utf-8", "strict")
 
 
-def _refuse_number(text: str) -> Any:
+def _refuse_number(text: str) -> Any:  # ADM-05
     raise MalformedError(
         Reason.NUMBER_NOT_ALLOWED,
         f"The number {text[:32]!r} is not allowed: only integers are.",
@@ -73,7 +73,7 @@ def _refuse_number(text: str) -> Any:
     )
 
 
-def _bounded_integer(text: str) -> int:
+def _bounded_integer(text: str) -> int:  # ADM-06
     # The length is asked first, because converting a number of many digits takes quadratic time.
     if len(text) <= _MAX_INTEGER_DIGITS:
         number = int(text)

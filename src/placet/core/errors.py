@@ -1,4 +1,4 @@
-"""Every refusal has a name.
+"""Every refusal has a name (INV-8).
 
     PlacetError
     ├── MalformedError       the bytes are not the format

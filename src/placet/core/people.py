@@ -289,5 +289,6 @@ def parse_gates(value: Any) -> tuple[Gate, ...]:
                 read_ascii(members["ledger"], f"/gates/{i}/ledger", max_length=200),
             )
         )
+    # PPL-06: single use is a property of one gate and its ledger.
     _refuse_duplicates([gate.id for gate in gates], "/gates", "two gates have the same ID")
     return tuple(gates)

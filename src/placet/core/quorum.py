@@ -1,6 +1,6 @@
 """Who is enough: quorums over distinct people (spec/09-policy.md).
 
-Thresholds count people, never keys or signatures.  Adding an approver never turns a met
+Thresholds count people, never keys or signatures (INV-5).  Adding an approver never turns a met
 quorum into an unmet one.
 """
 

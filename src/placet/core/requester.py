@@ -56,9 +56,7 @@ def verify_requester(
     try:
         if len(named) != 1 or len(carried) != 1:
             raise VerificationError(Reason.REQUEST_PROOF_INVALID, "The proof is missing, or there are two.")
-        if (
-            named[0].name != PROOF_NAME
-        ):  # The proof does not cover its own entry, so the entry has one spelling.
+        if named[0].name != PROOF_NAME:  # REQ-03: it does not cover its own entry, which has one spelling.
             raise VerificationError(Reason.REQUEST_PROOF_INVALID, "The proof stands under another name.")
         value = parse_canonical_json(
             carried[0].content, max_bytes=2 * MAX_SIGNATURE_BYTES, what="request proof"

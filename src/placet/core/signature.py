@@ -1,7 +1,7 @@
 """What a signature proves, beyond what stock OpenSSH checks (spec/05-signature.md, spec/06-webauthn.md).
 
 ``ssh-keygen -Y verify`` accepts a signature without touch, without PIN and from any
-origin.  This module does not: it checks kind, presence, verification, backup state,
+origin.  This module does not (INV-3): it checks kind, presence, verification, backup state,
 challenge and origin, then the signature itself.
 """
 

@@ -1,7 +1,7 @@
 """SSHSIG: the one container of every signature in placet (spec/05-signature.md).
 
 Formats: OpenSSH PROTOCOL.sshsig, PROTOCOL.u2f (`webauthn-sk-ecdsa`), PROTOCOL.certkeys.
-A signature that stands here verifies with stock ``ssh-keygen -Y verify``; what stock
+A signature that stands here verifies with stock ``ssh-keygen -Y verify`` (INV-9); what stock
 OpenSSH does not check (presence, verification, origin, backup flags) is checked by
 `placet.core.signature`.
 

@@ -132,6 +132,7 @@ def parse_statement(payload: bytes) -> IntentStatement:
         text=display[0],
         template_file=display[1],
         template_digest=display[2],
+        # STM-13: only compared; the gate selects the rules itself.
         policy_file=read_ascii(policy["uri"], "/predicate/policy/uri"),
         policy_digest=read_sha256(policy["digest"], "/predicate/policy/digest"),
         evidence=_read_evidence(predicate["evidence"]),
@@ -159,6 +160,7 @@ def _read_subjects(value: Any) -> tuple[Subject, ...]:
 
 
 def _read_display(value: Any) -> tuple[str, str, Digest]:
+    """Reads the summary, and the template that it was derived from (STM-04)."""
     members = read_object(value, "/predicate/display", _DISPLAY)
     read_choice(members["lang"], "/predicate/display/lang", ("en",))
     template = read_object(members["template"], "/predicate/display/template", _FILE)
@@ -179,7 +181,7 @@ def _read_request(value: Any) -> dict[str, Any]:
     if "reason" in members:
         read_string(members["reason"], "/predicate/request/reason", max_length=MAX_REASON)
     audience = read_ascii(members["audience"], "/predicate/request/audience", max_length=200)
-    if not audience.startswith("gate:") or audience == "gate:":
+    if not audience.startswith("gate:") or audience == "gate:":  # STM-11
         raise MalformedError(
             Reason.BAD_VALUE, "The audience is one gate: gate:<id>.", path="/predicate/request/audience"
         )
@@ -224,7 +226,7 @@ def _read_evidence(value: Any) -> tuple[EvidenceRef, ...]:
                 read_sha256(members["digest"], f"{at}/{i}/digest"),
             )
         )
-    if len({reference.digest for reference in references}) != len(references):
+    if len({reference.digest for reference in references}) != len(references):  # STM-12
         raise MalformedError(Reason.DUPLICATE_VALUE, "The same evidence is named twice.", path=at)
     return tuple(references)
 
@@ -262,12 +264,13 @@ def check_action(statement: IntentStatement, definition: ActionDefinition) -> No
     scheme, separator, rest = statement.target.partition("://")
     if not separator:
         scheme, separator, rest = statement.target.partition(":")
+    # ACT-04: a target with a way up would match one rule and mean another place.
     if scheme not in definition.target_schemes or not rest or ".." in rest.split("/"):
         listed = ", ".join(definition.target_schemes)
         raise MalformedError(
             Reason.ACTION_SCHEMA, f"The target must be a URI of: {listed}.", path=f"{at}/target/uri"
         )
-    if not statement.has_artifacts and not definition.allow_no_subject:
+    if not statement.has_artifacts and not definition.allow_no_subject:  # ACT-05
         raise MalformedError(
             Reason.SUBJECT_MISMATCH, "This action needs the artifacts that it is about.", path="/subject"
         )

@@ -171,7 +171,7 @@ def _check_keys_apart(people: tuple[Person, ...], terminals: tuple[Terminal, ...
 
 
 def read_versions(value: Any, path: str) -> dict[str, int]:
-    """Reads role name → TUF version.
+    """Reads role name → TUF version (TRU-03).
 
     Raises:
         MalformedError: WRONG_TYPE, BAD_VALUE, TOO_MANY.

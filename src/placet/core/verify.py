@@ -91,7 +91,7 @@ def verify_for_use(
 
     Args:
         bundle: the ``*.intent.json`` file's bytes.
-        trust: the gate's own snapshot; trust inside the bundle is never used.
+        trust: the gate's own snapshot; trust inside the bundle is never used (INV-6).
         gate: this gate's ID; the approval's audience must be it.
         expected: what is about to be done.
         now: the gate's clock, in Unix seconds.
@@ -189,7 +189,7 @@ def _check_decision(statement: IntentStatement) -> None:
 
 
 def _check_audience(statement: IntentStatement, trust: Trust, gate: str) -> None:
-    if gate not in trust.gates:
+    if gate not in trust.gates:  # VER-08
         raise PolicyError(
             Reason.UNKNOWN_GATE,
             f"The trust root knows no gate {gate!r}.",
@@ -205,7 +205,7 @@ def _check_audience(statement: IntentStatement, trust: Trust, gate: str) -> None
         )
 
 
-def _check_window(statement: IntentStatement, now: int) -> None:
+def _check_window(statement: IntentStatement, now: int) -> None:  # INV-4
     if now < statement.issued_at:  # VER-06
         raise PolicyError(
             Reason.ISSUED_IN_FUTURE,

@@ -1,11 +1,11 @@
-"""The command gate: executes exactly what was approved, once (spec section 5, Use).
+"""The command gate: executes exactly what was approved, once (spec/15-use.md).
 
 The steps, each a function below, always in this order:
 
-1. `prepare_command` copies the program and the inputs into a private folder, hashing what it copies;
+1. `prepare_command` copies the program and the inputs into a private folder, hashing what it copies (USE-10);
 2. `verify_prepared` lets the caller's verifier judge the approval against these very digests;
 3. `consume_use` consumes the use durably;
-4. `execute_command` executes the private copies;
+4. `execute_command` executes the private copies, as the statement reads and not otherwise (USE-09);
 5. `record_outcome` records how it ended.
 
 A crash before 3 loses nothing.  A crash after 3 leaves the use consumed with an unknown outcome, shown to
