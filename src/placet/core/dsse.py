@@ -72,6 +72,8 @@ def parse_envelope(value: Any, path: str = "", *, max_signatures: int = MAX_SIGN
         members = read_object(item, at, _SIGNATURE)
         text = read_string(members["sig"], f"{at}/sig", max_length=2 * MAX_SIGNATURE_BYTES)
         sig = b64decode_strict(text, f"{at}/sig")
+        if len(sig) > MAX_SIGNATURE_BYTES:  # ENV-06
+            raise MalformedError(Reason.TOO_LARGE, "The signature is larger than 8 KiB.", path=f"{at}/sig")
         signatures.append(Signature(read_key_id(members["keyid"], f"{at}/keyid"), sig))
     if len({signature.keyid for signature in signatures}) != len(signatures):  # ENV-05
         raise MalformedError(
