@@ -222,8 +222,8 @@ def quorums() -> Book:
     ok("terminals-choice", "POL-12", "One choice of who counts where fits.", two, ["a/release/t1", "b/release/t1", "a/release/t2"], **apart)
     no("terminals-one", "POL-12 INV-5", "Two people at one terminal.", "terminals-not-distinct", two, ["a/release/t1", "b/release/t1"], **apart)
     no("terminals-none", "POL-12", "Nothing says which terminal.", "terminals-not-distinct", two, ["a/release/", "b/release/"], **apart)
-    ok("level", "LVL-04", "Both reach the level.", two, ["a/release/t1/2", "b/release/t2/2"], level=2)
-    no("level-low", "LVL-04", "One of them does not.", "level-too-low", two, ["a/release/t1/2", "b/release/t2/1"], level=2)
+    ok("level", "LVL-03 LVL-04", "Both reach the level.", two, ["a/release/t1/2", "b/release/t2/2"], level=2)
+    no("level-low", "LVL-04 LVL-05", "One of them does not.", "level-too-low", two, ["a/release/t1/2", "b/release/t2/1"], level=2)
     no("level-three", "LVL-03 INV-7", "A level that needs the log.", "level-needs-log", two, ["a/release/t1/2", "b/release/t2/2"], level=3)
     return book
 

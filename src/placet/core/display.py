@@ -101,7 +101,7 @@ def _render_part(value: Any, part: TemplatePart) -> str:
 
 
 def _in_summary(text: str) -> str:
-    """Returns a value so that it cannot pass for the template's own words, nor two items for one (DSP-07)."""
+    """Returns a value so that it cannot pass for the template's own words, nor two items for one (DSP-06)."""
     return _quote(text) if " " in text or '"' in text else escape_value(text)
 
 
@@ -181,7 +181,7 @@ def _label(value: Any, pointer: str, captions: list[tuple[str, str, str]], fallb
 
 
 def _steps(value: Any, pointer: str) -> list[str]:
-    """Puts each step of a pointer into words that no other step has (DSP-06).
+    """Puts each step of a pointer into words that no other step has (DSP-04).
 
     People count the items of a list from one.  A member's name that is not a plain word stands in
     quotation marks, so that ``0``, ``a b`` and ``a/b`` are neither items nor two steps.

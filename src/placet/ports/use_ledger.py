@@ -3,24 +3,26 @@
 A signature stays valid for ever; only the ledger knows that it was used.  Whatever implements
 `UseLedger` must keep these promises; `tests/adapters/test_sqlite_ledger.py` holds the SQLite one to them:
 
-1. **Durable before returning (USE-01).**  When `consume` returns, the use survives power loss.  A gate acts only
-   after that, so a crash may lose an act, never a use.
-2. **Atomic across processes (USE-02).**  Of any number of gates that race for the last use of one statement, exactly
-   one gets it.
-3. **No statement older than the ledger (USE-03).**  A ledger refuses what was issued at or before its own birth: it
-   cannot know what was used before it existed.
-4. **A restored ledger is a new ledger (USE-04).**  Restoring from a backup forgets uses, so it must be declared as a
-   new birth.  An implementation that notices a restored or copied ledger refuses to answer until then.
-5. **A repeated event gets the recorded answer (USE-05).**  Systems that deliver the same native event twice (webhook
-   retries) pass its ID; the second delivery consumes nothing and is told the first one's outcome.  Only
-   consumed uses are recorded: a refusal is judged afresh.
-6. **Counters do not go back (USE-06).**  For each key, signature counters must not fall in the order in which the
-   decisions were made, in whatever order they are used; a falling counter betrays a cloned authenticator.
-   Decisions whose order is not known are not compared.
-   A key that always reports zero passes; one that has counted and then reports zero does not.
-7. **Time does not go back (USE-07).**  A gate whose clock is behind the latest use that the ledger recorded cannot
-   judge windows (attack A18), so the ledger refuses to answer.
-8. **Unknown stays unknown (USE-08).**  A use without a recorded outcome is shown as such and is never given back.
+1. **Durable before returning (USE-01).**  When `consume` returns, the use survives power loss.  A gate
+   acts only after that, so a crash may lose an act, never a use.
+2. **Atomic across processes (USE-02).**  Of any number of gates that race for the last use of one
+   statement, exactly one gets it.
+3. **No statement older than the ledger (USE-03).**  A ledger refuses what was issued at or before its own
+   birth: it cannot know what was used before it existed.
+4. **A restored ledger is a new ledger (USE-04).**  Restoring from a backup forgets uses, so it must be
+   declared as a new birth.  An implementation that notices a restored or copied ledger refuses to answer
+   until then.
+5. **A repeated event gets the recorded answer (USE-05).**  Systems that deliver the same native event
+   twice (webhook retries) pass its ID; the second delivery consumes nothing and is told the first one's
+   outcome.  Only consumed uses are recorded: a refusal is judged afresh.
+6. **Counters do not go back (USE-06).**  For each key, signature counters must not fall in the order in
+   which the decisions were made, in whatever order they are used; a falling counter betrays a cloned
+   authenticator.  Decisions whose order is not known are not compared.  A key that always reports zero
+   passes; one that has counted and then reports zero does not.
+7. **Time does not go back (USE-07).**  A gate whose clock is behind the latest use that the ledger
+   recorded cannot judge windows (attack A18), so the ledger refuses to answer.
+8. **Unknown stays unknown (USE-08).**  A use without a recorded outcome is shown as such and is never
+   given back.
 
 Reading uses to show them to people stays possible in a ledger that refuses to answer gates.
 
