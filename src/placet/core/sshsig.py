@@ -10,11 +10,11 @@ Parsing then encoding is the identity: canonical mpints, no trailing bytes, one 
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 from typing import NamedTuple
 
-from placet.core.encoding import KeyId
+from placet.core.encoding import KeyId, b64encode
 from placet.core.errors import MalformedError, Reason
 
 NAMESPACE_INTENT = "intent-v1@placet.dev"
@@ -299,7 +299,7 @@ def encode_ed25519_sshsig(*, key_wire: bytes, namespace: str, raw_signature: byt
 
 def armor(blob: bytes) -> str:
     """Returns the PEM-like text that ``ssh-keygen -Y verify`` reads."""
-    body = base64.b64encode(blob).decode("ascii")
+    body = b64encode(blob)
     lines = [body[i : i + _ARMOR_WIDTH] for i in range(0, len(body), _ARMOR_WIDTH)]
     return "\n".join([_ARMOR_BEGIN, *lines, _ARMOR_END, ""])
 
@@ -314,6 +314,6 @@ def dearmor(text: str) -> bytes:
     if len(lines) < 3 or lines[0] != _ARMOR_BEGIN or lines[-1] != _ARMOR_END:
         raise MalformedError(Reason.BAD_SSHSIG, "This is not an armored SSH signature.")
     try:
-        return base64.b64decode("".join(lines[1:-1]).encode("ascii"), validate=True)
-    except (ValueError, UnicodeEncodeError) as e:
+        return binascii.a2b_base64("".join(lines[1:-1]), strict_mode=True)
+    except ValueError as e:
         raise MalformedError(Reason.BAD_SSHSIG, "The SSH signature is not base64.") from e
