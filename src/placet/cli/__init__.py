@@ -65,15 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Builds the parser; only the called command's module is imported."""
+    """Builds the parser; of a command that is called, only its own part is built and imported."""
     parser = argparse.ArgumentParser(
         prog="placet",
         description="Per-action human approval, signed by FIDO2 hardware, checked where it counts.",
     )
     parser.add_argument("--version", action="version", version=f"placet {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    called = next((argument for argument in arguments if not argument.startswith("-")), None)
-    for name, summary in COMMANDS.items():
+    called = arguments[0] if arguments else None
+    for name in [called] if called in COMMANDS else COMMANDS:
+        summary = COMMANDS[name]
         command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
         if name == called:
             module = importlib.import_module(f"placet.cli.{name}")
