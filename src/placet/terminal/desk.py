@@ -38,6 +38,7 @@ MAX_VIEWS = 64
 # Long enough to find the key and type a PIN; the page can ask again.
 TOUCH_SECONDS = 120
 NOTHING_SIGNED = "Nothing was signed and nothing was sent."
+NOT_COUNTED = "The key answered, but its signature does not count. Nothing was sent."
 
 
 class DeskError(Exception):
@@ -229,24 +230,30 @@ class Desk:
         """Checks the key's signature, adds the report, keeps the decision and sends it.
 
         Raises:
-            DeskError: the view is gone, or the key is not one of this terminal's.
-            PlacetError: the signature would not count.
+            DeskError: the view is gone, the key is not one of this terminal's, or its signature would not
+                count.
+            PlacetError: the request is no longer one that may be decided.
             OSError: the decision could not be kept.
         """
         view = self._view(view_id)
         trust, now = self.check_ready()[0], self.now()
         review = self._again(view, decision, trust, now)
-        sshsig = self._pack(assertion, trust)
-        answer, person, facts = make_answer(
-            review,
-            sshsig=sshsig,
-            trust=trust,
-            terminal=self.identity,
-            decided_at=now,
-            seconds_on_screen=int(self._monotonic() - view.opened_at),
-            renderer=RENDERER,
-            changes=describe_changes(self._last(review), review.statement),
-        )
+        try:
+            answer, person, facts = make_answer(
+                review,
+                sshsig=self._pack(assertion, trust),
+                trust=trust,
+                terminal=self.identity,
+                decided_at=now,
+                seconds_on_screen=int(self._monotonic() - view.opened_at),
+                renderer=RENDERER,
+                changes=describe_changes(self._last(review), review.statement),
+            )
+        except PlacetError as e:
+            hint = (
+                e.hint or "Decide again. If it stays so, use another enrolled key and tell an administrator."
+            )
+            raise DeskError(e.reason, str(e), hint, meaning=NOT_COUNTED) from e
         made = Decision(
             decided_at=now,
             decision=decision,
@@ -348,7 +355,7 @@ class Desk:
             "unknown-credential",
             "The key that answered belongs to nobody who is enrolled on this terminal.",
             "Use the key that was enrolled here.",
-            meaning="The signature does not count; nothing was sent.",
+            meaning=NOT_COUNTED,
         )
 
 

@@ -6,6 +6,7 @@ const main = document.getElementById("main");
 const place = document.getElementById("place");
 const NOTHING = "Nothing was signed and nothing was sent.";
 const CELL = 8; // Pixels; a row was shown when all of its cells were.
+const LOOK = 100; // Milliseconds; what was there at two looks in a row was shown, what flew past was not.
 
 let leave = () => {}; // Ends the timers and listeners of the screen that is shown.
 let generation = 0; // Answers that arrive for a screen that is gone are dropped.
@@ -213,7 +214,7 @@ function lineElement(line) {
 /** Keeps account of which rows stood in front of the person, in full height, in a visible tab. */
 function watchReading(screen) {
   const rows = new Map();
-  for (const element of main.querySelectorAll("[data-index]")) rows.set(element, { cells: new Set(), height: 0 });
+  for (const element of main.querySelectorAll("[data-index]")) rows.set(element, { cells: new Set(), height: 0, range: [0, 0] });
   const seen = new Set();
   const total = screen.view.rowCount;
   const update = () => {
@@ -227,7 +228,6 @@ function watchReading(screen) {
       : "Everything was shown. Nothing is signed until you choose here and touch your key.";
   };
   const look = () => {
-    if (document.visibilityState !== "visible") return;
     const before = seen.size;
     for (const [element, state] of rows) {
       const index = Number(element.dataset.index);
@@ -236,14 +236,12 @@ function watchReading(screen) {
     if (seen.size !== before) update();
     if (seen.size === total && before !== total) say("shown", "Everything was shown. You can decide now.");
   };
-  const listeners = [[window, "scroll"], [window, "resize"], [document, "visibilitychange"]];
-  for (const [target, name] of listeners) target.addEventListener(name, look, { passive: true });
+  const timer = setInterval(look, LOOK);
   update();
-  requestAnimationFrame(look);
   return {
     seen, update,
     showNext: () => [...rows.keys()].find((e) => !seen.has(Number(e.dataset.index)))?.scrollIntoView({ block: "start" }),
-    stop: () => { for (const [target, name] of listeners) target.removeEventListener(name, look); },
+    stop: () => clearInterval(timer),
   };
 }
 
@@ -252,19 +250,21 @@ function sectionOf(rows, seen) {
   return first?.closest("section")?.querySelector("h2")?.textContent ?? "the headline";
 }
 
-/** Marks the part of a row that is on the screen now; a row may be taller than the screen. */
+/** Marks the part of a row that stands on the screen since the last look; a row may be taller than the screen. */
 function covered(element, state) {
   const box = element.getBoundingClientRect();
-  if (box.height === 0) return false;
-  if (state.height !== box.height) {
-    state.cells.clear();
-    state.height = box.height;
-  }
+  if (state.height !== box.height) Object.assign(state, { cells: new Set(), height: box.height, range: [0, 0] });
   const cells = Math.ceil(box.height / CELL);
-  const from = Math.max(0, Math.ceil(-box.top / CELL));
-  const to = Math.min(cells, Math.floor((innerHeight - box.top) / CELL) + (box.bottom <= innerHeight ? 1 : 0));
+  let now = [0, 0];
+  if (document.visibilityState === "visible") {
+    const from = Math.max(0, Math.ceil(-box.top / CELL));
+    const to = box.bottom <= innerHeight ? cells : Math.min(cells, Math.floor((innerHeight - box.top) / CELL));
+    now = [from, Math.max(from, to)];
+  }
+  const [from, to] = [Math.max(now[0], state.range[0]), Math.min(now[1], state.range[1])];
   for (let cell = from; cell < to; cell += 1) state.cells.add(cell);
-  return state.cells.size >= cells;
+  state.range = now;
+  return cells > 0 && state.cells.size >= cells;
 }
 
 async function decide(screen, decision, reading) {
@@ -274,6 +274,7 @@ async function decide(screen, decision, reading) {
   screen.cancel.hidden = false;
   screen.abort = new AbortController();
   let meaning = NOTHING;
+  say("checking", "Checking the request once more.");
   try {
     const path = `/api/views/${screen.view.view}`;
     const begun = await call("POST", `${path}/begin`, { decision, seen: [...reading.seen] });
