@@ -150,7 +150,7 @@ def _check_binding(sshsig: SshSig, key: PublicKey, namespace: str, kind: str) ->
 
 def _check_cryptography(sshsig: SshSig, key: PublicKey, message_hash: bytes) -> None:
     signed = (
-        hashlib.sha256(key.application.encode("ascii")).digest()  # WAN-07: the RP ID is part of the key
+        key.application_hash  # WAN-07: the RP ID is part of the key
         + bytes([sshsig.flags])
         + sshsig.counter.to_bytes(4, "big")
         + sshsig.extensions

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from placet.core.encoding import KeyId, b64encode
 from placet.core.errors import MalformedError, Reason
+from placet.core.sshwire import read_text, refuse_trailing, ssh_mpint, ssh_string, take_strings
 
 NAMESPACE_INTENT = "intent-v1@placet.dev"
 NAMESPACE_TRUST = "trust-v1@placet.dev"
@@ -48,13 +49,15 @@ class PublicKey(NamedTuple):
     """An SSH public key in parts.
 
     `wire` is the SSH encoding and `keyid` its hash; `raw` the X9.62 uncompressed point or the 32
-    Ed25519 bytes; `application` the RP ID or ``ssh:`` string, "" for a terminal's plain key.
+    Ed25519 bytes; `application` the RP ID or ``ssh:`` string, "" for a terminal's plain key, and
+    `application_hash` its SHA-256, with which authenticator data begins.
     """
 
     wire: bytes
     keyid: KeyId
     key_type: str
     application: str
+    application_hash: bytes
     raw: bytes
 
 
@@ -73,41 +76,7 @@ class SshSig(NamedTuple):
     numbers: tuple[int, int] | None = None
 
 
-def _take_strings(data: bytes, count: int, reason: Reason) -> list[bytes]:
-    """Takes `count` strings (RFC 4251 section 5) off `data`; returns them and, last, what follows them."""
-    taken, at = [], 0
-    for _ in range(count):
-        start = at + 4
-        at = start + int.from_bytes(data[at:start], "big")
-        taken.append(data[start:at])
-    if at > len(data):
-        raise MalformedError(reason, "The SSH data ends too early.")
-    taken.append(data[at:])
-    return taken
-
-
-def _text(name: bytes, reason: Reason) -> str:
-    text = name.decode("latin-1")
-    if not (text.isascii() and text.isprintable()):
-        raise MalformedError(reason, "An SSH name must be printable ASCII.")
-    return text
-
-
-def _refuse_trailing(rest: bytes, reason: Reason) -> None:
-    if rest:
-        raise MalformedError(reason, "There are trailing bytes.")  # SIG-05
-
-
-def _string(data: bytes | str) -> bytes:
-    raw = data.encode("ascii") if isinstance(data, str) else data
-    return len(raw).to_bytes(4, "big") + raw
-
-
-def _mpint(number: int) -> bytes:
-    return _string(number.to_bytes(number.bit_length() // 8 + 1, "big"))
-
-
-_FIXED_FIELDS = _string(b"") + _string(_HASH)  # nothing reserved, and the one hash
+_FIXED_FIELDS = ssh_string(b"") + ssh_string(_HASH)  # nothing reserved, and the one hash
 _DIGEST_LENGTH = (64).to_bytes(4, "big")
 
 
@@ -122,16 +91,16 @@ def parse_public_key(wire: bytes) -> PublicKey:
     Raises:
         MalformedError: BAD_KEY.
     """
-    name, rest = _take_strings(wire, 1, Reason.BAD_KEY)
-    key_type, application = _text(name, Reason.BAD_KEY), b""
+    name, rest = take_strings(wire, 1, Reason.BAD_KEY)
+    key_type, application = read_text(name, Reason.BAD_KEY), b""
     if key_type == SK_ECDSA:
-        curve, raw, application, rest = _take_strings(rest, 3, Reason.BAD_KEY)
+        curve, raw, application, rest = take_strings(rest, 3, Reason.BAD_KEY)
         well_formed = curve == _CURVE and len(raw) == _POINT_BYTES and raw[0] == 4 and application != b""
     elif key_type == SK_ED25519:
-        raw, application, rest = _take_strings(rest, 2, Reason.BAD_KEY)
+        raw, application, rest = take_strings(rest, 2, Reason.BAD_KEY)
         well_formed = len(raw) == _ED25519_BYTES and application != b""
     elif key_type == SSH_ED25519:
-        raw, rest = _take_strings(rest, 1, Reason.BAD_KEY)
+        raw, rest = take_strings(rest, 1, Reason.BAD_KEY)
         well_formed = len(raw) == _ED25519_BYTES
     else:
         raise MalformedError(
@@ -140,25 +109,32 @@ def parse_public_key(wire: bytes) -> PublicKey:
             expected=(SK_ECDSA, SK_ED25519),
             hint="Create one with: ssh-keygen -t ed25519-sk -O verify-required",
         )
-    _refuse_trailing(rest, Reason.BAD_KEY)
+    refuse_trailing(rest, Reason.BAD_KEY)
     if not well_formed:
         raise MalformedError(Reason.BAD_KEY, "The public key is malformed.")
-    return PublicKey(wire, key_id(wire), key_type, _text(application, Reason.BAD_KEY), raw)
+    return PublicKey(
+        wire=wire,
+        keyid=key_id(wire),
+        key_type=key_type,
+        application=read_text(application, Reason.BAD_KEY),
+        application_hash=hashlib.sha256(application).digest(),
+        raw=raw,
+    )
 
 
 def encode_sk_ecdsa_key(point: bytes, application: str) -> bytes:
     """Encodes a P-256 FIDO key: `point` has 65 bytes, `application` is the RP ID or ``ssh:`` string."""
-    return _string(SK_ECDSA) + _string(_CURVE) + _string(point) + _string(application)
+    return ssh_string(SK_ECDSA) + ssh_string(_CURVE) + ssh_string(point) + ssh_string(application)
 
 
 def encode_sk_ed25519_key(raw: bytes, application: str) -> bytes:
     """Encodes an Ed25519 FIDO key: `raw` has 32 bytes."""
-    return _string(SK_ED25519) + _string(raw) + _string(application)
+    return ssh_string(SK_ED25519) + ssh_string(raw) + ssh_string(application)
 
 
 def encode_ed25519_key(raw: bytes) -> bytes:
     """Encodes a plain Ed25519 key, which only terminals have: `raw` has 32 bytes."""
-    return _string(SSH_ED25519) + _string(raw)
+    return ssh_string(SSH_ED25519) + ssh_string(raw)
 
 
 def signed_data(namespace: str, message: bytes) -> bytes:
@@ -167,7 +143,7 @@ def signed_data(namespace: str, message: bytes) -> bytes:
     These bytes themselves, not their hash, are the WebAuthn challenge.
     """
     digest = hashlib.sha512(message).digest()
-    return _MAGIC + _string(namespace) + _FIXED_FIELDS + _DIGEST_LENGTH + digest
+    return _MAGIC + ssh_string(namespace) + _FIXED_FIELDS + _DIGEST_LENGTH + digest
 
 
 def parse_sshsig(blob: bytes) -> SshSig:
@@ -178,16 +154,16 @@ def parse_sshsig(blob: bytes) -> SshSig:
     """
     if not blob.startswith(_HEAD):
         raise MalformedError(Reason.BAD_SSHSIG, "This is not an SSHSIG of version 1.")
-    fields = _take_strings(blob[len(_HEAD) :], 5, Reason.BAD_SSHSIG)
+    fields = take_strings(blob[len(_HEAD) :], 5, Reason.BAD_SSHSIG)
     public_key, namespace, reserved, hash_name, inner, trailing = fields
     if reserved or hash_name != _HASH:  # SIG-04
         raise MalformedError(Reason.BAD_SSHSIG, "An SSHSIG of placet has hash sha512 and nothing reserved.")
-    kind, signature, rest = _take_strings(inner, 2, Reason.BAD_SSHSIG)
+    kind, signature, rest = take_strings(inner, 2, Reason.BAD_SSHSIG)
     inner_type, numbers = _INNER_TYPES.get(kind, ""), None
     if inner_type in (SK_ECDSA, WEBAUTHN_SK_ECDSA):
         numbers = ecdsa_numbers(signature)
     elif not inner_type:
-        name = _text(kind, Reason.BAD_SSHSIG)[:64]
+        name = read_text(kind, Reason.BAD_SSHSIG)[:64]
         raise MalformedError(Reason.SIGNATURE_KIND, f"Signatures of kind {name!r} are not accepted.")
     elif len(signature) != _ED25519_SIGNATURE_BYTES:
         raise MalformedError(Reason.BAD_SSHSIG, "An Ed25519 signature has 64 bytes.")
@@ -195,12 +171,12 @@ def parse_sshsig(blob: bytes) -> SshSig:
     if inner_type != SSH_ED25519:
         flags, counter, rest = _take_presence(rest)
     if inner_type == WEBAUTHN_SK_ECDSA:
-        origin, client_data_json, extensions, rest = _take_strings(rest, 3, Reason.BAD_SSHSIG)
-        web_origin = _text(origin, Reason.BAD_SSHSIG)
-    _refuse_trailing(rest + trailing, Reason.BAD_SSHSIG)
+        origin, client_data_json, extensions, rest = take_strings(rest, 3, Reason.BAD_SSHSIG)
+        web_origin = read_text(origin, Reason.BAD_SSHSIG)
+    refuse_trailing(rest + trailing, Reason.BAD_SSHSIG)
     return SshSig(
         public_key,
-        _text(namespace, Reason.BAD_SSHSIG),
+        read_text(namespace, Reason.BAD_SSHSIG),
         inner_type,
         signature,
         flags,
@@ -225,8 +201,8 @@ def ecdsa_numbers(signature: bytes) -> tuple[int, int]:
     Raises:
         MalformedError: BAD_SSHSIG.
     """
-    r, s, rest = _take_strings(signature, 2, Reason.BAD_SSHSIG)
-    _refuse_trailing(rest, Reason.BAD_SSHSIG)
+    r, s, rest = take_strings(signature, 2, Reason.BAD_SSHSIG)
+    refuse_trailing(rest, Reason.BAD_SSHSIG)
     return _read_mpint(r), _read_mpint(s)
 
 
@@ -239,12 +215,12 @@ def _read_mpint(data: bytes) -> int:
 
 def encode_sshsig(sshsig: SshSig) -> bytes:
     """Encodes a parsed SSHSIG; the inverse of `parse_sshsig`."""
-    inner = _string(sshsig.inner_type) + _string(sshsig.signature)
+    inner = ssh_string(sshsig.inner_type) + ssh_string(sshsig.signature)
     if sshsig.inner_type != SSH_ED25519:
         inner += bytes([sshsig.flags]) + sshsig.counter.to_bytes(4, "big")
     if sshsig.client_data_json is not None and sshsig.web_origin is not None:
-        inner += _string(sshsig.web_origin) + _string(sshsig.client_data_json) + _string(sshsig.extensions)
-    return _HEAD + _string(sshsig.public_key) + _string(sshsig.namespace) + _FIXED_FIELDS + _string(inner)
+        inner += ssh_string(sshsig.web_origin) + ssh_string(sshsig.client_data_json) + ssh_string(sshsig.extensions)
+    return _HEAD + ssh_string(sshsig.public_key) + ssh_string(sshsig.namespace) + _FIXED_FIELDS + ssh_string(inner)
 
 
 def encode_webauthn_sshsig(
@@ -282,7 +258,7 @@ def encode_webauthn_sshsig(
             public_key=key_wire,
             namespace=namespace,
             inner_type=WEBAUTHN_SK_ECDSA,
-            signature=_mpint(r) + _mpint(s),
+            signature=ssh_mpint(r) + ssh_mpint(s),
             flags=authenticator_data[32],
             counter=int.from_bytes(authenticator_data[33:37], "big"),
             web_origin=web_origin,
