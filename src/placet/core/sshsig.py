@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from placet.core.encoding import KeyId, b64encode
 from placet.core.errors import MalformedError, Reason
-from placet.core.sshwire import read_text, refuse_trailing, ssh_mpint, ssh_string, take_strings
+from placet.core.sshwire import read_mpint, read_text, refuse_trailing, ssh_mpint, ssh_string, take_strings
 
 NAMESPACE_INTENT = "intent-v1@placet.dev"
 NAMESPACE_TRUST = "trust-v1@placet.dev"
@@ -161,7 +161,9 @@ def parse_sshsig(blob: bytes) -> SshSig:
     kind, signature, rest = take_strings(inner, 2, Reason.BAD_SSHSIG)
     inner_type, numbers = _INNER_TYPES.get(kind, ""), None
     if inner_type in (SK_ECDSA, WEBAUTHN_SK_ECDSA):
-        numbers = ecdsa_numbers(signature)
+        r, s, extra = take_strings(signature, 2, Reason.BAD_SSHSIG)
+        refuse_trailing(extra, Reason.BAD_SSHSIG)
+        numbers = read_mpint(r, Reason.BAD_SSHSIG), read_mpint(s, Reason.BAD_SSHSIG)
     elif not inner_type:
         name = read_text(kind, Reason.BAD_SSHSIG)[:64]
         raise MalformedError(Reason.SIGNATURE_KIND, f"Signatures of kind {name!r} are not accepted.")
@@ -195,32 +197,24 @@ def _take_presence(data: bytes) -> tuple[int, int, bytes]:
     return data[0], int.from_bytes(data[1:5], "big"), data[5:]
 
 
-def ecdsa_numbers(signature: bytes) -> tuple[int, int]:
-    """Reads the two canonical mpints of an ECDSA signature.
-
-    Raises:
-        MalformedError: BAD_SSHSIG.
-    """
-    r, s, rest = take_strings(signature, 2, Reason.BAD_SSHSIG)
-    refuse_trailing(rest, Reason.BAD_SSHSIG)
-    return _read_mpint(r), _read_mpint(s)
-
-
-def _read_mpint(data: bytes) -> int:
-    # SIG-06: one spelling per number, positive, no needless leading zero.
-    if not data or data[0] & 0x80 or (data[0] == 0 and (len(data) == 1 or not data[1] & 0x80)):
-        raise MalformedError(Reason.BAD_SSHSIG, "An SSH integer is not in its canonical form.")
-    return int.from_bytes(data, "big")
-
-
 def encode_sshsig(sshsig: SshSig) -> bytes:
     """Encodes a parsed SSHSIG; the inverse of `parse_sshsig`."""
     inner = ssh_string(sshsig.inner_type) + ssh_string(sshsig.signature)
     if sshsig.inner_type != SSH_ED25519:
         inner += bytes([sshsig.flags]) + sshsig.counter.to_bytes(4, "big")
     if sshsig.client_data_json is not None and sshsig.web_origin is not None:
-        inner += ssh_string(sshsig.web_origin) + ssh_string(sshsig.client_data_json) + ssh_string(sshsig.extensions)
-    return _HEAD + ssh_string(sshsig.public_key) + ssh_string(sshsig.namespace) + _FIXED_FIELDS + ssh_string(inner)
+        inner += (
+            ssh_string(sshsig.web_origin)
+            + ssh_string(sshsig.client_data_json)
+            + ssh_string(sshsig.extensions)
+        )
+    return (
+        _HEAD
+        + ssh_string(sshsig.public_key)
+        + ssh_string(sshsig.namespace)
+        + _FIXED_FIELDS
+        + ssh_string(inner)
+    )
 
 
 def encode_webauthn_sshsig(

@@ -7,16 +7,16 @@ a named refusal, comes out.  Single use is not decided here: it needs the gate's
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from placet.core.actions import ActionDefinition
 from placet.core.approvals import Approver, Ignored, verify_approvals
 from placet.core.bundle import IntentBundle, parse_bundle
-from placet.core.decode import Object
 from placet.core.display import check_text
 from placet.core.encoding import Digest, format_time
 from placet.core.errors import IndeterminateError, MalformedError, PolicyError, Reason, VerificationError
+from placet.core.expected import Expected, UnsafeAnyAction, check_expected, use_units_of
 from placet.core.requester import verify_requester
 from placet.core.rules import (
     EvidenceFact,
@@ -29,30 +29,6 @@ from placet.core.trust import Trust
 
 # These two are renewed by machines every few days and say nothing about who may approve what.
 _ONLINE_ROLES = frozenset({"snapshot", "timestamp"})
-
-
-class Expected(NamedTuple):
-    """What is about to be done, as the gate sees it itself.
-
-    Args:
-        target: the target URI that is about to change.
-        subjects: digests, spelled ``sha256:…``, of what is about to be used; empty for an action
-            without artifacts.
-        action_type: the action's type URI.
-        parameters: the action's parameters, or None where the caller will act on the verified
-            statement's own parameters and on nothing else.
-    """
-
-    target: str
-    subjects: Set[str]
-    action_type: str
-    parameters: Object | None = None
-
-
-class UnsafeAnyAction(NamedTuple):
-    """Accepts an approval of whatever action it is for.  Only for looking at bundles, never for acting."""
-
-    why: str
 
 
 class VerifiedApproval(NamedTuple):
@@ -110,7 +86,7 @@ def verify_for_use(
     _check_decision(statement)
     _check_audience(statement, trust, gate)
     _check_window(statement, now)
-    use_units = _check_expected(statement, definition, expected)
+    use_units = check_expected(statement, definition, expected)
     _check_trust_not_older(parsed, trust)
     return _decide(parsed, statement, trust=trust, at=now, evidence=tuple(evidence), use_units=use_units)
 
@@ -138,7 +114,7 @@ def verify_for_audit(bundle: bytes, *, trust: Trust, logged_at: int | None) -> V
     definition = _check_action_and_display(statement, trust)
     _check_decision(statement)
     _check_window(statement, logged_at)
-    use_units = _use_units(statement, definition, frozenset(s.digest for s in statement.subjects))
+    use_units = use_units_of(statement, definition, frozenset(s.digest for s in statement.subjects))
     return _decide(parsed, statement, trust=trust, at=logged_at, evidence=(), use_units=use_units)
 
 
@@ -223,50 +199,6 @@ def _check_window(statement: IntentStatement, now: int) -> None:  # INV-4
             f"The approval expired at {format_time(statement.expires_at)}.",
             hint="Request a new one.",
         )
-
-
-def _check_expected(
-    statement: IntentStatement, definition: ActionDefinition, expected: Expected | UnsafeAnyAction
-) -> tuple[str, ...]:
-    if isinstance(expected, UnsafeAnyAction):
-        return _use_units(statement, definition, frozenset(s.digest for s in statement.subjects))
-    # VER-07: the digest approved must be the digest about to be used, for this target and no other.
-    if statement.action_type != expected.action_type:
-        raise PolicyError(
-            Reason.ACTION_MISMATCH,
-            "The approval is for another kind of action.",
-            expected=expected.action_type,
-            actual=statement.action_type,
-        )
-    if statement.target != expected.target:
-        raise PolicyError(
-            Reason.TARGET_MISMATCH,
-            "The approval is for another target.",
-            expected=expected.target,
-            actual=statement.target,
-        )
-    if expected.parameters is not None and expected.parameters != statement.parameters:
-        raise PolicyError(Reason.PARAMETERS_MISMATCH, "The approval is for other parameters.")
-    approved_digests = frozenset(s.digest for s in statement.subjects if statement.has_artifacts)
-    whole = expected.subjects == approved_digests
-    part = bool(expected.subjects) and expected.subjects <= approved_digests
-    if not (whole or (part and definition.use_unit == "subject")):
-        raise PolicyError(
-            Reason.ARTIFACT_MISMATCH,
-            "What is about to be used is not what was approved: the digests differ.",
-            path="/subject",
-            expected=tuple(sorted(approved_digests)),
-            actual=tuple(sorted(expected.subjects)),
-        )
-    return _use_units(statement, definition, expected.subjects)
-
-
-def _use_units(
-    statement: IntentStatement, definition: ActionDefinition, subjects: Set[str]
-) -> tuple[str, ...]:
-    if definition.use_unit == "subject":
-        return tuple(sorted(subjects))
-    return ("action",)
 
 
 def _decide(
