@@ -112,7 +112,7 @@ class Reason(StrEnum):
 
 
 def visible(text: str) -> str:
-    """Returns `text` fit for a terminal: what a hostile file smuggled into a message moves no cursor (INV-2)."""
+    """Returns `text` fit for a terminal: nothing that a hostile file smuggled in moves a cursor (INV-2)."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in text)

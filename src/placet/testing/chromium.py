@@ -10,13 +10,14 @@ unresolvable for it.
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from placet.testing._tools import ToolMissing, locate_program
 
 if TYPE_CHECKING:
-    from playwright.sync_api import CDPSession, Page
+    from playwright.sync_api import CDPSession, Page, Playwright
+    from playwright.sync_api._context_manager import PlaywrightContextManager
 
 DEBIAN_CHROMIUM: Final = "/usr/bin/chromium"
 
@@ -187,9 +188,26 @@ def launch_chromium(
     if os.geteuid() == 0:
         # Chromium refuses to run as root with its sandbox, which containers would need.
         flags.append("--no-sandbox")
-    with sync_playwright() as playwright:
+    with _driver(sync_playwright) as playwright:
         browser = playwright.chromium.launch(executable_path=program, headless=headless, args=flags)
         try:
             yield ChromiumSession(browser.new_context(**context_options).new_page())
         finally:
             browser.close()
+
+
+_running: list["Playwright"] = []
+
+
+@contextlib.contextmanager
+def _driver(start: Callable[[], "PlaywrightContextManager"]) -> Iterator["Playwright"]:
+    """Playwright's driver, which one thread can run only once: browsers open at the same time share it."""
+    if _running:
+        yield _running[0]
+        return
+    with start() as playwright:
+        _running.append(playwright)
+        try:
+            yield playwright
+        finally:
+            _running.clear()
