@@ -35,7 +35,8 @@ def main() -> int:
         for i in range(0, len(boundaries), PER_LINE)
     ]
     TARGET.write_text(
-        '"""Characters refused in signed text, by Unicode 14.0.0; written by scripts/make_unicode_tables.py.\n\n'
+        '"""Characters refused in signed text (Unicode 14.0.0); written by '
+        "scripts/make_unicode_tables.py.\n\n"
         "Sorted boundaries: from each even-numbered entry up to, but not including, the next, every code\n"
         "point is of category Cc, Cf, Co, Cn, Cs, Zl, Zp, or Zs other than U+0020.\n"
         '"""\n\n'

@@ -4,7 +4,7 @@
 
     trust = placet.parse_trust(Path("snapshot.json").read_bytes())
     expected = placet.Expected(target="pkg:pypi/app", subjects={"sha256:…"}, action_type="…")
-    approval = placet.verify_for_use(bundle, trust=trust, gate="release", expected=expected, now=int(time.time()))
+    approval = placet.verify_for_use(bundle, trust=trust, gate="release", expected=expected, now=now)
 
 `verify_for_use` returns a `VerifiedApproval` or raises a `PlacetError` with a named `Reason`.
 It decides offline, from the gate's own trust snapshot.  Single use is the ledger's part:

@@ -1,4 +1,4 @@
-"""Characters refused in signed text, by Unicode 14.0.0; written by scripts/make_unicode_tables.py.
+"""Characters refused in signed text (Unicode 14.0.0); written by scripts/make_unicode_tables.py.
 
 Sorted boundaries: from each even-numbered entry up to, but not including, the next, every code
 point is of category Cc, Cf, Co, Cn, Cs, Zl, Zp, or Zs other than U+0020.
