@@ -40,7 +40,7 @@ def applicable_rules(statement: IntentStatement, trust: Trust) -> tuple[Rule, ..
             hint="An administrator adds a rule with `placet trust set-policy`.",
         )
     current = trust.files.get(statement.policy_file)
-    if statement.policy_digest != current or all(rule.file != statement.policy_file for rule in rules):
+    if statement.policy_digest != current or statement.policy_file not in [rule.file for rule in rules]:
         # POL-09
         raise PolicyError(
             Reason.POLICY_STALE,

@@ -154,18 +154,18 @@ def parse_sshsig(blob: bytes) -> SshSig:
     """
     if not blob.startswith(_HEAD):
         raise MalformedError(Reason.BAD_SSHSIG, "This is not an SSHSIG of version 1.")
-    fields = take_strings(blob[len(_HEAD) :], 5, Reason.BAD_SSHSIG)
+    fields = take_strings(blob[len(_HEAD) :], 5)
     public_key, namespace, reserved, hash_name, inner, trailing = fields
     if reserved or hash_name != _HASH:  # SIG-04
         raise MalformedError(Reason.BAD_SSHSIG, "An SSHSIG of placet has hash sha512 and nothing reserved.")
-    kind, signature, rest = take_strings(inner, 2, Reason.BAD_SSHSIG)
+    kind, signature, rest = take_strings(inner, 2)
     inner_type, numbers = _INNER_TYPES.get(kind, ""), None
     if inner_type in (SK_ECDSA, WEBAUTHN_SK_ECDSA):
-        r, s, extra = take_strings(signature, 2, Reason.BAD_SSHSIG)
-        refuse_trailing(extra, Reason.BAD_SSHSIG)
-        numbers = read_mpint(r, Reason.BAD_SSHSIG), read_mpint(s, Reason.BAD_SSHSIG)
+        r, s, extra = take_strings(signature, 2)
+        refuse_trailing(extra)
+        numbers = read_mpint(r), read_mpint(s)
     elif not inner_type:
-        name = read_text(kind, Reason.BAD_SSHSIG)[:64]
+        name = read_text(kind)[:64]
         raise MalformedError(Reason.SIGNATURE_KIND, f"Signatures of kind {name!r} are not accepted.")
     elif len(signature) != _ED25519_SIGNATURE_BYTES:
         raise MalformedError(Reason.BAD_SSHSIG, "An Ed25519 signature has 64 bytes.")
@@ -173,12 +173,12 @@ def parse_sshsig(blob: bytes) -> SshSig:
     if inner_type != SSH_ED25519:
         flags, counter, rest = _take_presence(rest)
     if inner_type == WEBAUTHN_SK_ECDSA:
-        origin, client_data_json, extensions, rest = take_strings(rest, 3, Reason.BAD_SSHSIG)
-        web_origin = read_text(origin, Reason.BAD_SSHSIG)
-    refuse_trailing(rest + trailing, Reason.BAD_SSHSIG)
+        origin, client_data_json, extensions, rest = take_strings(rest, 3)
+        web_origin = read_text(origin)
+    refuse_trailing(rest + trailing)
     return SshSig(
         public_key,
-        read_text(namespace, Reason.BAD_SSHSIG),
+        read_text(namespace),
         inner_type,
         signature,
         flags,

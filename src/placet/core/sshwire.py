@@ -1,11 +1,14 @@
-"""SSH wire primitives (RFC 4251 section 5; spec/05-signature.md).  Refusals carry the caller's reason."""
+"""SSH wire primitives (RFC 4251 section 5; spec/05-signature.md).
+
+Refusals carry the caller's reason; most callers read signatures.
+"""
 
 from __future__ import annotations
 
 from placet.core.errors import MalformedError, Reason
 
 
-def take_strings(data: bytes, count: int, reason: Reason) -> list[bytes]:
+def take_strings(data: bytes, count: int, reason: Reason = Reason.BAD_SSHSIG) -> list[bytes]:
     """Takes `count` strings (RFC 4251 section 5) off `data`; returns them and, last, what follows them."""
     taken, at = [], 0
     for _ in range(count):
@@ -18,7 +21,7 @@ def take_strings(data: bytes, count: int, reason: Reason) -> list[bytes]:
     return taken
 
 
-def read_text(name: bytes, reason: Reason) -> str:
+def read_text(name: bytes, reason: Reason = Reason.BAD_SSHSIG) -> str:
     """Reads a name of printable ASCII."""
     text = name.decode("latin-1")
     if not (text.isascii() and text.isprintable()):
@@ -26,13 +29,13 @@ def read_text(name: bytes, reason: Reason) -> str:
     return text
 
 
-def refuse_trailing(rest: bytes, reason: Reason) -> None:
+def refuse_trailing(rest: bytes, reason: Reason = Reason.BAD_SSHSIG) -> None:
     """Checks that nothing is left over."""
     if rest:
         raise MalformedError(reason, "There are trailing bytes.")  # SIG-05
 
 
-def read_mpint(data: bytes, reason: Reason) -> int:
+def read_mpint(data: bytes, reason: Reason = Reason.BAD_SSHSIG) -> int:
     """Reads a positive integer in its one spelling, without a needless leading zero (SIG-06)."""
     if not data or data[0] & 0x80 or (data[0] == 0 and (len(data) == 1 or not data[1] & 0x80)):
         raise MalformedError(reason, "An SSH integer is not in its canonical form.")
