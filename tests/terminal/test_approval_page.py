@@ -184,7 +184,7 @@ def test_not_now_signs_nothing_and_comes_back(reader: Reader, request_: IntentRe
     reader.open(request_)
     reader.page.click("#later")
     reader.page.wait_for_selector("#requests")
-    reader.page.wait_for_function("document.querySelector('#requests').innerText.includes('put aside')")
+    reader.page.get_by_text("put aside").wait_for()
     assert not (folder / "history.jsonl").exists()
     assert list(folder.glob("*.intent.json")) == []
 

@@ -124,12 +124,21 @@ def _line(line: Line) -> dict[str, Any]:
 
 
 def _begin(desk: Desk, request: Request, body: dict[str, Any]) -> dict[str, Any]:
-    seen = body.get("seen")
-    if not isinstance(seen, list) or not all(type(index) is int for index in seen):
-        raise DeskError("bad-call", "The page did not say what it showed.", "Reload the page.")
     decision = read_text(body, "decision", "approve", "deny")
-    touch = desk.begin(request.path_params["view"], decision, seen)
+    touch = desk.begin(request.path_params["view"], decision, read_seen(body))
     return {"text": touch.text, "publicKey": request_options(touch)}
+
+
+def read_seen(body: dict[str, Any]) -> list[int]:
+    """Reads the indexes of the rows that the page showed.
+
+    Raises:
+        DeskError: there are none.
+    """
+    seen = body.get("seen")
+    if isinstance(seen, list) and all(type(index) is int for index in seen):
+        return seen
+    raise DeskError("bad-call", "The page did not say what it showed.", "Reload the page.")
 
 
 def request_options(touch: Touch) -> dict[str, Any]:

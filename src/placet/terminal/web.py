@@ -132,8 +132,10 @@ def error_response(
 Handler = Callable[[Request, Any], Any]
 
 
-def api(path: str, method: str, handler: Handler) -> Route:
+def api(path: str, method: str, handler: Handler, *, meaning: str = NOTHING_SIGNED) -> Route:
     """Returns a route whose handler gets the request and its JSON body, and returns a JSON value.
+
+    `meaning` is what a refusal means where the refusal itself does not say it.
 
     Handlers run in threads: they verify signatures and sync files.
     """
@@ -145,7 +147,7 @@ def api(path: str, method: str, handler: Handler) -> Route:
         except DeskError as e:
             return error_response(409, e.reason, e.message, e.hint, e.meaning)
         except PlacetError as e:
-            return error_response(422, e.reason, str(e), e.hint)
+            return error_response(422, e.reason, str(e), e.hint, meaning)
         except OSError as e:
             hint = "Make room on the disk, check the folder's permissions, and decide again."
             return error_response(

@@ -1,12 +1,10 @@
 // The approval page.  It renders what the terminal verified and asks the key for what the terminal computed.
 
-import { call, digest, digestRow, duration, el, keyProblem, Problem, problemElement, row, say, takeToken } from "/shared.js";
+import { call, digest, digestRow, duration, el, keyProblem, Problem, problemElement, row, say, takeToken, watchReading } from "/shared.js";
 
 const main = document.getElementById("main");
 const place = document.getElementById("place");
 const NOTHING = "Nothing was signed and nothing was sent.";
-const CELL = 8; // Pixels; a row was shown when all of its cells were.
-const LOOK = 100; // Milliseconds; what was there at two looks in a row was shown, what flew past was not.
 
 let leave = () => {}; // Ends the timers and listeners of the screen that is shown.
 let generation = 0; // Answers that arrive for a screen that is gone are dropped.
@@ -165,7 +163,15 @@ async function request(id) {
     el("section", { "aria-labelledby": "decision" }, el("h2", { id: "decision" }, "Your decision"), left, el("div", { class: "buttons" }, approve, deny, later, next, cancel)));
 
   const screen = { id, view, approve, deny, later, next, cancel, left, expired: false, busy: false };
-  const reading = watchReading(screen);
+  const reading = watchReading(main, view.rowCount, (missing, where) => {
+    const ready = missing === 0 && !screen.expired && !screen.busy;
+    approve.disabled = !ready;
+    deny.disabled = !ready;
+    next.hidden = missing === 0 || screen.busy;
+    left.textContent = missing
+      ? `Your key signs only what you were shown. Left to show: ${missing} of ${view.rowCount} lines, next under “${where}”.`
+      : "Everything was shown. Nothing is signed until you choose here and touch your key.";
+  });
   const started = performance.now();
   const timer = setInterval(() => {
     const seconds = view.secondsLeft - (performance.now() - started) / 1000;
@@ -209,62 +215,6 @@ function lineElement(line) {
   else dd.append(el("code", {}, line.value));
   if (line.hint) dd.append(el("p", { class: "hint" }, `(${line.hint})`));
   return el("div", line.index < 0 ? {} : { "data-index": line.index }, el("dt", {}, line.label), dd);
-}
-
-/** Keeps account of which rows stood in front of the person, in full height, in a visible tab. */
-function watchReading(screen) {
-  const rows = new Map();
-  for (const element of main.querySelectorAll("[data-index]")) rows.set(element, { cells: new Set(), height: 0, range: [0, 0] });
-  const seen = new Set();
-  const total = screen.view.rowCount;
-  const update = () => {
-    const missing = total - seen.size;
-    const ready = missing === 0 && !screen.expired && !screen.busy;
-    screen.approve.disabled = !ready;
-    screen.deny.disabled = !ready;
-    screen.next.hidden = missing === 0 || screen.busy;
-    screen.left.textContent = missing
-      ? `Your key signs only what you were shown. Left to show: ${missing} of ${total} lines, next under “${sectionOf(rows, seen)}”.`
-      : "Everything was shown. Nothing is signed until you choose here and touch your key.";
-  };
-  const look = () => {
-    const before = seen.size;
-    for (const [element, state] of rows) {
-      const index = Number(element.dataset.index);
-      if (!seen.has(index) && covered(element, state)) seen.add(index);
-    }
-    if (seen.size !== before) update();
-    if (seen.size === total && before !== total) say("shown", "Everything was shown. You can decide now.");
-  };
-  const timer = setInterval(look, LOOK);
-  update();
-  return {
-    seen, update,
-    showNext: () => [...rows.keys()].find((e) => !seen.has(Number(e.dataset.index)))?.scrollIntoView({ block: "start" }),
-    stop: () => clearInterval(timer),
-  };
-}
-
-function sectionOf(rows, seen) {
-  const first = [...rows.keys()].find((e) => !seen.has(Number(e.dataset.index)));
-  return first?.closest("section")?.querySelector("h2")?.textContent ?? "the headline";
-}
-
-/** Marks the part of a row that stands on the screen since the last look; a row may be taller than the screen. */
-function covered(element, state) {
-  const box = element.getBoundingClientRect();
-  if (state.height !== box.height) Object.assign(state, { cells: new Set(), height: box.height, range: [0, 0] });
-  const cells = Math.ceil(box.height / CELL);
-  let now = [0, 0];
-  if (document.visibilityState === "visible") {
-    const from = Math.max(0, Math.ceil(-box.top / CELL));
-    const to = box.bottom <= innerHeight ? cells : Math.min(cells, Math.floor((innerHeight - box.top) / CELL));
-    now = [from, Math.max(from, to)];
-  }
-  const [from, to] = [Math.max(now[0], state.range[0]), Math.min(now[1], state.range[1])];
-  for (let cell = from; cell < to; cell += 1) state.cells.add(cell);
-  state.range = now;
-  return cells > 0 && state.cells.size >= cells;
 }
 
 async function decide(screen, decision, reading) {

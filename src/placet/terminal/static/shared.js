@@ -112,3 +112,47 @@ export function keyProblem(error, meaning) {
   const [message, hint] = hints[error?.name] ?? ["The browser could not ask the key.", "Try again, or use placet approve."];
   return new Problem({ reason: error?.name ?? "unknown", message, meaning, hint });
 }
+
+const CELL = 8; // Pixels; a row was shown when all of its cells were.
+const LOOK = 100; // Milliseconds; what was there at two looks in a row was shown, what flew past was not.
+
+/**
+ * Keeps account of which rows stood in front of the person, in full height, in a visible tab.
+ * `tell(missing, where)` hears how many are left, and under which heading the next one is.
+ */
+export function watchReading(root, total, tell) {
+  const rows = new Map();
+  for (const element of root.querySelectorAll("[data-index]")) rows.set(element, { cells: new Set(), height: 0, range: [0, 0] });
+  const seen = new Set();
+  const first = () => [...rows.keys()].find((e) => !seen.has(Number(e.dataset.index)));
+  const update = () => tell(total - seen.size, first()?.closest("section")?.querySelector("h2")?.textContent ?? "the headline");
+  const look = () => {
+    const before = seen.size;
+    for (const [element, state] of rows) {
+      const index = Number(element.dataset.index);
+      if (!seen.has(index) && covered(element, state)) seen.add(index);
+    }
+    if (seen.size !== before) update();
+    if (seen.size === total && before !== total) say("shown", "Everything was shown. You can decide now.");
+  };
+  const timer = setInterval(look, LOOK);
+  update();
+  return { seen, update, showNext: () => first()?.scrollIntoView({ block: "start" }), stop: () => clearInterval(timer) };
+}
+
+/** Marks the part of a row that stands on the screen since the last look; a row may be taller than the screen. */
+function covered(element, state) {
+  const box = element.getBoundingClientRect();
+  if (state.height !== box.height) Object.assign(state, { cells: new Set(), height: box.height, range: [0, 0] });
+  const cells = Math.ceil(box.height / CELL);
+  let now = [0, 0];
+  if (document.visibilityState === "visible") {
+    const from = Math.max(0, Math.ceil(-box.top / CELL));
+    const to = box.bottom <= innerHeight ? cells : Math.min(cells, Math.floor((innerHeight - box.top) / CELL));
+    now = [from, Math.max(from, to)];
+  }
+  const [from, to] = [Math.max(now[0], state.range[0]), Math.min(now[1], state.range[1])];
+  for (let cell = from; cell < to; cell += 1) state.cells.add(cell);
+  state.range = now;
+  return cells > 0 && state.cells.size >= cells;
+}

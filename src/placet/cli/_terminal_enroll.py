@@ -1,0 +1,58 @@
+"""``placet terminal enroll``: the one-shot page on which a person makes a credential."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import threading
+from pathlib import Path
+
+from placet.cli import UserError
+from placet.cli._terminal_files import load_identity, open_credentials, trust_path
+from placet.cli._terminal_shared import origin_of, serve_page
+from placet.core.decode import read_ascii, read_hex_digest, read_name
+from placet.core.errors import PlacetError
+from placet.core.people import Deployment
+from placet.terminal.enrol_app import create_enrol_app
+from placet.terminal.enrol_desk import EnrolDesk, Invitation
+from placet.terminal.trust_file import TrustFile
+from placet.terminal.web import Guard
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
+    identity = load_identity()
+    deployment = _deployment(args.deployment, args.trust)
+    origin = origin_of(identity.terminal_id, deployment, args.port)
+    person = read_ascii(args.person, "/person", max_length=254)
+    out = args.out or Path(f"{re.sub(r'[^A-Za-z0-9._-]', '-', person)}.enrolment.json")
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"The folder of {out} does not exist.", "Name another file with --out.")
+    done = threading.Event()
+    desk = EnrolDesk(
+        Invitation(person, deployment, read_hex_digest(args.root_sha256.lower(), "/rootSha256"), args.invite),
+        web_origin=origin,
+        credentials=open_credentials(),
+        out=out,
+        # The page needs a moment to fetch the answer before the server goes away.
+        on_done=lambda: threading.Timer(1.0, done.set).start(),
+    )
+    guard = Guard(origin)
+    serve_page(create_enrol_app(desk, guard), guard, args.port, done=done, quiet=args.no_open)
+    if not desk.done:
+        print("Nothing was enrolled.")
+        return 1
+    print(f"The proof is in {out}. Next: send it to the administrator, by any way.")
+    print(f"They record it with: placet trust enroll {person} --key {out}")
+    return 0
+
+
+def _deployment(name: str | None, path: Path | None) -> Deployment:
+    if name is not None:
+        return Deployment(read_name(name, "/deployment"), f"{name}.placet.localhost")
+    try:
+        return TrustFile(trust_path(path)).load().deployment
+    except PlacetError as e:
+        raise UserError(
+            f"Which deployment is this? {e}", "Name it with --deployment; the administrator knows it."
+        ) from e

@@ -1,0 +1,180 @@
+"""The one-shot desk of enrolment: make a credential, prove that it answers the invite, write the file.
+
+Two touches.  The first makes a non-discoverable credential, whose ID stays on this terminal.  The second
+signs the enrolment statement, which names the invite; the invite itself is in no file.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from placet.adapters.private_file import write_atomically
+from placet.ceremony.enrol import (
+    Enrolment,
+    check_invite,
+    encode_enrolment,
+    enrolment_message,
+    verify_enrolment,
+)
+from placet.core.encoding import Digest, b64url_encode
+from placet.core.people import Deployment
+from placet.core.sshsig import NAMESPACE_ENROL, encode_webauthn_sshsig, key_id, signed_data
+from placet.terminal.credentials import TRANSPORTS, CredentialStore, KnownCredential
+from placet.terminal.desk import Assertion, DeskError
+from placet.terminal.registration import NewCredential, read_registration, registration_challenge
+
+_TIMEOUT_MILLISECONDS = 120_000
+_ES256 = -7
+NOTHING_ENROLLED = "Nothing was enrolled."
+
+
+class Invitation(NamedTuple):
+    """Whom an administrator invited, and under which trust root."""
+
+    person: str
+    deployment: Deployment
+    root_sha256: Digest
+    invite: str
+
+
+class EnrolDesk:
+    """One enrolment on this terminal; `on_done` is called when the file is written."""
+
+    def __init__(
+        self,
+        invitation: Invitation,
+        *,
+        web_origin: str,
+        credentials: CredentialStore,
+        out: Path,
+        on_done: Callable[[], None],
+    ) -> None:
+        """Takes an invitation.
+
+        Raises:
+            MalformedError: BAD_VALUE where the invite is too short.
+        """
+        check_invite(invitation.invite)
+        self.invitation, self.web_origin, self.out = invitation, web_origin, out
+        self._credentials, self._on_done = credentials, on_done
+        self._lock = threading.Lock()
+        self._made: tuple[NewCredential, tuple[str, ...]] | None = None
+        self.done = False
+
+    def creation_options(self) -> dict[str, Any]:
+        """Returns ``PublicKeyCredentialCreationOptionsJSON`` for the first touch."""
+        deployment = self.invitation.deployment
+        # One key here is one person's: an authenticator that already has a credential here makes no second.
+        known = [c.credential_id for c in self._credentials.all().values()]
+        return {
+            "rp": {"id": deployment.rp_id, "name": f"placet {deployment.name}"},
+            # Random: the key must not tell its finder whose it is.
+            "user": {"id": b64url_encode(secrets.token_bytes(32)), "name": "placet", "displayName": "placet"},
+            "challenge": b64url_encode(self._challenge()),
+            "pubKeyCredParams": [{"type": "public-key", "alg": _ES256}],
+            "timeout": _TIMEOUT_MILLISECONDS,
+            "attestation": "direct",
+            "authenticatorSelection": {
+                "residentKey": "discouraged",
+                "requireResidentKey": False,
+                "userVerification": "required",
+            },
+            "excludeCredentials": [{"type": "public-key", "id": credential_id} for credential_id in known],
+        }
+
+    def keep_credential(
+        self, *, client_data_json: bytes, authenticator_data: bytes, transports: list[str]
+    ) -> dict[str, Any]:
+        """Checks the new credential; returns the options of the second touch.
+
+        Raises:
+            PlacetError: the credential is not one that can be enrolled.
+        """
+        made = read_registration(
+            client_data_json=client_data_json,
+            authenticator_data=authenticator_data,
+            challenge=self._challenge(),
+            web_origin=self.web_origin,
+            rp_id=self.invitation.deployment.rp_id,
+        )
+        known = tuple(t for t in TRANSPORTS if t in transports)
+        with self._lock:
+            self._made = (made, known)
+        return {
+            "challenge": b64url_encode(signed_data(NAMESPACE_ENROL, self._message(made))),
+            "rpId": self.invitation.deployment.rp_id,
+            "userVerification": "required",
+            "timeout": _TIMEOUT_MILLISECONDS,
+            "allowCredentials": [
+                {"type": "public-key", "id": b64url_encode(made.credential_id), "transports": list(known)}
+            ],
+        }
+
+    def prove(self, assertion: Assertion) -> str:
+        """Checks the proof as the administrator will, keeps the credential and writes the file.
+
+        Returns:
+            The new key's ID, for reading aloud.
+
+        Raises:
+            DeskError: there is no new credential, or another key answered.
+            PlacetError: the proof does not verify.
+            OSError: a file cannot be written.
+        """
+        with self._lock:
+            made, transports = self._made or (None, ())
+        if made is None or assertion.credential_id != b64url_encode(made.credential_id):
+            raise DeskError(
+                "no-new-credential",
+                "The key that answered is not the one whose credential was just made.",
+                "Start again with the key that is to be enrolled.",
+                meaning=NOTHING_ENROLLED,
+            )
+        enrolment = Enrolment(
+            person=self.invitation.person,
+            deployment=self.invitation.deployment.name,
+            public_key=made.public_key,
+            kind="webauthn",
+            root_sha256=self.invitation.root_sha256,
+            aaguid=made.aaguid,
+            sig=self._pack(made, assertion),
+        )
+        verify_enrolment(
+            enrolment,
+            person=self.invitation.person,
+            deployment=self.invitation.deployment,
+            invite=self.invitation.invite,
+            root_digests=[self.invitation.root_sha256],
+            origins=[self.web_origin],
+            require_uv=True,
+        )
+        keyid = key_id(made.public_key.wire)
+        self._credentials.add(keyid, KnownCredential(b64url_encode(made.credential_id), transports))
+        write_atomically(self.out, encode_enrolment(enrolment), mode=0o644)
+        self.done = True
+        self._on_done()
+        return keyid
+
+    def _challenge(self) -> bytes:
+        asked = self.invitation
+        return registration_challenge(asked.person, asked.deployment.name, asked.root_sha256, asked.invite)
+
+    def _message(self, made: NewCredential) -> bytes:
+        asked = self.invitation
+        return enrolment_message(
+            asked.person, asked.deployment.name, made.public_key.wire, asked.root_sha256, asked.invite
+        )
+
+    def _pack(self, made: NewCredential, assertion: Assertion) -> bytes:
+        return encode_webauthn_sshsig(
+            key_wire=made.public_key.wire,
+            namespace=NAMESPACE_ENROL,
+            authenticator_data=assertion.authenticator_data,
+            client_data_json=assertion.client_data_json,
+            der_signature=assertion.signature,
+            web_origin=self.web_origin,
+        )
