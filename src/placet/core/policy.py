@@ -250,8 +250,11 @@ def matches(pattern: str, target: str) -> bool:
     A backtracking match would let whoever chooses the target stall the gate for minutes (A15); this one
     keeps every place where the pieces so far can end, so its work is bounded by their number.
     """
-    if "*" not in pattern:
+    head, wildcard, tail = pattern.partition("*")
+    if not wildcard:
         return pattern == target
+    if tail == "*":  # most patterns are like `k8s://prod-eu/**`: whatever begins so
+        return target.startswith(head)
     ends = {0}
     for piece in _split_pattern(pattern):
         if piece == "**":
