@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 from placet.adapters.paths import config_dir, snapshot_path
 from placet.cli import UserError
@@ -20,14 +19,14 @@ def now() -> int:
     return int(time.time())
 
 
-def read_file(path: Path, what: str, max_bytes: int) -> bytes:
+def read_file(path: str | os.PathLike[str], what: str, max_bytes: int) -> bytes:
     """Reads a file of bounded size.
 
     Raises:
         UserError: it cannot be read, or is larger than any file of its kind.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             data = file.read(max_bytes + 1)
     except OSError as e:
         raise UserError(f"The {what} {path} cannot be read: {e.strerror}.") from e
@@ -36,7 +35,7 @@ def read_file(path: Path, what: str, max_bytes: int) -> bytes:
     return data
 
 
-def load_trust(path: Path | None) -> Trust:
+def load_trust(path: str | os.PathLike[str] | None) -> Trust:
     """Loads the verified trust snapshot, by default the one that `placet trust refresh` leaves.
 
     Raises:

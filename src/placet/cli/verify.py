@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from pathlib import Path
 from typing import Any
 
 from placet.cli import EXIT_ALLOW, EXIT_DENY, EXIT_UNDECIDED, UserError
@@ -45,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the *.intent.json file")
+    parser.add_argument("bundle", metavar="BUNDLE", help="the *.intent.json file")
     parser.add_argument("--action", metavar="TYPE", help="deploy, release, run, or an action type's URI")
     parser.add_argument("--target", metavar="URI", help="what is about to change")
     parser.add_argument(
@@ -55,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|sha256:…",
         help="what is about to be used; repeat for several, leave out for an action without artifacts",
     )
-    parser.add_argument("--parameters", type=Path, metavar="JSON", help="the parameters about to be used")
+    parser.add_argument("--parameters", metavar="JSON", help="the parameters about to be used")
     parser.add_argument(
         "--unsafe-any-action", action="store_true", help="look at the approval without comparing anything"
     )
@@ -63,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--audit", action="store_true", help="judge a past approval at the time it was logged"
     )
     parser.add_argument("--gate", metavar="ID", help="this gate's ID (default: the only one there is)")
-    parser.add_argument("--trust", type=Path, metavar="SNAPSHOT", help="the gate's trust snapshot")
+    parser.add_argument("--trust", metavar="SNAPSHOT", help="the gate's trust snapshot")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     bundle = read_file(args.bundle, "bundle", MAX_BUNDLE_BYTES)
     try:
         chosen = setting(None, "trust") if args.trust is None else args.trust
-        trust = load_trust(Path(chosen) if chosen else None)
+        trust = load_trust(chosen or None)
         if args.audit:
             approval = verify_for_audit(bundle, trust=trust, logged_at=None)
         else:
