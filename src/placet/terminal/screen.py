@@ -157,13 +157,17 @@ def _line(index: int, row: Row) -> Line:
 
 
 def _form(row: Row) -> str:
-    if "/digest/" in row.pointer and is_hex(row.value, len(row.value)) and len(row.value) % 4 == 0:
+    if "/digest/" in row.pointer and _is_digest(row.value):
         return "digest"
     if row.pointer.endswith("/reason"):
         return "quote"
     if row.pointer.endswith(_READ_NOT_COMPARED):
         return "text"
     return "code"
+
+
+def _is_digest(value: str) -> bool:
+    return is_hex(value, len(value)) and len(value) % 4 == 0
 
 
 def _hint(value: str) -> str:
@@ -239,11 +243,11 @@ def _change_block(last: IntentStatement | None, statement: IntentStatement) -> B
     for change in changes:
         for label, value in (("before", change.before), ("now", change.now)):
             if value is not None:
-                alone = "" if change.before is not None and change.now is not None else " (only there)"
-                lines.append(Line(NOT_A_ROW, f"{change.name}, {label}{alone}", value, "code", _hint(value)))
-    return Block(
-        (Note("plain", f"Compared with what was asked for at {when} and approved here:"),), tuple(lines)
-    )
+                alone = " only" if change.before is None or change.now is None else ""
+                form = "digest" if " digest " in change.name and _is_digest(value) else "code"
+                lines.append(Line(NOT_A_ROW, f"{change.name}, {label}{alone}", value, form, _hint(value)))
+    head = Note("plain", f"Compared with what was asked for at {when} and approved here:")
+    return Block((head,), tuple(lines))
 
 
 def compare_statements(last: IntentStatement, statement: IntentStatement) -> tuple[Change, ...]:
@@ -251,7 +255,7 @@ def compare_statements(last: IntentStatement, statement: IntentStatement) -> tup
     old, new = _compared_leaves(last), _compared_leaves(statement)
     return tuple(
         Change(_leaf_name(pointer), old.get(pointer), new.get(pointer))
-        for pointer in dict.fromkeys([*new, *old])
+        for pointer in sorted({*new, *old}, key=lambda p: (not p.startswith("/subject"), p))
         if old.get(pointer) != new.get(pointer)
     )
 

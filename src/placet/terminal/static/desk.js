@@ -80,7 +80,7 @@ async function inbox() {
       showInbox(found);
       if (focused) main.querySelector(`[data-request="${CSS.escape(focused)}"]`)?.focus();
       shown = steady;
-      if (known && requests.some((r) => !known.has(r.id))) say("ready", "A new request arrived.");
+      if (known && requests.some((r) => !known.has(r.id))) say("arrived", "A new request arrived.");
       known = new Set(requests.map((r) => r.id));
     }
     for (const item of requests) {

@@ -35,8 +35,13 @@ export class Problem extends Error {
 export function problemElement(problem) {
   const parts = [el("p", {}, el("strong", {}, problem.message))];
   if (problem.meaning) parts.push(el("p", {}, problem.meaning));
-  if (problem.hint) parts.push(el("p", {}, "What to do: ", problem.hint));
+  if (problem.hint) parts.push(el("p", {}, "What to do: ", ...commands(problem.hint)));
   return el("div", { class: "problem" }, ...parts);
+}
+
+/** Sets what stands between backticks as a command. */
+function commands(text) {
+  return text.split("`").map((part, at) => (at % 2 ? el("code", {}, part) : part));
 }
 
 /** Asks this terminal. */
@@ -73,6 +78,8 @@ const status = document.getElementById("status");
 export function say(state, ...children) {
   status.dataset.state = state;
   status.replaceChildren(...children.map((child) => (typeof child === "string" ? el("p", {}, child) : child)));
+  // Whoever waits for a touch, or learns that it failed, must not have to look for it.
+  if (["touch", "sending", "error", "expired"].includes(state)) status.scrollIntoView({ block: "nearest" });
 }
 
 /** A digest in groups of four; copied, it has no blanks in it. */

@@ -1,0 +1,321 @@
+"""The desk alone: what it refuses, whatever the page says."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from terminal_world import MovableClock, PageWorld, keep_credentials, write_request
+
+from placet.core.encoding import b64url_encode
+from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
+from placet.core.sshsig import NAMESPACE_INTENT
+from placet.terminal.credentials import CredentialStore, KnownCredential
+from placet.terminal.desk import MAX_VIEWS, Assertion, Desk, DeskError, OpenView
+from placet.terminal.history import History, rate_notice
+from placet.terminal.screen import SECTION_REQUESTER, build_screen, compare_statements
+from placet.terminal.sources import FileSource
+from placet.terminal.trust_file import TrustFile
+from placet.testing.authenticator import SoftWebAuthn
+from placet.testing.world import ALICE, BOB, CAROL
+
+
+class Bench:
+    """A desk with two requests and soft keys."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.clock, self.world = folder, MovableClock(), PageWorld(8470)
+        self.request = self.world.request_deploy(reason="Now, please")
+        self.other = self.world.request_deploy(b"other image")
+        files = [write_request(folder, "it", self.request), write_request(folder, "other", self.other)]
+        self.source = FileSource(files)
+        self.credentials = CredentialStore(folder / "credentials.json")
+        keep_credentials(self.world, self.credentials, ALICE, BOB)
+        self.install()
+        self.desk = Desk(
+            source=self.source,
+            trust_file=TrustFile(folder / "snapshot.json"),
+            identity=self.world.terminals["t1"],
+            credentials=self.credentials,
+            history=History(folder / "history.jsonl"),
+            clock=self.clock,
+            web_origin=self.world.origin("t1"),
+        )
+
+    def install(self) -> None:
+        fresh = self.folder / "fresh.json"
+        fresh.write_bytes(self.world.snapshot())
+        fresh.rename(self.folder / "snapshot.json")
+
+    def open(self) -> OpenView:
+        return self.desk.open(self.request.id)
+
+    def touch(self, view: OpenView, decision: str, person: str = ALICE, **knobs: object) -> Assertion:
+        """Asks the desk what to sign and signs it."""
+        asked = self.desk.begin(view.view_id, decision, range(view.screen.row_count))
+        key = self.world.keys[person]
+        assert isinstance(key, SoftWebAuthn)
+        made = key.get(unb64url(asked.challenge), **knobs)  # type: ignore[arg-type]
+        return Assertion(b64url_encode(key.credential_id), made[0], made[1], made[2])
+
+
+def unb64url(text: str) -> bytes:
+    import base64
+
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    yield Bench(tmp_path)
+
+
+def refused(bench: Bench) -> None:
+    assert not (bench.folder / "it.intent.json").exists()
+    assert not (bench.folder / "history.jsonl").exists()
+
+
+def test_honest_decision_is_kept_with_report_and_history(bench: Bench) -> None:
+    view = bench.open()
+    done = bench.desk.finish(view.view_id, "approve", bench.touch(view, "approve"))
+    assert done.decision.person == ALICE
+    assert done.delivery.state == "sent"
+    assert [d.record for d in bench.desk.history.decisions()] == [done.decision.record]
+    assert stat.S_IMODE((bench.folder / "history.jsonl").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("seen", [[], range(5), range(1, 100)])
+def test_view_whose_rows_were_not_all_shown_is_not_signed(bench: Bench, seen: list[int]) -> None:
+    view = bench.open()
+    for decision in ("approve", "deny"):
+        with pytest.raises(DeskError, match="not shown yet"):
+            bench.desk.begin(view.view_id, decision, seen)
+
+
+def test_touch_for_a_denial_cannot_become_an_approval(bench: Bench) -> None:
+    view = bench.open()
+    denial = bench.touch(view, "deny")
+    with pytest.raises(DeskError) as caught:
+        bench.desk.finish(view.view_id, "approve", denial)
+    assert caught.value.reason == Reason.CHALLENGE_MISMATCH
+    refused(bench)
+
+
+def test_touch_for_another_request_is_refused(bench: Bench) -> None:
+    view, other = bench.open(), bench.desk.open(bench.other.id)
+    with pytest.raises(DeskError) as caught:
+        bench.desk.finish(view.view_id, "approve", bench.touch(other, "approve"))
+    assert caught.value.reason == Reason.CHALLENGE_MISMATCH
+    refused(bench)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "reason"),
+    [
+        ({"web_origin": "http://t2.demo.placet.localhost:8470"}, Reason.CLIENT_DATA),
+        ({"cross_origin": True}, Reason.CROSS_ORIGIN),
+        ({"flags": 0x01}, Reason.USER_VERIFICATION_MISSING),
+        ({"flags": 0x04}, Reason.USER_PRESENCE_MISSING),
+        ({"flags": 0x0D}, Reason.BACKUP_NOT_ALLOWED),
+        ({"rp_id": "evil.placet.localhost"}, Reason.SIGNATURE_INVALID),
+    ],
+)
+def test_wrongly_made_assertion_is_refused_before_anything_is_kept(
+    bench: Bench, knobs: dict[str, object], reason: Reason
+) -> None:
+    view = bench.open()
+    with pytest.raises(DeskError) as caught:
+        bench.desk.finish(view.view_id, "approve", bench.touch(view, "approve", **knobs))
+    assert caught.value.reason == reason
+    assert caught.value.hint
+    refused(bench)
+    # The view stays open: the same person may try again with an honest touch.
+    bench.desk.finish(view.view_id, "approve", bench.touch(view, "approve"))
+
+
+def test_one_touch_counts_once(bench: Bench) -> None:
+    view = bench.open()
+    assertion = bench.touch(view, "approve")
+    bench.desk.finish(view.view_id, "approve", assertion)
+    with pytest.raises(DeskError) as caught:
+        bench.desk.finish(view.view_id, "approve", assertion)
+    assert caught.value.reason == "view-gone"
+    assert len(bench.desk.history.decisions()) == 1
+
+
+def test_key_that_decided_already_is_not_asked_again(bench: Bench) -> None:
+    for person in (ALICE, BOB):
+        view = bench.open()
+        bench.desk.finish(view.view_id, "approve", bench.touch(view, "approve", person))
+    view = bench.open()
+    with pytest.raises(DeskError) as caught:
+        bench.desk.begin(view.view_id, "approve", range(view.screen.row_count))
+    assert caught.value.reason == "already-decided"
+    # A change of mind is another decision.
+    assert len(bench.desk.begin(view.view_id, "deny", range(view.screen.row_count)).credentials) == 2
+
+
+def test_credential_of_somebody_who_left_is_not_asked_for(bench: Bench) -> None:
+    del bench.world.keys[ALICE]
+    bench.install()
+    view = bench.open()
+    touch = bench.desk.begin(view.view_id, "approve", range(view.screen.row_count))
+    bob = bench.world.keys[BOB]
+    assert isinstance(bob, SoftWebAuthn)
+    assert [c[0] for c in touch.credentials] == [b64url_encode(bob.credential_id)]
+
+
+def test_request_that_expires_between_touch_and_answer_is_refused(bench: Bench) -> None:
+    view = bench.open()
+    assertion = bench.touch(view, "approve")
+    bench.clock.offset = 3600
+    with pytest.raises(PolicyError) as caught:
+        bench.desk.finish(view.view_id, "approve", assertion)
+    assert caught.value.reason is Reason.EXPIRED
+    refused(bench)
+
+
+def test_rules_that_change_while_it_is_read_stop_the_decision(bench: Bench) -> None:
+    view = bench.open()
+    bench.world.policy = bench.world.policy.replace("threshold = 2", "threshold = 3")
+    bench.install()
+    with pytest.raises(PolicyError) as caught:
+        bench.desk.begin(view.view_id, "approve", range(view.screen.row_count))
+    assert caught.value.reason is Reason.POLICY_STALE
+
+
+def test_terminal_that_is_not_enrolled_decides_nothing(bench: Bench) -> None:
+    bench.world.terminals = {"t2": bench.world.terminals["t2"]}
+    bench.install()
+    with pytest.raises(PolicyError) as caught:
+        bench.open()
+    assert caught.value.reason is Reason.TERMINAL_UNKNOWN
+
+
+def test_request_file_that_is_gone_is_not_signed(bench: Bench) -> None:
+    view = bench.open()
+    assertion = bench.touch(view, "approve")
+    (bench.folder / "it.request.json").unlink()
+    with pytest.raises(DeskError) as caught:
+        bench.desk.finish(view.view_id, "approve", assertion)
+    assert caught.value.reason == "request-gone"
+
+
+def test_bundle_that_cannot_be_written_keeps_the_view_open(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = bench.open()
+    assertion = bench.touch(view, "approve")
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("placet.terminal.sources.write_atomically", full)
+    with pytest.raises(OSError, match="No space"):
+        bench.desk.finish(view.view_id, "approve", assertion)
+    monkeypatch.undo()
+    refused(bench)
+    bench.desk.finish(view.view_id, "approve", assertion)
+
+
+def test_unknown_view_and_unknown_credential_are_refused(bench: Bench) -> None:
+    with pytest.raises(DeskError):
+        bench.desk.begin("guess", "approve", [])
+    view = bench.open()
+    stranger = bench.touch(view, "approve")._replace(credential_id="c3RyYW5nZXI")
+    with pytest.raises(DeskError) as caught:
+        bench.desk.finish(view.view_id, "approve", stranger)
+    assert caught.value.reason == "unknown-credential"
+
+
+def test_views_are_bounded_and_the_oldest_goes_first(bench: Bench) -> None:
+    first = bench.open()
+    for _ in range(MAX_VIEWS):
+        last = bench.open()
+    with pytest.raises(DeskError):
+        bench.desk.begin(first.view_id, "approve", [])
+    bench.desk.begin(last.view_id, "approve", range(last.screen.row_count))
+
+
+def test_inbox_shows_what_can_be_decided_first_and_says_why_the_rest_cannot(bench: Bench) -> None:
+    bench.desk.put_aside(bench.request.id)
+    assert [w.request_id for w in bench.desk.waiting()] == [bench.other.id, bench.request.id]
+    bench.clock.offset = 3600
+    assert {w.refusal.reason for w in bench.desk.waiting() if w.refusal} == {Reason.EXPIRED}
+
+
+def test_verified_requester_is_a_fact_and_an_unverified_one_a_claim(bench: Bench) -> None:
+    from placet.ceremony.decide import prepare
+    from placet.ceremony.publish import assemble
+    from placet.ceremony.request import attach_proof, requester_message
+    from placet.core.sshsig import NAMESPACE_REQUEST
+
+    key = bench.world.keys[CAROL]
+    proven = attach_proof(
+        bench.request, keyid=key.keyid, sshsig=key.sign(NAMESPACE_REQUEST, requester_message(bench.request))
+    )
+    trust, now = bench.world.trust(), bench.clock.now()
+    for request, kind, words in (
+        (bench.request, "claim", "Unverified"),
+        (proven, "fact", "Verified: carol@example.com"),
+    ):
+        progress = assemble(request, [], trust=trust, now=now)
+        screen = build_screen(prepare(request, trust=trust, now=now), progress, None, now)
+        (section,) = [s for s in screen.sections if s.title == SECTION_REQUESTER]
+        (note,) = section.blocks[0].notes
+        assert (note.kind, note.text.startswith(words)) == (kind, True)
+
+
+def test_comparison_names_what_differs_and_nothing_else(bench: Bench) -> None:
+    from placet.core.statement import parse_statement
+
+    before, now = parse_statement(bench.request.payload), parse_statement(bench.other.payload)
+    assert [change.name for change in compare_statements(before, now)] == ["Artifact 1 digest sha256"]
+    assert compare_statements(before, before) == ()
+
+
+def test_torn_line_hides_no_other_decision(bench: Bench) -> None:
+    for person in (ALICE, BOB):
+        view = bench.open()
+        bench.desk.finish(view.view_id, "approve", bench.touch(view, "approve", person))
+        with (bench.folder / "history.jsonl").open("ab") as file:
+            file.write(b'{"decidedAt": 17')
+    assert [d.person for d in bench.desk.history.decisions()] == [ALICE, BOB]
+    assert bench.desk.history.unreadable() == 2
+
+
+def test_damaged_credential_store_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "credentials.json"
+    store = CredentialStore(path)
+    store.add("aa" * 32, KnownCredential("aWQ", ("usb",)))  # type: ignore[arg-type]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_text('{"credentials": {"a": 1}}')
+    with pytest.raises(IndeterminateError, match="damaged"):
+        store.add("bb" * 32, KnownCredential("aWQ", ()))  # type: ignore[arg-type]
+    assert json.loads(path.read_text()) == {"credentials": {"a": 1}}
+
+
+def test_requests_that_pour_in_are_named_as_unusual() -> None:
+    now = 1_000_000_000
+    assert rate_notice([now - 60] * 4, [], now) == ""
+    assert rate_notice([now - 7000] * 40, [], now) == ""
+    said = rate_notice([now - 60] * 12, [now - day * 43_200 for day in range(1, 21)], now)
+    assert said.startswith("12 requests in 10 minutes; usual here is 2 a day.")
+    busy = [now - 601 - i * 1000 for i in range(800)]
+    assert rate_notice([now - 60] * 12, busy, now) == ""
+
+
+def test_nothing_the_page_sends_reaches_the_signed_bytes(bench: Bench) -> None:
+    """A6: the desk signs what it rendered; a page can only choose a view and a decision."""
+    view = bench.open()
+    done = bench.desk.finish(view.view_id, "approve", bench.touch(view, "approve"))
+    assert done.decision.answer.envelope.payload == bench.request.payload
+    key = bench.world.keys[ALICE]
+    forged = key.sign(NAMESPACE_INTENT, b"something else", web_origin=bench.world.origin("t1"))
+    assert forged
+    with pytest.raises((DeskError, PlacetError)):
+        bench.desk.finish(view.view_id, "approve", bench.touch(bench.desk.open(bench.other.id), "approve"))
