@@ -19,11 +19,11 @@ import sys
 import time
 from pathlib import Path
 
-from demo_people import BOB, PEOPLE, PORT, People, people
-from demo_stage import ROOT, STAGE, DemoError, Machine, Voice, clear_stage, fail, shorten, stop
+from demo_people import BOB, ORIGIN, PEOPLE, PORT, People, people
+from demo_stage import ROOT, STAGE, DemoError, Machine, Voice, clear_stage, fail, free_port, shorten, stop
 
 ADMIN = "carol@example.com"
-RELAY_PORT = 8471
+RELAY_PORT = free_port(8471)
 GATE = "release-host"
 TARGET = "pkg:pypi/placet"
 SK_DUMMY = Path("/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so")
@@ -115,9 +115,12 @@ class Demo:
             "The terminal is apart from pipeline and gate. It has a key of its own, with which it reports; the gate has a "
             "ledger, so that each approval is used once.",
         )
-        self.terminal.placet("terminal", "init", "desk", "--deployment", "demo", quiet=True)
+        self.terminal.placet(
+            "terminal", "init", "desk", "--deployment", "demo", "--port", str(PORT), quiet=True
+        )
         identity = json.loads((self.terminal.home / "state/placet/terminal/identity.json").read_text())
-        self.admin.placet("trust", "add-terminal", identity["id"], "--key", self.terminal_key(), quiet=True)
+        key, origin = self.terminal_key(), ["--origin", ORIGIN]
+        self.admin.placet("trust", "add-terminal", identity["id"], "--key", key, *origin, quiet=True)
         self.gate.placet("ledger", "create", quiet=True)
         self.sign_and_publish()
 
@@ -311,7 +314,7 @@ def check_tools() -> None:
         raise DemoError("chromium is missing; install the Debian package chromium")
 
 
-def tell(voice: Voice, *, headless: bool, timeout: int) -> None:
+def tell(voice: Voice, *, headless: bool, browser: bool, timeout: int) -> None:
     """Tells the whole story."""
     check_tools()
     clear_stage()
@@ -319,7 +322,7 @@ def tell(voice: Voice, *, headless: bool, timeout: int) -> None:
     voice.say("Five machines, each a folder below .demo: admin, terminal, gate, pipeline, relay.")
     demo.trust_root()
     demo.terminal_and_gate()
-    with people(voice, headless=headless, timeout=timeout) as who:
+    with people(voice, headless=headless, browser=browser, timeout=timeout) as who:
         demo.enrol(who)
         wheel = demo.build()
         asking, relay = demo.ask(wheel)
@@ -339,6 +342,9 @@ def main() -> int:
         "--headless", action="store_true", help="do not open a browser, even where there is a display"
     )
     parser.add_argument(
+        "--no-browser", action="store_true", help="software keys stand in, even where there is Chromium"
+    )
+    parser.add_argument(
         "--timeout", type=int, default=600, metavar="S", help="how long to wait for a person (600)"
     )
     args = parser.parse_args()
@@ -347,7 +353,7 @@ def main() -> int:
     started = time.strftime("%H:%M")
     print(f"placet demo, {started}: one approval, from trust root to gate, with real parts.")
     try:
-        tell(voice, headless=args.headless, timeout=args.timeout)
+        tell(voice, headless=args.headless, browser=not args.no_browser, timeout=args.timeout)
     except Exception as e:  # whatever it was, a newcomer gets a sentence and the folder to look at
         fail(voice, e)
     except KeyboardInterrupt:

@@ -17,14 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from demo_stage import STAGE, DemoError, Machine, Voice, stop
+from demo_stage import STAGE, DemoError, Machine, Voice, free_port, stop
 
 if TYPE_CHECKING:
     from placet.testing.chromium import ChromiumSession, VirtualAuthenticator
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
 PEOPLE = (ALICE, BOB)
-PORT = 8470
+PORT = free_port(8470)
+ORIGIN = f"http://desk.demo.placet.localhost:{PORT}"
 _LINK = re.compile(r"http://\S+#\S+")
 
 
@@ -86,12 +87,12 @@ class ChromiumPeople:
         """Clicks through the enrolment page."""
         out = STAGE / f"{person.partition('@')[0]}.enrolment.json"
         self._take_turn(person)
+        self._page.goto("about:blank")
         with page_of(terminal, *enroll_words(person, invite, root_sha256, out)) as link:
             self._page.goto(link)
             self._page.click("#create:not([disabled])")
             self._page.click("#prove:not([disabled])")
-            self._page.wait_for_selector("#enrolled")
-            self._page.goto("about:blank")
+            self._page.get_by_text("Fingerprint of the key").wait_for()
         return out
 
     def approve(self, terminal: Machine, relay_url: str) -> None:
@@ -115,14 +116,13 @@ class ChromiumPeople:
                 self._page.wait_for_selector("#to-record")
                 self._voice.show(self._page.inner_text("main"))
 
-
     def _read(self) -> None:
         """Reads down to the end, a screen at a time; what only flies past does not count as shown."""
-        for _ in range(60):
+        for _ in range(30):
+            self._page.wait_for_timeout(600)
             if self._page.is_enabled("#approve"):
                 return
             self._page.keyboard.press("PageDown")
-            self._page.wait_for_timeout(450)
         raise DemoError(f"the page never said that everything was shown: {self._page.inner_text('#left')}")
 
 
@@ -196,8 +196,7 @@ class SoftwarePeople:
         from placet.testing.authenticator import SoftWebAuthn
 
         self._voice = voice
-        origin = f"http://desk.demo.placet.localhost:{PORT}"
-        self._keys = {p: SoftWebAuthn(rp_id="demo.placet.localhost", web_origin=origin) for p in PEOPLE}
+        self._keys = {p: SoftWebAuthn(rp_id="demo.placet.localhost", web_origin=ORIGIN) for p in PEOPLE}
 
     def enroll(self, terminal: Machine, person: str, invite: str, root_sha256: str) -> Path:
         """Writes the enrolment file that the page would write."""
@@ -247,20 +246,20 @@ class SoftwarePeople:
 
 
 @contextmanager
-def people(voice: Voice, *, headless: bool, timeout: int) -> Iterator[People]:
+def people(voice: Voice, *, headless: bool, browser: bool, timeout: int) -> Iterator[People]:
     """Chooses how the two people sign, by what this machine has."""
     display = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     chosen: People
-    if display and not headless:
+    if display and browser and not headless:
         voice.say(OwnKeyPeople.about)
         chosen = OwnKeyPeople(voice, timeout)
         yield chosen
-    elif shutil.which("chromium"):
+    elif browser and shutil.which("chromium"):
         from placet.testing.chromium import launch_chromium
 
         voice.say(ChromiumPeople.about)
-        with launch_chromium(viewport={"width": 900, "height": 1000}) as browser:
-            chosen = ChromiumPeople(browser, voice)
+        with launch_chromium(viewport={"width": 900, "height": 1000}) as session:
+            chosen = ChromiumPeople(session, voice)
             yield chosen
     else:
         voice.say(SoftwarePeople.about)

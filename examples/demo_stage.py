@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGE = ROOT / ".demo"
+STAGE = Path(os.environ.get("PLACET_DEMO_FOLDER", ROOT / ".demo")).resolve()
 PLACET = [sys.executable, "-m", "placet"]
 STEPS = 9
 
@@ -43,7 +44,7 @@ class Voice:
 
     def show(self, text: str) -> None:
         """Shows a command's own words."""
-        for line in text.rstrip().splitlines():
+        for line in filter(str.strip, text.splitlines()):
             print(f"     | {line}")
         sys.stdout.flush()
 
@@ -144,10 +145,23 @@ class Machine:
         return self.log(command)
 
 
+def free_port(preferred: int) -> int:
+    """Returns the usual port, or any free one where another program has it."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise DemoError("no port is free on this machine")
+
+
 def clear_stage() -> None:
     """Makes the demo's folder anew; every run starts from nothing."""
     shutil.rmtree(STAGE, ignore_errors=True)
-    STAGE.mkdir()
+    STAGE.mkdir(parents=True)
 
 
 def stop(process: subprocess.Popen[str]) -> None:
