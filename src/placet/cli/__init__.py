@@ -8,6 +8,7 @@ A module of a command has two functions: ``configure(parser)`` declares its argu
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from placet.core.errors import IndeterminateError, PlacetError
 EXIT_ALLOW, EXIT_DENY, EXIT_USAGE, EXIT_UNDECIDED = 0, 1, 2, 3
 
 VERSION = "0.1.0"
+
+_HELP_COLUMNS = 100
 
 COMMANDS = {
     "request": "ask for the approval of one exact action",
@@ -31,6 +34,13 @@ COMMANDS = {
 }
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help of one width everywhere; asking for the terminal's would import `shutil` on every start."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_HELP_COLUMNS)
+
+
 class UserError(Exception):
     """The command cannot go on as it was called; the text says why, `hint` what to do."""
 
@@ -43,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; no traceback ever reaches the user."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _parser(arguments)
+    if argv is None:
+        # What is loaded by now stays until the end, where nobody needs to search it for garbage.
+        gc.freeze()
     args = parser.parse_args(arguments)
     try:
         return int(args.run(args))
@@ -69,13 +82,16 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="placet",
         description="Per-action human approval, signed by FIDO2 hardware, checked where it counts.",
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"placet {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     called = arguments[0] if arguments else None
     for name in [called] if called in COMMANDS else COMMANDS:
         summary = COMMANDS[name]
-        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        command = commands.add_parser(
+            name, help=summary, description=f"{summary.capitalize()}.", formatter_class=HelpFormatter
+        )
         if name == called:
             module = importlib.import_module(f"placet.cli.{name}")
             module.configure(command)

@@ -43,7 +43,6 @@ exit codes: 0 allowed, 1 denied, 2 wrong usage, 3 undecided
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("bundle", metavar="BUNDLE", help="the *.intent.json file")
     parser.add_argument("--action", metavar="TYPE", help="deploy, release, run, or an action type's URI")
     parser.add_argument("--target", metavar="URI", help="what is about to change")
