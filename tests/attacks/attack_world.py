@@ -12,14 +12,14 @@ from placet.core.encoding import encode_canonical, parse_json, sha256_hex
 from placet.core.errors import PlacetError, Reason
 from placet.core.report import Report, encode_report
 from placet.core.sshsig import NAMESPACE_INTENT, NAMESPACE_REPORT
-from placet.core.verify import Expected, VerifiedApproval, verify_for_use
+from placet.core.verify import Expected, UnsafeAnyAction, VerifiedApproval, verify_for_use
 from placet.testing.world import ALICE, BOB, GATE, NOW, World, expected_of
 
 AT = NOW + 120
 
 
 def judge(
-    world: World, bundle: bytes, expected: Expected, *, gate: str = GATE, now: int = AT
+    world: World, bundle: bytes, expected: Expected | UnsafeAnyAction, *, gate: str = GATE, now: int = AT
 ) -> VerifiedApproval:
     """Asks the gate."""
     return verify_for_use(bundle, trust=world.trust(), gate=gate, expected=expected, now=now)

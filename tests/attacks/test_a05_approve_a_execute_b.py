@@ -6,6 +6,7 @@ from attack_world import approved_run, judge, reason_of
 
 from placet.core.encoding import sha256_hex
 from placet.core.errors import Reason
+from placet.core.verify import UnsafeAnyAction
 from placet.testing.world import ALICE, BOB, World, artifact, expected_of
 
 
@@ -68,3 +69,25 @@ def test_a5_one_artifact_of_a_release_is_not_another() -> None:
     assert judge(world, bundle, only_b).use_units == (f"sha256:{sha256_hex(b'b')}",)
     evil = expected._replace(subjects=frozenset({f"sha256:{sha256_hex(b'evil')}"}))
     assert reason_of(world, bundle, evil) is Reason.ARTIFACT_MISMATCH
+
+
+def test_a5_a_gate_that_acts_on_the_statement_itself_need_not_repeat_its_parameters() -> None:
+    world = World()
+    bundle, expected = approved_run(world)
+    assert (
+        judge(world, bundle, expected._replace(parameters=None)).statement.parameters == expected.parameters
+    )
+
+
+def test_a5_looking_at_any_action_is_possible_and_says_why() -> None:
+    world = World()
+    request = world.request_release({"a.whl": b"a", "b.whl": b"b"})
+    seen = judge(world, world.bundle(request, ALICE, BOB), UnsafeAnyAction("an auditor looks at it"))
+    assert len(seen.use_units) == 2
+
+
+def test_a5_using_nothing_of_a_release_is_no_use() -> None:
+    world = World()
+    request = world.request_release({"a.whl": b"a"})
+    nothing = expected_of(request)._replace(subjects=frozenset())
+    assert reason_of(world, world.bundle(request, ALICE, BOB), nothing) is Reason.ARTIFACT_MISMATCH
