@@ -90,6 +90,7 @@ def reports() -> Book:
     book.accept("report", "whole", "RPT-01 RPT-02 RPT-03 RPT-04", "A terminal's report.", inputs(envelope), terminal="t1", decidedAt=format_time(NOW + 60))
     for name, changes, reason, path in (
         ("unknown-member", {"/predicate/mood": "good"}, "unknown-member", "/predicate"),
+        ("statement-type", {"/_type": "https://in-toto.io/Statement/v0.1"}, "bad-value", "/_type"),
         ("type", {"/predicateType": "https://placet.dev/intent/v1"}, "bad-value", "/predicateType"),
         ("subject", {"/subject/0/name": "something"}, "bad-value", "/subject/0/name"),
         ("two-subjects", {"/subject/-": {}}, "too-many", "/subject"),

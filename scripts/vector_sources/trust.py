@@ -221,6 +221,7 @@ def quorums() -> Book:
     ok("terminals", "POL-12", "Two people at two terminals.", two, ["a/release/t1", "b/release/t2"], **apart)
     ok("terminals-choice", "POL-12", "One choice of who counts where fits.", two, ["a/release/t1", "b/release/t1", "a/release/t2"], **apart)
     no("terminals-one", "POL-12 INV-5", "Two people at one terminal.", "terminals-not-distinct", two, ["a/release/t1", "b/release/t1"], **apart)
+    no("terminals-few", "POL-12 POL-05", "One person, whatever the terminal.", few, two, ["a/release/t1"], **apart)
     no("terminals-none", "POL-12", "Nothing says which terminal.", "terminals-not-distinct", two, ["a/release/", "b/release/"], **apart)
     ok("level", "LVL-03 LVL-04", "Both reach the level.", two, ["a/release/t1/2", "b/release/t2/2"], level=2)
     no("level-low", "LVL-04 LVL-05", "One of them does not.", "level-too-low", two, ["a/release/t1/2", "b/release/t2/1"], level=2)

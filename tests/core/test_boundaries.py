@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from placet.ceremony.publish import add_answer, empty_bundle
+from placet.ceremony.request import attach_proof, requester_message
 from placet.core.bundle import (
     MAX_ANSWER_BYTES,
     MAX_BUNDLE_BYTES,
@@ -19,9 +20,11 @@ from placet.core.bundle import (
 )
 from placet.core.encoding import encode_canonical, format_time, parse_json
 from placet.core.errors import PlacetError, Reason
+from placet.core.requester import verify_requester
+from placet.core.sshsig import NAMESPACE_REQUEST
 from placet.core.statement import parse_statement
 from placet.core.verify import verify_for_use
-from placet.testing.world import ALICE, BOB, GATE, NOW, World, expected_of
+from placet.testing.world import ALICE, BOB, CAROL, GATE, NOW, World, expected_of
 
 END = NOW + 3600
 
@@ -173,3 +176,26 @@ def test_the_order_of_a_statements_times(issued: str, valid: str, expires: str, 
         with pytest.raises(PlacetError) as caught:
             parse_statement(data)
         assert caught.value.reason is Reason.BAD_TIME
+
+
+@pytest.mark.parametrize(
+    ("not_before", "not_after", "proven"),
+    [(NOW + 60, NOW + 61, True), (NOW + 61, END, False), (NOW, NOW + 60, False)],
+)
+def test_a_requesters_key_counts_in_its_whole_time(not_before: int, not_after: int, proven: bool) -> None:
+    world = World()
+    bare = world.request_deploy()
+    key = world.keys[CAROL]
+    signature = key.sign(NAMESPACE_REQUEST, requester_message(bare))
+    request = attach_proof(bare, keyid=key.keyid, sshsig=signature)
+    world.credential_members[CAROL] = {
+        "notBefore": format_time(not_before),
+        "notAfter": format_time(not_after),
+    }
+    statement, trust = parse_statement(request.payload), world.trust()
+    if proven:
+        assert verify_requester(statement, request.evidence, trust=trust, at=NOW + 60) == CAROL
+    else:
+        with pytest.raises(PlacetError) as caught:
+            verify_requester(statement, request.evidence, trust=trust, at=NOW + 60)
+        assert caught.value.reason is Reason.REQUEST_PROOF_INVALID
