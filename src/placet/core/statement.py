@@ -117,8 +117,8 @@ def parse_statement(payload: bytes) -> IntentStatement:
     predicate = read_object(top["predicate"], "/predicate", _PREDICATE)  # STM-02
     action = read_object(predicate["action"], "/predicate/action", _ACTION)
     target = read_object(action["target"], "/predicate/action/target", _TARGET, optional=["annotations"])
-    display = _read_display(predicate["display"])
-    request = _read_request(predicate["request"])
+    text, template_file, template_digest = _read_display(predicate["display"])
+    request_id, requested_by, times, max_uses, audience = _read_request(predicate["request"])
     policy = read_object(predicate["policy"], "/predicate/policy", _FILE)
     statement = IntentStatement(
         payload=payload,
@@ -129,14 +129,20 @@ def parse_statement(payload: bytes) -> IntentStatement:
         action_type=read_ascii(action["type"], "/predicate/action/type"),
         target=read_ascii(target["uri"], "/predicate/action/target/uri"),
         parameters=read_map(action["parameters"], "/predicate/action/parameters", max_items=64),
-        text=display[0],
-        template_file=display[1],
-        template_digest=display[2],
+        text=text,
+        template_file=template_file,
+        template_digest=template_digest,
+        request_id=request_id,
+        requested_by=requested_by,
+        issued_at=times[0],
+        not_before=times[1],
+        expires_at=times[2],
+        max_uses=max_uses,
+        audience=audience,
         # STM-13: only compared; the gate selects the rules itself.
         policy_file=read_ascii(policy["uri"], "/predicate/policy/uri"),
         policy_digest=read_sha256(policy["digest"], "/predicate/policy/digest"),
         evidence=_read_evidence(predicate["evidence"]),
-        **request,
     )
     _check_action_subject(statement, action)
     return statement
@@ -171,7 +177,7 @@ def _read_display(value: Any) -> tuple[str, str, Digest]:
     )
 
 
-def _read_request(value: Any) -> dict[str, Any]:
+def _read_request(value: Any) -> tuple[str, str, tuple[int, int, int], int, str]:
     members = read_object(value, "/predicate/request", _REQUEST, optional=["reason"])
     nonce = b64decode_strict(
         read_ascii(members["nonce"], "/predicate/request/nonce"), "/predicate/request/nonce"
@@ -194,17 +200,13 @@ def _read_request(value: Any) -> dict[str, Any]:
             "A request is issued, then valid, then expires: in this order.",
             path="/predicate/request",
         )
-    return {
-        "request_id": _read_uuid7(members["id"], "/predicate/request/id"),
-        "requested_by": read_string(members["requestedBy"], "/predicate/request/requestedBy"),
-        "issued_at": issued_at,
-        "not_before": not_before,
-        "expires_at": expires_at,
-        "max_uses": read_decimal(
-            members["maxUses"], "/predicate/request/maxUses", minimum=1, maximum=MAX_USES
-        ),  # STM-09
-        "audience": audience,
-    }
+    return (
+        _read_uuid7(members["id"], "/predicate/request/id"),
+        read_string(members["requestedBy"], "/predicate/request/requestedBy"),
+        (issued_at, not_before, expires_at),
+        read_decimal(members["maxUses"], "/predicate/request/maxUses", minimum=1, maximum=MAX_USES),  # STM-09
+        audience,
+    )
 
 
 def _read_uuid7(value: Any, path: str) -> str:
