@@ -260,7 +260,7 @@ def _read_origin(value: Any, path: str, deployment: Deployment) -> str:
     own = host == deployment.rp_id or host.endswith(f".{deployment.rp_id}")
     # Browsers grant WebAuthn to plain http on loopback names only; everywhere else it is TLS.
     secure = scheme == "https" or (scheme == "http" and host.endswith(".localhost"))
-    plain = host == host.lower() and not set(authority) & set("/?#@") and (port == "" or port.isdigit())
+    plain = host == host.lower() and not set(authority) & set('/?#@"\\ ') and (port == "" or port.isdigit())
     if not (own and secure and plain and authority == (f"{host}:{port}" if port else host)):
         raise MalformedError(
             Reason.BAD_VALUE,

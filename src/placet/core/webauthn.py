@@ -28,6 +28,8 @@ def check_client_data(client_data_json: bytes, *, challenge: bytes, web_origin: 
         VerificationError: CHALLENGE_MISMATCH.
         PolicyError: CROSS_ORIGIN.
     """
+    if '"' in web_origin or "\\" in web_origin:  # The comparisons below are of JSON text.
+        raise MalformedError(Reason.CLIENT_DATA, "A web origin has no quotation mark and no backslash.")
     encoded = b64url_encode(challenge)
     prefix = f'{{"type":"webauthn.get","challenge":"{encoded}","origin":"{web_origin}"'.encode()
     if client_data_json == prefix + b',"crossOrigin":false}':
