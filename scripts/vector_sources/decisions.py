@@ -49,6 +49,10 @@ def decisions() -> Book:
     audit = {"bundle": good["bundle"], "trust": "default"}
     book.accept("verify-for-audit", "logged", "VER-09", "Judged at the logged time.", audit | {"loggedAt": format_time(AT)}, now=NOW + 10**7, people=[ALICE, BOB])
     book.refuse("verify-for-audit", "unproven", "VER-09 INV-8", "Nothing proves the time.", audit | {"loggedAt": None}, "time-unproven", category="indeterminate")
+    text = "Deny: Run /usr/bin/true for host://build-1.example"
+    denial = IntentRequest(altered(request.payload, {"/predicate/decision": "deny", "/predicate/display/text": text}), ())
+    denied = {"bundle": b64(encode_bundle(bundle_of(world(), denial, ALICE, BOB))), "trust": "default", "loggedAt": format_time(AT)}
+    book.refuse("verify-for-audit", "denial", "VER-04 VER-09", "A denial is no approval of the past either.", denied, "decision-is-deny", category="policy")
     book.refuse("verify-for-audit", "logged-late", "VER-09 VER-06", "Logged after the window.", audit | {"loggedAt": format_time(NOW + ONE_HOUR)}, "expired", category="policy")
     return book
 
@@ -69,6 +73,9 @@ def _time_and_trust(book: Book, no: Any, good: Any) -> None:
     late = altered(run_request(world()).payload, {"/predicate/request/notBefore": format_time(NOW + 300)})
     waiting = bundle_of(world(), IntentRequest(late, ()), Voice(ALICE, report={"decided_at": NOW + 310}), Voice(BOB, report={"decided_at": NOW + 320}))
     no("not-yet-valid", "VER-06 INV-4", "Before the window.", "not-yet-valid", "policy", use_inputs(waiting), now=NOW + 299)
+    first = use_inputs(bundle_of(world(), run_request(world()), Voice(ALICE, report=None), Voice(BOB, report=None)))
+    book.accept("verify-for-use", "first-second", "VER-06", "The second of the request itself.", first, now=NOW, level=1)
+    book.accept("verify-for-use", "window-begins", "VER-06", "The first second of the window.", use_inputs(waiting._replace(reports=(), trust_versions={})), now=NOW + 300, level=1)
     book.accept("verify-for-use", "last-second", "VER-06", "The last second of the window.", good, now=NOW + ONE_HOUR - 1, level=1)
 
 
@@ -104,6 +111,9 @@ def _expected(book: Book, no: Any, good: Any) -> None:
     for name, changes in (("digest", {"/predicate/display/template/digest/sha256": "0" * 64}), ("file", {"/predicate/display/template/uri": "actions/run/v0.json"})):
         stale = IntentRequest(altered(payload, changes), ())
         no(f"template-{name}", "DSP-05 INV-2", "Shown with another template.", "template-stale", "policy", use_inputs(bundle_of(world(), stale, ALICE, BOB)))
+    source = world()
+    forced = IntentRequest(altered(source.request_deploy().payload, {"/predicate/action/parameters/force": "true"}), ())
+    no("action-schema", "ACT-02 INV-2", "A parameter that the action does not have.", "action-schema", "malformed", use_inputs(bundle_of(source, forced, ALICE, BOB)))
     said = IntentRequest(altered(payload, {"/predicate/display/text": "Run nothing"}), ())
     no("summary", "DSP-03 INV-2", "A summary that says something else (attack A6).", "display-mismatch", "verification", use_inputs(bundle_of(world(), said, ALICE, BOB)))
     text = "Deny: Run /usr/bin/true for host://build-1.example"

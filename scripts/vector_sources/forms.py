@@ -101,6 +101,9 @@ def statements() -> Book:
     ok("run", f"{every} STM-10", "A command without input files.", run, decision="approve", subjects=1)
     ok("deploy", f"{every} ACT-05 DSP-03", "A deployment of one image.", deploy, decision="approve", subjects=1)
     ok("run-with-files", "ACT-03 ACT-05", "A command with one input file.", files.payload, subjects=1)
+    registry = altered(deploy, {"/subject/0/name": "registry.example:5000//app"})
+    named = altered(registry, {f"{DISPLAY}/text": _text(deploy).replace("registry.example/app", "registry.example:5000//app")})
+    ok("artifact-name", "ACT-03", "An artifact's name is no path.", named, subjects=1)
     two = world().request_release({"a.whl": b"a", "b.whl": b"b"}).payload
     ok("release", "STM-06 STM-05", "A release of two files.", two, subjects=2)
     denial = {"/predicate/decision": "deny", f"{DISPLAY}/text": "Deny: " + _text(run)}

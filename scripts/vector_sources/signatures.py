@@ -219,4 +219,7 @@ def client_data() -> Book:
     no("not-json", "WAN-08", "No JSON.", b"\xff", "not-utf8")
     no("large", "WAN-08", "More than any browser writes.", good[:-1] + ',"x":"' + "y" * 4096 + '"}', "too-large")
     no("list", "WAN-08", "A list.", "[]", "client-data")
+    escaped = ORIGIN.replace("t1", "\\u0074" + "1")
+    other = inputs(good.replace(ORIGIN, escaped)) | {"webOrigin": escaped}
+    book.refuse("client-data", "origin-escaped", "WAN-08 WAN-05", "An origin in another spelling.", other, "client-data")
     return book

@@ -84,6 +84,8 @@ def trust() -> Book:
         ("upper-case", "http://T1.demo.placet.localhost:8470"),
         ("port", "http://t1.demo.placet.localhost:http"),
         ("scheme", "ftp://t1.demo.placet.localhost"),
+        ("quote", 'http://t1".demo.placet.localhost:8470'),
+        ("space", "http://t1 .demo.placet.localhost:8470"),
         ("empty-port", "http://t1.demo.placet.localhost:"),
     ):
         no(f"origin-{name}", "PPL-04", f"The origin {text}.", "terminals.json", {origin: text}, "bad-value", origin)
