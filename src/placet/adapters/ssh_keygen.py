@@ -14,6 +14,7 @@ from placet.ports.authenticator import AuthenticatorError
 
 # A person has to find the key, read the screen and type a PIN.
 DEFAULT_TIMEOUT_SECONDS = 120
+_MAX_PUBLIC_KEY_BYTES = 64 * 1024
 
 
 class SshKeygenAuthenticator:
@@ -73,7 +74,8 @@ def read_public_key_file(path: Path) -> bytes:
         AuthenticatorError: the file is missing, or holds no FIDO key.
     """
     try:
-        fields = path.read_text(encoding="utf-8").split()
+        with path.open("rb") as file:  # bounded: the path may name a device, or a file of any size
+            fields = file.read(_MAX_PUBLIC_KEY_BYTES).decode("utf-8").split()
         wire = base64.b64decode(fields[1], validate=True)
         key = parse_public_key(wire)
     except OSError as e:

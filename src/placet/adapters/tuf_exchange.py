@@ -12,7 +12,14 @@ from tuf.api.metadata import Targets  # type: ignore[attr-defined]  # re-exporte
 
 from placet.adapters.sk_key import register
 from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import PendingRole, Review, attach_signature, review, signing_keys
+from placet.adapters.tuf_signing import (
+    PendingRole,
+    Review,
+    attach_signature,
+    check_nothing_hidden,
+    review,
+    signing_keys,
+)
 from placet.adapters.tuf_trust import ROOT, SIGNED_BY_PEOPLE, TARGETS, parse_signed, person_of
 from placet.core.decode import (
     read_choice,
@@ -81,6 +88,7 @@ def parse_challenge(data: bytes) -> Review:
     )
     signed = {role: parse_signed(message, role) for role, message in messages.items()}
     if TARGETS in signed:
+        check_nothing_hidden(messages[TARGETS], None)
         targets = cast(Targets, signed[TARGETS]).targets
         named = {name: info.hashes.get("sha256") for name, info in targets.items()}
         if named != {name: sha256_hex(content) for name, content in new_files.items()}:

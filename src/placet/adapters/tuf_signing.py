@@ -7,10 +7,11 @@ which verifies before it keeps.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Signature  # type: ignore[attr-defined]
+from tuf.api.metadata import Root, Targets  # type: ignore[attr-defined]  # re-exported without saying so
 
 from placet.adapters.private_file import write_atomically
 from placet.adapters.sk_key import SkKey
@@ -20,6 +21,8 @@ from placet.adapters.tuf_trust import (
     SIGNED_BY_PEOPLE,
     TARGETS,
     encode_signed,
+    named_errors,
+    parse_metadata,
     parse_signed,
     person_of,
 )
@@ -28,7 +31,7 @@ from placet.core.encoding import (
     KeyId,
     sha256_hex,
 )
-from placet.core.errors import PolicyError, Reason
+from placet.core.errors import MalformedError, PolicyError, Reason
 from placet.core.sshsig import NAMESPACE_TRUST, key_id
 from placet.ports.authenticator import Authenticator
 
@@ -74,10 +77,18 @@ def pending_messages(repository: TrustRepository) -> list[tuple[str, bytes]]:
 
 
 def review(repository: TrustRepository) -> Review:
-    """Returns everything that is needed to show a trust change; the files are those that the bytes name."""
+    """Returns everything that is needed to show a trust change; the files are those that the bytes name.
+
+    Raises:
+        VerificationError: the published side is not what administrators signed, so the difference would lie.
+        MalformedError: the bytes to be signed say something that would not be shown.
+    """
     pending = pending_roles(repository)
     messages = {item.role: item.message for item in pending}
     published = repository.published_root()
+    published_targets = _check_published(repository)
+    if TARGETS in messages:
+        check_nothing_hidden(messages[TARGETS], published_targets)
     old_files = repository.published_files()
     return Review(
         pending=pending,
@@ -86,6 +97,44 @@ def review(repository: TrustRepository) -> Review:
         old_root=None if published is None else encode_signed(published),
         new_root=messages.get(ROOT),
     )
+
+
+def _check_published(repository: TrustRepository) -> Targets | None:
+    """Verifies the published roots, each by the one before, and returns the targets, verified too."""
+    newest, before = repository.published_root(), None
+    if newest is None:
+        return None
+    with named_errors(str(repository.public_folder)):
+        for version in range(1, newest.version + 1):
+            metadata = parse_metadata(repository.published_root_bytes(version) or b"", ROOT)
+            for root in (before, metadata.signed):
+                if root is not None:
+                    root.verify_delegate(ROOT, metadata.signed_bytes, metadata.signatures)
+            before = cast(Root, metadata.signed)
+        data = repository.published_targets_bytes()
+        if before is None or data is None:
+            return None
+        targets = parse_metadata(data, TARGETS)
+        before.verify_delegate(TARGETS, targets.signed_bytes, targets.signatures)
+    return cast(Targets, targets.signed)
+
+
+def check_nothing_hidden(message: bytes, published: Targets | None) -> None:
+    """Refuses targets that say more than the names and digests of files: that would be signed unseen.
+
+    Raises:
+        MalformedError: BAD_TRUST.
+    """
+    targets = cast(Targets, parse_signed(message, TARGETS))
+    old = None if published is None or published.delegations is None else published.delegations.to_dict()
+    new = None if targets.delegations is None else targets.delegations.to_dict()
+    extra = [targets.unrecognized_fields, *(info.unrecognized_fields for info in targets.targets.values())]
+    if new != old or any(extra):
+        raise MalformedError(
+            Reason.BAD_TRUST,
+            "The prepared targets hold delegations or members that this version cannot show.",
+            hint="Nobody signs what is not shown. Make the draft anew with this version's commands.",
+        )
 
 
 def signing_keys(repository: TrustRepository, role: str) -> dict[KeyId, SkKey]:

@@ -132,7 +132,8 @@ def person_of(key: Key) -> str:
         PolicyError: BAD_TRUST where the key is no hardware key or names no person.
     """
     person = key.unrecognized_fields.get("person")
-    if not isinstance(key, SkKey) or not isinstance(person, str) or not person:
+    named = isinstance(person, str) and person.isascii() and person.isprintable()
+    if not isinstance(key, SkKey) or not isinstance(person, str) or not person or not named:
         raise PolicyError(
             Reason.BAD_TRUST, f"The key {key.keyid[:16]} in the root metadata belongs to no person."
         )

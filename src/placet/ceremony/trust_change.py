@@ -124,7 +124,7 @@ def visible(text: str) -> str:
 
 
 def _plain(value: object) -> str:
-    return encode_canonical(value).decode()
+    return visible(encode_canonical(value).decode())
 
 
 def _describe(files: Files) -> _Entries:
@@ -240,6 +240,8 @@ def _describe_root(root: bytes) -> dict[tuple[str, str], str]:
     entries: dict[tuple[str, str], str] = {}
     try:
         entries["root", "expires"] = visible(f"at {value['expires']}")
+        for member in sorted(value.keys() - {"_type", "version", "expires", "roles", "keys"}):
+            entries["root", visible(member)] = _plain(value[member])
         for role, members in value["roles"].items():
             keyids = members["keyids"]
             entries["signatures for", visible(role)] = f"{members['threshold']} of {len(keyids)} keys"
@@ -257,6 +259,9 @@ def _describe_root_key(key: Object) -> str:
     known = {"keytype", "scheme", "keyval", "person"}
     rest = {name: value for name, value in sorted(key.items()) if name not in known}
     how = ", ".join(f"{name} {_plain(value)}" for name, value in rest.items())
+    if key["keytype"] != "ssh":  # only of those does the key ID stand for the key
+        digest = group_digits(sha256_hex(encode_canonical(key["keyval"])))
+        how = f"public key SHA-256 {digest}{'; ' if how else ''}{how}"
     return f"{key['scheme']}{'; ' if how else ''}{how}"
 
 

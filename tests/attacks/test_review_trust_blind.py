@@ -1,0 +1,129 @@
+"""Review: nothing in the bytes that administrators sign escapes what they are shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
+
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
+from tuf.api.metadata import DelegatedRole, Delegations, Targets  # type: ignore[attr-defined]
+from tuf_trust_world import ANNA, BEN, TrustWorld
+
+from placet.adapters.tuf_exchange import encode_challenge, parse_challenge
+from placet.adapters.tuf_signing import review
+from placet.adapters.tuf_trust import ROOT, TARGETS, Signed, assemble, encode_signed, parse_signed
+from placet.ceremony.trust_change import change_lines, root_diff
+from placet.cli import main
+from placet.core.encoding import b64encode
+from placet.core.errors import PlacetError, Reason
+from placet.testing.world import DEFAULT_POLICY
+
+
+@pytest.fixture
+def trust(tmp_path: Path) -> TrustWorld:
+    world = TrustWorld(tmp_path)
+    world.publish(ANNA, BEN)
+    return world
+
+
+def draft(trust: TrustWorld, role: str) -> Path:
+    return trust.repository.path / "draft" / f"{role}.json"
+
+
+def prepared(trust: TrustWorld, role: str) -> Signed:
+    trust.repository.renew(now=trust.now + 60)
+    draft(trust, ROOT if role == TARGETS else TARGETS).unlink()
+    return parse_signed(draft(trust, role).read_bytes(), role)
+
+
+def delegating(trust: TrustWorld) -> Targets:
+    targets = prepared(trust, TARGETS)
+    assert isinstance(targets, Targets)
+    key = CryptoSigner.generate_ed25519().public_key
+    role = DelegatedRole("m", [key.keyid], 1, False, paths=["policy/staging.toml"])
+    targets.delegations = Delegations({key.keyid: key}, {"m": role})
+    return targets
+
+
+def test_a_delegation_that_is_not_shown_is_not_signed(trust: TrustWorld) -> None:
+    draft(trust, TARGETS).write_bytes(encode_signed(delegating(trust)))
+    with pytest.raises(PlacetError, match="cannot show"):
+        review(trust.repository)
+
+
+def test_a_members_of_a_target_that_is_not_shown_is_not_signed(trust: TrustWorld) -> None:
+    targets = prepared(trust, TARGETS)
+    assert isinstance(targets, Targets)
+    targets.targets["people.json"].unrecognized_fields["custom"] = {"hidden": "meaning"}
+    draft(trust, TARGETS).write_bytes(encode_signed(targets))
+    with pytest.raises(PlacetError, match="cannot show"):
+        review(trust.repository)
+
+
+def test_a_challenge_file_carries_no_hidden_delegation(trust: TrustWorld) -> None:
+    targets = delegating(trust)
+    value = json.loads(encode_challenge(trust.repository))
+    value["messages"] = [{"role": TARGETS, "message": b64encode(encode_signed(targets))}]
+    with pytest.raises(PlacetError, match="cannot show"):
+        parse_challenge(json.dumps(value).encode())
+
+
+def test_another_online_key_under_the_same_key_id_is_shown(trust: TrustWorld) -> None:
+    root = prepared(trust, ROOT)
+    old = trust.repository.published_root()
+    assert old is not None
+    keyid = root.roles["timestamp"].keyids[0]
+    root.keys[keyid].keyval = {"public": "00" * 32}
+    lines = change_lines(root_diff(encode_signed(old), encode_signed(root)))
+    assert any("online key" in line for line in lines), lines
+
+
+def test_the_difference_is_taken_from_what_administrators_signed(trust: TrustWorld) -> None:
+    weaker = DEFAULT_POLICY.replace("threshold = 2", "threshold = 1")
+    trust.stage_policy(weaker)
+    # Whoever can write the folder makes the published side look as if it said so already.
+    fake = parse_signed(draft(trust, TARGETS).read_bytes(), TARGETS)
+    fake.version = 1
+    (trust.public / "metadata" / "1.targets.json").write_bytes(assemble(fake, {}))
+    with pytest.raises(PlacetError) as error:
+        review(trust.repository)
+    assert error.value.reason is Reason.BAD_TRUST
+
+
+def test_the_published_root_is_taken_from_what_administrators_signed(trust: TrustWorld) -> None:
+    root = prepared(trust, ROOT)
+    (trust.public / "metadata" / "2.root.json").write_bytes(assemble(root, {}))
+    with pytest.raises(PlacetError) as error:
+        review(trust.repository)
+    assert error.value.reason is Reason.BAD_TRUST
+
+
+def test_an_administrators_name_moves_no_cursor(
+    trust: TrustWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = trust.public / "metadata" / "1.root.json"
+    path.write_text(path.read_text().replace("cleo@example.com", "cleo\\u001b[2J"))
+    assert main(["trust", "show", "--repository", str(trust.repository.path)]) != 0
+    out = capsys.readouterr()
+    assert "\x1b" not in out.out + out.err
+
+
+def test_options_of_a_rule_move_no_cursor(trust: TrustWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    rule = '\nevidence = [{ kind = "slsa", source = "\\u009b2J\\u202e" }]\n'
+    trust.stage_policy(DEFAULT_POLICY.rstrip() + rule)
+    assert main(["trust", "show", "--repository", str(trust.repository.path)]) == 0
+    assert capsys.readouterr().out.replace("\n", "").isascii()
+
+
+def test_a_public_key_file_is_read_no_further_than_a_key_is_long(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = str(tmp_path / "repository")
+    called = ["trust", "init", "--deployment", "d", "--admin", "a=/dev/zero", "--threshold", "1"]
+    assert main([*called, "--repository", where]) == 2
+    assert "not an OpenSSH public key" in capsys.readouterr().err
