@@ -9,7 +9,10 @@ connection fails or the relay is busy.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -82,6 +85,7 @@ class RelayClient:
         self._shown = printable(str(address).rstrip("/"))
         self._timeout = timeout
         self._sleep = sleep
+        self._socket: socket.socket | None = None
         # A relay on this machine is never behind a proxy, whatever the environment says about the world.
         self._http = httpx.Client(
             base_url=address,
@@ -216,20 +220,43 @@ class RelayClient:
         deadline = time.monotonic() + seconds
         headers = {} if content is None else {"Content-Type": "application/json"}
         limits = httpx.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds))
+        # The library's timeouts start anew with every byte: a head that drips could hold us for ever.
+        alarm = threading.Timer(seconds, self._hang_up)
+        alarm.daemon = True
+        alarm.start()
         try:
             with self._http.stream(
-                method, path, params=query, content=content, headers=headers, timeout=limits
+                method,
+                path,
+                params=query,
+                content=content,
+                headers=headers,
+                timeout=limits,
+                extensions={"trace": self._note_socket},
             ) as response:
                 data = self._read_bounded(response.iter_raw(), deadline)
         except httpx.TimeoutException as e:
             raise self._too_slow() from e
         except httpx.TransportError as e:
+            if time.monotonic() >= deadline:
+                raise self._too_slow() from e
             raise RelayUnreachableError(
                 f"The relay at {self._shown} cannot be reached: {printable(str(e)) or type(e).__name__}.",
                 hint="Check the address, and that the relay is running: `placet relay serve` starts one.",
             ) from e
+        finally:
+            alarm.cancel()
         retry_after = response.headers.get("retry-after", "")
         return response.status_code, read_reply(self._shown, response.status_code, retry_after, data)
+
+    def _note_socket(self, event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self._socket = info["return_value"].get_extra_info("socket")
+
+    def _hang_up(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def _read_bounded(self, chunks: Iterable[bytes], deadline: float) -> bytes:
         data = bytearray()

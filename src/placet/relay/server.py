@@ -110,6 +110,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """
 
     _head_timer: asyncio.TimerHandle | None = None
+    _linger_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -129,9 +130,28 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._forget_head()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        self._stop_lingering()
+        if self.cycle is not None:
+            # uvicorn leaves this as it is after an early answer; the next head would then be unbounded.
+            self.cycle.more_body = False
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body and self._linger_timer is None:
+            # Refused before its body was read: the client may take the answer, and not hold the door open.
+            self._linger_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_head()
+        self._stop_lingering()
         super().connection_lost(exc)
+
+    def _stop_lingering(self) -> None:
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = None
 
     def _is_between_requests(self) -> bool:
         return self.cycle is None or not self.cycle.more_body
