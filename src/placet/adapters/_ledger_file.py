@@ -119,9 +119,8 @@ def connect_ledger(path: Path) -> sqlite3.Connection:
                 hint=f"Take it for yourself: chmod go-w {place}",
             )
     # mode=rw: a missing ledger is never created in passing.
-    connection = sqlite3.connect(
-        f"file:{quote(str(path.absolute()))}?mode=rw", uri=True, timeout=BUSY_SECONDS, isolation_level=None
-    )
+    address = f"file:{quote(os.fsencode(path.absolute()))}?mode=rw"
+    connection = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
     try:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA foreign_keys = ON")

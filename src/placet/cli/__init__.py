@@ -10,10 +10,11 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
-from placet.core.errors import IndeterminateError, PlacetError
+from placet.core.errors import IndeterminateError, PlacetError, visible
 
 EXIT_ALLOW, EXIT_DENY, EXIT_USAGE, EXIT_UNDECIDED = 0, 1, 2, 3
 
@@ -52,6 +53,9 @@ class UserError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; no traceback ever reaches the user."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name need not be text that this locale can write; that is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = _parser(arguments)
     if argv is None:
         # What is loaded by now stays until the end, where nobody needs to search it for garbage.
@@ -100,6 +104,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _explain(message: str, hint: str) -> None:
-    print(message, file=sys.stderr)
+    # Names of files may come from others, and move a cursor.
+    print(visible(message), file=sys.stderr)
     if hint:
-        print(f"  {hint}", file=sys.stderr)
+        print(f"  {visible(hint)}", file=sys.stderr)

@@ -71,7 +71,7 @@ def setting(value: str | None, name: str) -> str | None:
 
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8")).get(name)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as e:
+    except (ValueError, RecursionError, OSError) as e:  # bad TOML or UTF-8, an endless number, or depth
         raise UserError(f"The configuration file {path} cannot be used: {e}.") from e
     if found is not None and not isinstance(found, str):
         raise UserError(f"In {path}, {name} must be a string.")

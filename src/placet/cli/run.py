@@ -13,7 +13,8 @@ from placet.adapters.system_clock import SystemClock
 from placet.cli import UserError
 from placet.cli._shared import choose_gate, load_trust, read_file, setting
 from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
-from placet.core.encoding import format_time
+from placet.core.decode import Object
+from placet.core.encoding import Digest, format_time
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, visible
 from placet.core.levels import LEVEL_NAMES, level_name
 from placet.core.people import Gate
@@ -117,15 +118,26 @@ class _Question(NamedTuple):
 
     def verify(self, prepared: PreparedCommand, now: int) -> VerifiedApproval:
         """Verifies the approval for what was prepared."""
+        digests = frozenset(copy.digest for copy in prepared.inputs)
+        return self._verify(digests, prepared.parameters, now)
+
+    def check_claims(self, now: int) -> None:
+        """Verifies the approval of what the plan claims, before any file that it names is touched.
+
+        Otherwise anybody's bundle could have the gate copy large files, or tell the digest of a secret one.
+        """
+        self._verify(frozenset(approved.digest for approved in self.plan.inputs), None, now)
+
+    def _verify(self, inputs: frozenset[Digest], parameters: Object | None, now: int) -> VerifiedApproval:
         return verify_for_use(
             self.bundle,
             trust=self.trust,
             gate=self.gate.id,
             expected=Expected(
-                target=self.target or prepared.plan.target,
-                subjects=frozenset(f"sha256:{copy.digest}" for copy in prepared.inputs),
+                target=self.target or self.plan.target,
+                subjects=frozenset(f"sha256:{digest}" for digest in inputs),
                 action_type=RUN_ACTION,
-                parameters=prepared.parameters,
+                parameters=parameters,
             ),
             now=now,
         )
@@ -139,6 +151,7 @@ def _run(args: argparse.Namespace) -> int:
     question = _Question(bundle, plan, trust, choose_gate(trust, args.gate), args.target)
     if args.command:
         _check_command(plan, args.command)
+    question.check_claims(SystemClock().now())
     with SqliteLedger(choose_ledger(args.ledger)) as ledger:
         _check_pinned_ledger(question.gate, ledger.birth())
         if args.dry_run:

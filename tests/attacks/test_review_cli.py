@@ -1,0 +1,64 @@
+"""Review: files that nobody approved are not touched, and no hostile name or file breaks a command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "gates"))
+
+from command_world import CommandWorld
+
+from placet.cli import main
+from placet.core.bundle import encode_bundle, parse_bundle
+from placet.core.encoding import sha256_hex
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandWorld:
+    world = CommandWorld(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(world.state))
+    return world
+
+
+def test_a_bundle_that_nobody_signed_tells_no_digest_of_a_file(
+    world: CommandWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = world.add_input("secret", b"a password")
+    signed = parse_bundle(world.approve("cat", "secret", inputs={"secret": b"a guess"}))
+    envelope = signed.envelope._replace(signatures=())
+    bundle = encode_bundle(signed._replace(envelope=envelope, reports=(), trust_versions={}))
+    called = ["run", "--intent", str(world.save(bundle)), "--trust", str(world.trust_path), "--gate", "prod"]
+    assert main([*called, "--inputs", str(world.inputs)]) == 125
+    said = capsys.readouterr().err
+    assert "quorum-not-met" in said
+    assert sha256_hex(secret.read_bytes()) not in said
+
+
+def test_a_hostile_file_name_moves_no_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = os.fsdecode(os.fsencode(str(tmp_path)) + b"/\x1b[31m\xff")
+    for called in (
+        ["verify", name, "--unsafe-any-action"],
+        ["ledger", "show", "--ledger", name],
+        ["ledger", "create", "--ledger", f"{name}.sqlite3"],
+        ["ledger", "show", "--ledger", f"{name}.sqlite3"],
+    ):
+        main(called)
+        out = capsys.readouterr()
+        assert "\x1b" not in out.err, called
+
+
+@pytest.mark.parametrize("text", [b"x=" + b"[" * 5000, b"x = " + b"9" * 6000, b"\xff", b"[[["])
+def test_a_broken_configuration_file_is_a_sentence(
+    text: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "placet").mkdir()
+    (tmp_path / "placet" / "config.toml").write_bytes(text)
+    bundle = tmp_path / "some.intent.json"
+    bundle.write_bytes(b"{}")
+    assert main(["verify", str(bundle), "--unsafe-any-action"]) == 2
+    assert "cannot be used" in capsys.readouterr().err
