@@ -6,10 +6,53 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
 from terminal_world import PageWorld, RunningTerminal
 
 from placet.core.bundle import IntentRequest
 from placet.testing.chromium import ChromiumSession, VirtualAuthenticator
+
+# axe's own rules, and the stricter contrast of 7:1 beside them.
+OPTIONS = {
+    "resultTypes": ["violations"],
+    "runOnly": {
+        "type": "tag",
+        "values": ["wcag2a", "wcag2aa", "wcag2aaa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    },
+    "rules": {"color-contrast-enhanced": {"enabled": True}, "target-size": {"enabled": True}},
+}
+
+WIDER_THAN_THE_SCREEN = """() => [...document.querySelectorAll("body *")]
+  .filter((e) => e.getBoundingClientRect().right > innerWidth + 1 || e.scrollWidth > innerWidth)
+  .map((e) => e.outerHTML.slice(0, 120))"""
+
+SMALL_TARGETS = """() => [...document.querySelectorAll("a, button")]
+  .filter((e) => e.getClientRects().length && e.getBoundingClientRect().height < 44)
+  .map((e) => e.outerHTML.slice(0, 120))"""
+
+
+def check_with_axe(page: Page, name: str) -> None:
+    """Lets axe-core judge what stands on the screen."""
+    found = Axe().run(page, options=OPTIONS)
+    assert found.violations_count == 0, f"{name}: {found.generate_report()}"
+
+
+def check_fits(page: Page, name: str) -> None:
+    """Checks that nothing is wider than the screen, and that what is pressed is large enough."""
+    for what in (WIDER_THAN_THE_SCREEN, SMALL_TARGETS):
+        found = page.evaluate(what)
+        assert found == [], f"{name}: {found}"
+
+
+def check_for_everyone(page: Page, name: str) -> None:
+    """Both, light and dark, wide and at 320 pixels."""
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        check_with_axe(page, f"{name}, {scheme}")
+    page.set_viewport_size({"width": 320, "height": 640})
+    check_fits(page, name)
+    page.set_viewport_size({"width": 1000, "height": 800})
 
 
 class Reader:

@@ -169,6 +169,16 @@ def test_credential_of_somebody_who_left_is_not_asked_for(bench: Bench) -> None:
     assert [c[0] for c in touch.credentials] == [b64url_encode(bob.credential_id)]
 
 
+def test_credential_that_has_expired_is_not_asked_for(bench: Bench) -> None:
+    from placet.core.encoding import format_time
+
+    now = bench.clock.now()
+    bench.world.credential_members[ALICE] = {"notAfter": format_time(now - 1)}
+    bench.install()
+    usable = bench.credentials.usable(bench.world.trust(), now)
+    assert [person.id for person, _, _ in usable] == [BOB]
+
+
 def test_request_that_expires_between_touch_and_answer_is_refused(bench: Bench) -> None:
     view = bench.open()
     assertion = bench.touch(view, "approve")
@@ -276,6 +286,26 @@ def test_comparison_names_what_differs_and_nothing_else(bench: Bench) -> None:
     before, now = parse_statement(bench.request.payload), parse_statement(bench.other.payload)
     assert [change.name for change in compare_statements(before, now)] == ["Artifact 1 digest sha256"]
     assert compare_statements(before, before) == ()
+
+
+def test_screen_that_hides_or_repeats_a_row_is_refused(bench: Bench) -> None:
+    from placet.ceremony.decide import prepare
+    from placet.core.errors import VerificationError
+    from placet.terminal.screen import check_every_row_once
+
+    screen = bench.open().screen
+    review = prepare(bench.request, trust=bench.world.trust(), now=bench.clock.now())
+    check_every_row_once(screen, review)
+    first, *rest = screen.sections
+    changed = screen.headline._replace(value="Deploy something nice")
+    for wrong in (
+        screen._replace(sections=tuple(rest)),
+        screen._replace(sections=(first, first, *rest)),
+        screen._replace(headline=changed),
+    ):
+        with pytest.raises(VerificationError) as caught:
+            check_every_row_once(wrong, review)
+        assert caught.value.reason is Reason.DISPLAY_INCOMPLETE
 
 
 def test_torn_line_hides_no_other_decision(bench: Bench) -> None:

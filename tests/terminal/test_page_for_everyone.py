@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from page_driver import Reader, plugged_in, reading
+from page_driver import Reader, check_fits, check_with_axe, plugged_in, reading
 from terminal_world import PageWorld, RunningTerminal, running, write_request
 
 from placet.core.bundle import IntentRequest
@@ -17,15 +16,6 @@ from placet.testing.world import ALICE
 
 pytestmark = pytest.mark.browser
 
-# axe's own rules, and the stricter contrast of 7:1 beside them.
-OPTIONS = {
-    "resultTypes": ["violations"],
-    "runOnly": {
-        "type": "tag",
-        "values": ["wcag2a", "wcag2aa", "wcag2aaa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-    },
-    "rules": {"color-contrast-enhanced": {"enabled": True}, "target-size": {"enabled": True}},
-}
 LONG = ["/bin/true", "w" * 200, "--flag=" + "/very/long" * 20]
 
 
@@ -83,8 +73,7 @@ def test_axe_finds_nothing_on_any_screen(
     checked = []
 
     def check(name: str) -> None:
-        found = Axe().run(reader.page, options=OPTIONS)
-        assert found.violations_count == 0, f"{name}: {found.generate_report()}"
+        check_with_axe(reader.page, name)
         checked.append(name)
 
     visit_all(reader, world, request_, check)
@@ -99,24 +88,12 @@ def test_no_screen_scrolls_sideways_at_320_pixels(
     reader.page.set_viewport_size({"width": 320, "height": 640})
 
     def check(name: str) -> None:
-        wide = reader.page.evaluate(WIDER_THAN_THE_SCREEN)
-        assert wide == [], f"{name}: {wide}"
-        small = reader.page.evaluate(SMALL_TARGETS)
-        assert small == [], f"{name}: {small}"
+        check_fits(reader.page, name)
 
     try:
         visit_all(reader, world, request_, check)
     finally:
         reader.page.set_viewport_size({"width": 1000, "height": 800})
-
-
-WIDER_THAN_THE_SCREEN = """() => [...document.querySelectorAll("body *")]
-  .filter((e) => e.getBoundingClientRect().right > innerWidth + 1 || e.scrollWidth > innerWidth)
-  .map((e) => e.outerHTML.slice(0, 120))"""
-
-SMALL_TARGETS = """() => [...document.querySelectorAll("a, button")]
-  .filter((e) => e.getClientRects().length && e.getBoundingClientRect().height < 44)
-  .map((e) => e.outerHTML.slice(0, 120))"""
 
 
 def test_lines_are_shorter_than_75_characters_on_a_wide_screen(

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from terminal_world import PageWorld
+from page_driver import plugged_in, reading
+from terminal_world import PageWorld, running
 
 from placet.adapters.relay_client import RelayClient
 from placet.terminal.relay_source import RelaySource
+from placet.testing.chromium import ChromiumSession
 from placet.testing.world import ALICE, BOB
 
 COMMAND = [sys.executable, "-c", "import sys, placet.cli; sys.exit(placet.cli.main())", "relay", "serve"]
@@ -129,3 +132,28 @@ def test_address_that_is_no_relay_is_refused_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(RelayClientError, match="not the address of a relay"):
         RelaySource("ftp://relay.example", tmp_path)
+
+
+@pytest.mark.browser
+def test_relay_that_goes_down_while_a_person_reads_costs_no_second_touch(
+    chromium: ChromiumSession, sockets: list[socket.socket], world: PageWorld, tmp_path: Path
+) -> None:
+    request = world.request_deploy()
+    with ExitStack() as up:
+        url = up.enter_context(relay_at(tmp_path / "relay"))
+        with RelayClient(url) as client:
+            client.submit(request, "secret")
+        source = RelaySource(url, tmp_path / "outbox")
+        with running(world, sockets, tmp_path, source) as terminal, reading(chromium, terminal) as reader:
+            eventually(lambda: request.id in source.pending())
+            reader.open(request)
+            reader.read_all()
+            up.close()
+            with plugged_in(world, chromium, ALICE):
+                assert "Signed and kept on this terminal" in reader.decide("approve")
+            reader.open_inbox()
+            reader.page.get_by_text("cannot be reached").wait_for()
+            assert "1 signed answer is kept here" in reader.page.inner_text("main")
+            with relay_at(tmp_path / "relay", int(url.rpartition(":")[2])), RelayClient(url) as client:
+                eventually(lambda: source.unsent() == 0)
+                assert len(client.fetch(request.id).answers) == 1

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from page_driver import plugged_in
+from page_driver import check_for_everyone, plugged_in
 from terminal_world import PageWorld, make_identity, write_request
 
 from placet.adapters.paths import data_dir, state_dir
@@ -24,7 +24,7 @@ from placet.core.people import Deployment
 from placet.core.sshsig import key_id
 from placet.terminal.credentials import CredentialStore
 from placet.testing.chromium import ChromiumSession
-from placet.testing.world import ALICE
+from placet.testing.world import ALICE, BOB
 
 COMMAND = [sys.executable, "-c", "import sys, placet.cli; sys.exit(placet.cli.main())", "terminal"]
 ROOT = "ab" * 32
@@ -206,10 +206,13 @@ def test_enrolment_page_makes_a_file_that_the_administrator_accepts(
     with serving(*arguments, "--out", str(out), "--port", str(port)) as served:
         page = chromium.page
         page.goto(served.url)
+        page.wait_for_selector("#create")
+        check_for_everyone(page, "enrolment")
         page.click("#create")
         page.wait_for_selector("#prove:not([disabled])")
         page.click("#prove")
         page.wait_for_selector('#status[data-state="enrolled"]', state="attached")
+        check_for_everyone(page, "enrolled")
         shown = page.inner_text("main")
         code, said, err = served.end()
         assert (code, err) == (0, "")
@@ -237,6 +240,32 @@ def test_enrolment_page_makes_a_file_that_the_administrator_accepts(
     assert known.transports == ("usb",)
     assert INVITE not in out.read_text()
     assert known.credential_id not in out.read_text()
+    key.remove()
+    page.goto("about:blank")
+
+
+@pytest.mark.browser
+def test_one_key_is_not_enrolled_for_two_people_unless_it_is_said(
+    chromium: ChromiumSession, tmp_path: Path, port: int
+) -> None:
+    assert call("init", "t1", "--deployment", "demo").returncode == 0
+    key = chromium.add_authenticator()
+    page = chromium.page
+    for person, more, state in (
+        (ALICE, [], "enrolled"),
+        (BOB, [], "error"),
+        (BOB, ["--allow-shared-key"], "enrolled"),
+    ):
+        arguments = ["enroll", person, "--invite", INVITE, "--root-sha256", ROOT, "--deployment", "demo"]
+        out = tmp_path / f"{person}.enrolment.json"
+        with serving(*arguments, *more, "--out", str(out), "--port", str(port)) as served:
+            page.goto("about:blank")
+            page.goto(served.url)
+            page.click("#create")
+            if state == "enrolled":
+                page.click("#prove:not([disabled])")
+            page.wait_for_selector(f'#status[data-state="{state}"]', state="attached")
+            assert ("enrolled here already" in page.inner_text("#status")) == (state == "error")
     key.remove()
     page.goto("about:blank")
 
@@ -292,6 +321,7 @@ def test_administrator_reads_and_signs_the_trust_root_on_the_page(
         page.wait_for_selector("#sign-root")
         assert page.is_disabled("#sign-root")
         assert "person alice@example.com" in page.inner_text("main")
+        check_for_everyone(page, "trust change")
         page.wait_for_timeout(400)
         for _ in range(40):
             if page.is_enabled("#sign-root"):

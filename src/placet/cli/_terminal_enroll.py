@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
         out=out,
         # The page needs a moment to fetch the answer before the server goes away.
         on_done=lambda: threading.Timer(1.0, done.set).start(),
+        allow_shared_key=args.allow_shared_key,
     )
     guard = Guard(origin)
     serve_page(create_enrol_app(desk, guard), guard, args.port, done=done, quiet=args.no_open)

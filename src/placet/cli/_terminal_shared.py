@@ -45,15 +45,15 @@ def serve_page(app: ASGIApp, guard: Guard, port: int, *, done: threading.Event, 
         raise UserError(str(e), hint) from e
     # Whoever stops the service asks it politely; ending is the same as Ctrl-C then.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with TerminalServer(app, sockets) as server:
-        # Flushed: whoever starts the terminal from a script reads the link from a pipe.
-        print(f"Open this link in the browser of this machine:\n\n  {guard.launch_url}\n", flush=True)
-        if not quiet and not _open(guard.launch_url):
-            print("No browser could be opened; follow the link yourself.", file=sys.stderr)
-        try:
+    try:
+        with TerminalServer(app, sockets) as server:
+            # Flushed: whoever starts the terminal from a script reads the link from a pipe.
+            print(f"Open this link in the browser of this machine:\n\n  {guard.launch_url}\n", flush=True)
+            if not quiet and not _open(guard.launch_url):
+                print("No browser could be opened; follow the link yourself.", file=sys.stderr)
             server.wait(done)
-        except KeyboardInterrupt:
-            print("\nThe terminal has stopped. What was signed is kept.", flush=True)
+    except KeyboardInterrupt:
+        print("\nThe terminal has stopped. What was signed is kept.", flush=True)
 
 
 def _open(url: str) -> bool:

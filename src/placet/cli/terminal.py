@@ -117,6 +117,11 @@ def _configure_enroll(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--deployment", metavar="NAME", help="needed while there is no trust snapshot yet")
     parser.add_argument("--out", type=Path, metavar="FILE.enrolment.json", help="where the proof goes")
+    parser.add_argument(
+        "--allow-shared-key",
+        action="store_true",
+        help="accept a security key that is enrolled here already, as when one person plays two in a demo",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

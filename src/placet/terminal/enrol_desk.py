@@ -52,15 +52,20 @@ class EnrolDesk:
         credentials: CredentialStore,
         out: Path,
         on_done: Callable[[], None],
+        allow_shared_key: bool = False,
     ) -> None:
         """Takes an invitation.
+
+        Args:
+            allow_shared_key: accept an authenticator that somebody is enrolled with here already, as for a
+                second credential of the same person, or a demonstration by one person.
 
         Raises:
             MalformedError: BAD_VALUE where the invite is too short.
         """
         check_invite(invitation.invite)
         self.invitation, self.web_origin, self.out = invitation, web_origin, out
-        self._credentials, self._on_done = credentials, on_done
+        self._credentials, self._on_done, self._shared = credentials, on_done, allow_shared_key
         self._lock = threading.Lock()
         self._made: tuple[NewCredential, tuple[str, ...]] | None = None
         self.done = False
@@ -69,7 +74,7 @@ class EnrolDesk:
         """Returns ``PublicKeyCredentialCreationOptionsJSON`` for the first touch."""
         deployment = self.invitation.deployment
         # One key here is one person's: an authenticator that already has a credential here makes no second.
-        known = [c.credential_id for c in self._credentials.all().values()]
+        known = () if self._shared else [c.credential_id for c in self._credentials.all().values()]
         return {
             "rp": {"id": deployment.rp_id, "name": f"placet {deployment.name}"},
             # Random: the key must not tell its finder whose it is.

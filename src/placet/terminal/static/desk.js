@@ -168,6 +168,8 @@ async function request(id) {
     approve.disabled = !ready;
     deny.disabled = !ready;
     next.hidden = missing === 0 || screen.busy;
+    later.hidden = screen.busy;
+    left.hidden = screen.busy;
     left.textContent = missing
       ? `Your key signs only what you were shown. Left to show: ${missing} of ${view.rowCount} lines, next under “${where}”.`
       : "Everything was shown. Nothing is signed until you choose here and touch your key.";

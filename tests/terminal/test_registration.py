@@ -1,0 +1,167 @@
+"""New credentials and trust changes: what the one-shot pages refuse, whatever the browser hands over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from terminal_world import PageWorld, keep_credentials
+
+from placet.adapters.tuf_repository import TrustRepository
+from placet.adapters.tuf_trust import make_administrator
+from placet.core.encoding import b64url_encode
+from placet.core.errors import PlacetError, Reason
+from placet.terminal.credentials import CredentialStore
+from placet.terminal.desk import Assertion, DeskError
+from placet.terminal.registration import NewCredential, read_registration, registration_challenge
+from placet.terminal.trust_desk import TrustDesk
+from placet.testing.authenticator import AT, BE, UP, UV, SoftWebAuthn
+from placet.testing.world import ALICE
+
+RP_ID = "demo.placet.localhost"
+ORIGIN = "http://t1.demo.placet.localhost:8470"
+CHALLENGE = registration_challenge(ALICE, "demo", "ab" * 32, "maple-otter-42-quiet-harbour")
+KEY = SoftWebAuthn(rp_id=RP_ID, web_origin=ORIGIN, seed=b"new")
+
+
+HONEST = {
+    "type": "webauthn.create",
+    "challenge": b64url_encode(CHALLENGE),
+    "origin": ORIGIN,
+    "crossOrigin": False,
+}
+
+
+def read(
+    *, flags: int = UP | UV | AT, rp_id: str = RP_ID, cose: bytes | None = None, **client: Any
+) -> NewCredential:
+    """Reads a registration as Chromium makes it, with some of it changed."""
+    x, y = KEY.point[1:33], KEY.point[33:]
+    key = bytes.fromhex("a5010203262001215820") + x + bytes.fromhex("225820") + y if cose is None else cose
+    data = (
+        hashlib.sha256(rp_id.encode()).digest()
+        + bytes([flags])
+        + bytes(4)
+        + bytes(16)
+        + (len(KEY.credential_id)).to_bytes(2, "big")
+        + KEY.credential_id
+        + key
+    )
+    return read_registration(
+        client_data_json=json.dumps(HONEST | client).encode(),
+        authenticator_data=data,
+        challenge=CHALLENGE,
+        web_origin=ORIGIN,
+        rp_id=RP_ID,
+    )
+
+
+def test_honest_registration_gives_the_key() -> None:
+    made = read()
+    assert made.public_key.wire == KEY.wire
+    assert made.credential_id == KEY.credential_id
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"challenge": b64url_encode(b"other")}, Reason.CHALLENGE_MISMATCH),
+        ({"origin": "http://t2.demo.placet.localhost:8470"}, Reason.ORIGIN_NOT_ALLOWED),
+        ({"type": "webauthn.get"}, Reason.CLIENT_DATA),
+        ({"crossOrigin": True}, Reason.CROSS_ORIGIN),
+        ({"topOrigin": "http://evil.example"}, Reason.CROSS_ORIGIN),
+        ({"rp_id": "evil.placet.localhost"}, Reason.ORIGIN_NOT_ALLOWED),
+        ({"flags": UP | AT}, Reason.USER_VERIFICATION_MISSING),
+        ({"flags": UV | AT}, Reason.USER_VERIFICATION_MISSING),
+        ({"flags": UP | UV}, Reason.FLAGS_INVALID),
+        ({"flags": UP | UV | AT | BE}, Reason.BACKUP_NOT_ALLOWED),
+        ({"cose": b""}, Reason.BAD_KEY),
+        ({"cose": bytes.fromhex("a5010203262001215820") + bytes(67)}, Reason.BAD_KEY),
+    ],
+)
+def test_registration_that_is_not_ours_is_refused(changed: dict[str, Any], reason: Reason) -> None:
+    with pytest.raises(PlacetError) as caught:
+        read(**changed)
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize("cut", range(0, 180, 7))
+def test_truncated_authenticator_data_is_a_named_refusal(cut: int) -> None:
+    client = json.dumps({"type": "webauthn.create", "challenge": b64url_encode(CHALLENGE), "origin": ORIGIN})
+    data = hashlib.sha256(RP_ID.encode()).digest() + bytes([UP | UV | AT]) + bytes(147)
+    with pytest.raises(PlacetError):
+        read_registration(
+            client_data_json=client.encode(),
+            authenticator_data=data[:cut],
+            challenge=CHALLENGE,
+            web_origin=ORIGIN,
+            rp_id=RP_ID,
+        )
+
+
+class Office:
+    """An administrator with a browser key and a repository that waits for signatures."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = PageWorld(8470)
+        key = self.world.keys[ALICE]
+        assert isinstance(key, SoftWebAuthn)
+        self.key, self.path = key, folder / "repository"
+        admin = make_administrator(
+            "alice", key.wire, kind="webauthn", origins=[self.world.origin("t1")], uv=True
+        )
+        TrustRepository.create(
+            self.path, files=self.world.files(), administrators=[admin], threshold=1, now=self.world.now
+        )
+        store = CredentialStore(folder / "credentials.json")
+        keep_credentials(self.world, store, ALICE)
+        self.finished = 0
+        self.desk = TrustDesk(
+            TrustRepository(self.path),
+            "alice",
+            web_origin=self.world.origin("t1"),
+            credentials=store,
+            on_done=self.count,
+        )
+
+    def count(self) -> None:
+        self.finished += 1
+
+    def touch(self, role: str) -> Assertion:
+        import base64
+
+        asked = self.desk.begin(role, range(len(self.desk.shown.changes)))
+        challenge = base64.urlsafe_b64decode(asked.challenge + "=" * (-len(asked.challenge) % 4))
+        return Assertion(b64url_encode(self.key.credential_id), *self.key.get(challenge))
+
+
+def test_administrator_never_signs_blind(tmp_path: Path) -> None:
+    office = Office(tmp_path)
+    with pytest.raises(DeskError, match="not shown yet"):
+        office.desk.begin("root", range(len(office.desk.shown.changes) - 1))
+
+
+def test_each_role_takes_a_touch_of_its_own(tmp_path: Path) -> None:
+    office = Office(tmp_path)
+    touch = office.touch("root")
+    with pytest.raises(PlacetError) as caught:
+        office.desk.finish("targets", touch)
+    assert caught.value.reason is Reason.CHALLENGE_MISMATCH
+    assert office.desk.finish("root", touch) == ("targets",)
+    assert office.finished == 0
+    assert office.desk.finish("targets", office.touch("targets")) == ()
+    assert office.finished == 1
+
+
+def test_draft_that_changes_after_it_was_shown_is_not_signed(tmp_path: Path) -> None:
+    office = Office(tmp_path)
+    touch = office.touch("targets")
+    repository = TrustRepository(office.path)
+    office.world.policy = office.world.policy.replace("threshold = 2", "threshold = 1")
+    repository.stage({"policy/default.toml": office.world.policy.encode()}, now=office.world.now)
+    with pytest.raises(PlacetError) as caught:
+        office.desk.finish("targets", touch)
+    assert caught.value.reason is Reason.CHALLENGE_MISMATCH
