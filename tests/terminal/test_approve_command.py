@@ -180,3 +180,21 @@ def test_missing_ssh_keygen_and_missing_file_are_sentences(place: Place) -> None
     assert done.returncode == 3
     assert "cannot be read" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_request_at_the_relay_is_decided_by_its_id(place: Place, tmp_path: Path) -> None:
+    from test_relay_source import relay_at
+
+    from placet.adapters.relay_client import RelayClient
+
+    with relay_at(tmp_path / "relay") as url, RelayClient(url) as client:
+        client.submit(place.request, "secret")
+        for person in (ALICE, BOB):
+            done = place.approve(person, "--relay", url, path=Path(place.request.id))
+            assert done.returncode == 0, done.stderr
+            assert f"Sent to the relay at {url}." in done.stdout
+        assert "INTENT_LEVEL_1 (Bound) is reached" in done.stdout
+        assert len(client.fetch(place.request.id).answers) == 2
+    done = place.approve(ALICE, "--relay", url, path=Path(place.request.id))
+    assert done.returncode == 2
+    assert "Nothing was signed and nothing was sent." in done.stderr
