@@ -42,21 +42,13 @@ class _EcdsaSha256(ec.ECDSA):
     loads ciphers, RSA and threads, which would cost a cold verification a tenth of its time.
     """
 
+    algorithm = hashes.SHA256()
+    deterministic_signing = False
+
     def __init__(self) -> None:
         """Asks nothing."""
 
-    @property
-    def algorithm(self) -> hashes.HashAlgorithm:
-        """The hash."""
-        return _SHA256
 
-    @property
-    def deterministic_signing(self) -> bool:
-        """Says nothing about verification."""
-        return False
-
-
-_SHA256 = hashes.SHA256()
 _ECDSA_SHA256 = _EcdsaSha256()
 
 
