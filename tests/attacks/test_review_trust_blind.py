@@ -12,15 +12,27 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
 
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 from tuf.api.metadata import DelegatedRole, Delegations, Targets  # type: ignore[attr-defined]
-from tuf_trust_world import ANNA, BEN, TrustWorld
+from tuf_trust_world import ANNA, BEN, TrustWorld, administrator
 
 from placet.adapters.tuf_exchange import encode_challenge, parse_challenge
+from placet.adapters.tuf_refresh import _delegated
 from placet.adapters.tuf_signing import review
-from placet.adapters.tuf_trust import ROOT, TARGETS, Signed, assemble, encode_signed, parse_signed
+from placet.adapters.tuf_trust import (
+    ROOT,
+    TARGETS,
+    Signed,
+    assemble,
+    build_root,
+    encode_signed,
+    make_administrator,
+    parse_signed,
+)
 from placet.ceremony.trust_change import change_lines, root_diff
 from placet.cli import main
 from placet.core.encoding import b64encode
-from placet.core.errors import PlacetError, Reason
+from placet.core.errors import PlacetError, PolicyError, Reason
+from placet.core.sshsig import encode_sk_ecdsa_key
+from placet.testing.authenticator import DEFAULT_RP_ID, DEFAULT_WEB_ORIGIN, SoftSk, SoftWebAuthn
 from placet.testing.world import DEFAULT_POLICY
 
 
@@ -127,3 +139,23 @@ def test_a_public_key_file_is_read_no_further_than_a_key_is_long(
     called = ["trust", "init", "--deployment", "d", "--admin", "a=/dev/zero", "--threshold", "1"]
     assert main([*called, "--repository", where]) == 2
     assert "not an OpenSSH public key" in capsys.readouterr().err
+
+
+def test_a_plain_software_key_signs_no_delegated_role(trust: TrustWorld) -> None:
+    with pytest.raises(PolicyError, match="belongs to no person"):
+        _delegated(delegating(trust))
+
+
+def test_one_key_under_two_applications_is_one_administrator(trust: TrustWorld) -> None:
+    key = SoftWebAuthn(rp_id=DEFAULT_RP_ID)
+    twin = encode_sk_ecdsa_key(key.point, "ssh:placet:demo")
+    administrators = [
+        make_administrator("x@example.com", key.wire, kind="webauthn", origins=[DEFAULT_WEB_ORIGIN], uv=True),
+        make_administrator("y@example.com", twin, kind="sk", origins=[], uv=True),
+        administrator("z@example.com", SoftSk("ed25519")),
+    ]
+    root = trust.repository.published_root()
+    assert root is not None
+    online = {role: root.keys[root.roles[role].keyids[0]] for role in ("snapshot", "timestamp")}
+    with pytest.raises(PolicyError, match="each may hold one"):
+        build_root(administrators, threshold=2, online_keys=online, version=1, expires_at=trust.now + 9)

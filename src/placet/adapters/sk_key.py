@@ -136,6 +136,11 @@ class SkKey(Key):
         return self._key.wire
 
     @property
+    def raw(self) -> bytes:
+        """The bare public key, the same under any application."""
+        return self._key.raw
+
+    @property
     def kind(self) -> str:
         """``webauthn`` or ``sk``."""
         return self._kind

@@ -32,12 +32,20 @@ from placet.adapters.tuf_trust import (
     SNAPSHOT,
     TARGETS,
     TIMESTAMP,
+    check_one_key_each,
     check_people_hold_one_key,
     named_errors,
     parse_metadata,
 )
 from placet.core.encoding import Digest, sha256_hex
-from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, VerificationError
+from placet.core.errors import (
+    IndeterminateError,
+    PlacetError,
+    PolicyError,
+    Reason,
+    VerificationError,
+    visible,
+)
 from placet.core.trust import MAX_SNAPSHOT_BYTES, Trust, compile_trust, parse_trust
 
 _MAX_ROOT_BYTES = UpdaterConfig.root_max_length
@@ -231,6 +239,8 @@ def _delegated(targets: Targets) -> dict[str, list[str]]:
             raise PolicyError(
                 Reason.BAD_TRUST, f"The delegation to {name[:64]!r} does not name exact files, as it must."
             )
+        keys = targets.delegations.keys
+        check_one_key_each(visible(name), [keys[keyid] for keyid in role.keyids if keyid in keys])
         found[name] = list(role.paths)
     return found
 

@@ -113,16 +113,29 @@ def check_people_hold_one_key(root: Root) -> None:
         PolicyError: BAD_TRUST.
     """
     for role in SIGNED_BY_PEOPLE:
-        people: set[str] = set()
-        for keyid in root.roles[role].keyids:
-            person = person_of(root.keys[keyid])
-            if person in people:
-                raise PolicyError(
-                    Reason.BAD_TRUST,
-                    f"Two keys of {person} may sign {role}; thresholds count people, so each may hold one.",
-                    hint="Keep the spare key in a safe, and replace the lost one in a new root when needed.",
-                )
-            people.add(person)
+        check_one_key_each(role, [root.keys[keyid] for keyid in root.roles[role].keyids])
+
+
+def check_one_key_each(role: str, keys: Sequence[Key]) -> None:
+    """Refuses a role in which a key has no person, a person has two keys, or one key stands twice.
+
+    Raises:
+        PolicyError: BAD_TRUST.
+    """
+    people: set[str] = set()
+    points: set[bytes] = set()
+    for key in keys:
+        person = person_of(key)
+        # The same key under another application has another key ID, and would be a second voice.
+        point = key.raw if isinstance(key, SkKey) else b""
+        if person in people or point in points:
+            raise PolicyError(
+                Reason.BAD_TRUST,
+                f"Two keys of {person} may sign {role}; thresholds count people, so each may hold one.",
+                hint="Keep the spare key in a safe, and replace the lost one in a new root when needed.",
+            )
+        people.add(person)
+        points.add(point)
 
 
 def person_of(key: Key) -> str:
