@@ -11,6 +11,7 @@ import argparse
 import gc
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -78,6 +79,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_UNDECIDED
     except OSError as e:
         _explain(f"placet: {e.strerror or e}{f': {e.filename}' if e.filename else ''}.", "")
+        return EXIT_UNDECIDED
+    except Exception as e:  # a bug of ours: the user still gets a sentence, and the gate still denies
+        if os.environ.get("PLACET_DEBUG"):
+            raise
+        _explain(
+            f"placet: a bug of placet stopped this command ({type(e).__name__}: {e}). Nothing was allowed.",
+            "Please report it, with what it prints under PLACET_DEBUG=1.",
+        )
         return EXIT_UNDECIDED
 
 
