@@ -34,6 +34,13 @@ from placet.core.webauthn import check_client_data
 FLAG_UP, FLAG_UV, FLAG_BE, FLAG_BS, FLAG_AT, FLAG_ED = 0x01, 0x04, 0x08, 0x10, 0x40, 0x80
 _FLAGS_KNOWN = FLAG_UP | FLAG_UV | FLAG_BE | FLAG_BS | FLAG_AT | FLAG_ED
 
+# Ed25519 points of order 1, 2, 4 and 8 (RFC 8032 section 5.1 has the curve): OpenSSL takes them as keys, and
+# signatures verify under them that no private key made.
+_ED25519_PRIME = 2**255 - 19
+_ED25519_Y = 2**255 - 1
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL_ORDER = frozenset({0, 1, _ED25519_PRIME - 1, _ORDER_8, _ED25519_PRIME - _ORDER_8})
+
 
 class _EcdsaSha256(ec.ECDSA):
     """ECDSA over SHA-256, for verifying.
@@ -214,6 +221,10 @@ def check_key_usable(key: PublicKey) -> None:
         (_load_p256 if key.key_type == SK_ECDSA else _load_ed25519)(key.raw)
     except ValueError as e:
         raise MalformedError(Reason.BAD_KEY, "The public key is not a point of its curve.") from e
+    if key.key_type != SK_ECDSA:
+        y = int.from_bytes(key.raw, "little") & _ED25519_Y
+        if y >= _ED25519_PRIME or y in _SMALL_ORDER:
+            raise MalformedError(Reason.BAD_KEY, "The public key is one for which anybody can sign.")
 
 
 # Loading a point costs a tenth of a signature check; a gate sees the same few keys again and again.
