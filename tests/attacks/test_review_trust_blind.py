@@ -27,13 +27,13 @@ from placet.adapters.tuf_trust import (
     make_administrator,
     parse_signed,
 )
-from placet.ceremony.trust_change import change_lines, root_diff
+from placet.ceremony.trust_change import change_lines, root_diff, semantic_diff
 from placet.cli import main
 from placet.core.encoding import b64encode
 from placet.core.errors import PlacetError, PolicyError, Reason
 from placet.core.sshsig import encode_sk_ecdsa_key
 from placet.testing.authenticator import DEFAULT_RP_ID, DEFAULT_WEB_ORIGIN, SoftSk, SoftWebAuthn
-from placet.testing.world import DEFAULT_POLICY
+from placet.testing.world import DEFAULT_POLICY, World
 
 
 @pytest.fixture
@@ -159,3 +159,21 @@ def test_one_key_under_two_applications_is_one_administrator(trust: TrustWorld) 
     online = {role: root.keys[root.roles[role].keyids[0]] for role in ("snapshot", "timestamp")}
     with pytest.raises(PolicyError, match="each may hold one"):
         build_root(administrators, threshold=2, online_keys=online, version=1, expires_at=trust.now + 9)
+
+
+def test_two_groups_are_not_one_group_with_a_comma() -> None:
+    world = World()
+    world.groups["carol@example.com"] = ["release, admin"]
+    before = world.files()
+    world.groups["carol@example.com"] = ["release", "admin"]
+    lines = change_lines(semantic_diff(before, world.files()))
+    assert not any("meaning the same" in line for line in lines), lines
+    assert len(lines) == 3
+
+
+def test_a_groups_name_does_not_speak_for_the_rule() -> None:
+    files = World().files()
+    said = "group:release; the requester does not count"
+    policy = DEFAULT_POLICY.replace("group:release", said, 1).encode()
+    (change,) = semantic_diff(files, {**files, "policy/default.toml": policy})
+    assert f'"{said}"' in change.after

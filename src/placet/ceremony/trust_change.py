@@ -9,7 +9,8 @@ Plain data comes out; a terminal page and the command line show the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from placet.core.decode import Object
@@ -34,6 +35,7 @@ from placet.core.trust import (
 )
 
 Files = Mapping[str, bytes]
+_PLAIN_WORD = re.compile(r'[^\s,;()"\\]+')
 
 
 class Change(NamedTuple):
@@ -123,6 +125,15 @@ def visible(text: str) -> str:
     return text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
 
 
+def _word(text: str) -> str:
+    """Returns `text` in quotation marks unless it is one plain word: no value passes for two, or for ours."""
+    return text if _PLAIN_WORD.fullmatch(text) else _plain(text)
+
+
+def _words(texts: Iterable[str]) -> str:
+    return ", ".join(map(_word, texts)) or "none"
+
+
 def _plain(value: object) -> str:
     return visible(encode_canonical(value).decode())
 
@@ -158,7 +169,7 @@ def _describe_file(files: Files, name: str, deployment: Deployment) -> list[tupl
         case "terminals.json":
             terminals = parse_terminals(_decode(files, TERMINALS_FILE), deployment)
             return [
-                ("terminal", t.id, f"key {group_digits(t.keyid)}; page {', '.join(t.origins) or 'none'}")
+                ("terminal", t.id, f"key {group_digits(t.keyid)}; page {_words(t.origins)}")
                 for t in terminals
             ]
         case "gates.json":
@@ -167,11 +178,13 @@ def _describe_file(files: Files, name: str, deployment: Deployment) -> list[tupl
             return [("gate", gate["id"], _describe_gate(gate)) for gate in value["gates"]]
         case "scopes.json":
             scopes = parse_scopes(_decode(files, SCOPES_FILE))
-            return [("scope", scope, f"targets {', '.join(p)}") for scope, p in scopes.items()]
+            return [("scope", scope, f"targets {_words(p)}") for scope, p in scopes.items()]
     if name.startswith("policy/") and name.endswith(".toml"):
         scope = name.removeprefix("policy/").removesuffix(".toml")
         rules = parse_policy(files[name], scope=scope, file=name)
-        return [("rule", f"in {scope}: {r.action} on {r.target}", describe_rule(r)) for r in rules]
+        return [
+            ("rule", f"in {scope}: {_word(r.action)} on {_word(r.target)}", describe_rule(r)) for r in rules
+        ]
     kind = "action" if name.startswith("actions/") else "file"
     return [(kind, name, _digest_text(files, name))]
 
@@ -179,9 +192,8 @@ def _describe_file(files: Files, name: str, deployment: Deployment) -> list[tupl
 def _describe_people(value: Any, deployment: Deployment) -> list[tuple[str, str, str]]:
     rows = []
     for person in parse_people(value, deployment):
-        accounts = ", ".join(f"{a.subject} at {a.issuer}" for a in person.accounts) or "none"
-        groups = ", ".join(person.groups) or "none"
-        rows.append(("person", person.id, f"groups {groups}; accounts {accounts}"))
+        accounts = ", ".join(f"{_word(a.subject)} at {_word(a.issuer)}" for a in person.accounts) or "none"
+        rows.append(("person", person.id, f"groups {_words(person.groups)}; accounts {accounts}"))
         rows += [
             ("key of", f"{person.id}, {group_digits(credential.keyid)}", describe_credential(credential))
             for credential in person.credentials
@@ -199,7 +211,7 @@ def describe_credential(credential: Credential) -> str:
         f"valid {format_time(credential.not_before)} to {format_time(credential.not_after)}",
     ]
     if credential.aaguid:
-        parts.append(f"model {credential.aaguid}")
+        parts.append(f"model {_word(credential.aaguid)}")
     if credential.attestation:
         parts.append(f"attestation {group_digits(credential.attestation)}")
     return "; ".join(parts)
@@ -214,12 +226,12 @@ def describe_rule(rule: Rule) -> str:
         "each on another terminal" if rule.distinct_terminals else "any terminals",
         f"at most {_describe_duration(rule.max_window)} from request to use",
     ]
-    parts += [f"evidence {e.kind} {_plain(e.options)}" for e in rule.evidence]
+    parts += [f"evidence {_word(e.kind)} {_plain(e.options)}" for e in rule.evidence]
     return "; ".join(parts)
 
 
 def _describe_quorum(quorum: Quorum) -> str:
-    of = (m if isinstance(m, str) else f"({_describe_quorum(m)})" for m in quorum.of)
+    of = (_word(m) if isinstance(m, str) else f"({_describe_quorum(m)})" for m in quorum.of)
     return f"{quorum.threshold} of {', '.join(of)}"
 
 
@@ -232,7 +244,7 @@ def _describe_duration(seconds: int) -> str:
 
 def _describe_gate(gate: Object) -> str:
     keys = _plain(gate["keys"]) if gate.get("keys") else "none"
-    return f"ledger {gate['ledger']}; keys {keys}"
+    return f"ledger {_word(gate['ledger'])}; keys {keys}"
 
 
 def _describe_root(root: bytes) -> dict[tuple[str, str], str]:
