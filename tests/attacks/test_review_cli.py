@@ -62,3 +62,16 @@ def test_a_broken_configuration_file_is_a_sentence(
     bundle.write_bytes(b"{}")
     assert main(["verify", str(bundle), "--unsafe-any-action"]) == 2
     assert "cannot be used" in capsys.readouterr().err
+
+
+def test_a_folder_that_others_can_write_holds_nothing_that_is_executed(
+    world: CommandWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.folders.mkdir(parents=True, exist_ok=True)
+    world.folders.chmod(0o777)
+    bundle = str(world.save(world.approve("echo", "once")))
+    called = ["run", "--intent", bundle, "--trust", str(world.trust_path), "--gate", "prod"]
+    assert main(called) == 125
+    assert "could exchange what is about to be executed" in capsys.readouterr().err
+    world.folders.chmod(0o700)
+    assert main(called) == 0

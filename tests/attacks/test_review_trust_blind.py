@@ -177,3 +177,12 @@ def test_a_groups_name_does_not_speak_for_the_rule() -> None:
     policy = DEFAULT_POLICY.replace("group:release", said, 1).encode()
     (change,) = semantic_diff(files, {**files, "policy/default.toml": policy})
     assert f'"{said}"' in change.after
+
+
+@pytest.mark.parametrize("place", ["repository.json", "draft/targets.json", "published/metadata/x.root.json"])
+def test_a_broken_file_of_the_repository_is_a_named_refusal(
+    trust: TrustWorld, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACET_DEBUG", "1")  # no catch-all helps
+    (trust.repository.path / place).write_bytes(b"[" * 100_000)
+    main(["trust", "show", "--repository", str(trust.repository.path)])

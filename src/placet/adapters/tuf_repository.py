@@ -76,7 +76,7 @@ class TrustRepository:
         self.path = path
         try:
             found = json.loads((path / "repository.json").read_bytes())
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, RecursionError) as e:
             raise IndeterminateError(
                 Reason.TRUST_UNAVAILABLE,
                 f"There is no trust repository in {path}.",
@@ -141,7 +141,8 @@ class TrustRepository:
 
     def published_root_bytes(self, version: int | None = None) -> bytes | None:
         """Returns a published root's file, the newest by default; None where there is none."""
-        found = [int(p.name.split(".")[0]) for p in self._metadata_folder.glob("*.root.json")]
+        names = (path.name.split(".")[0] for path in self._metadata_folder.glob("*.root.json"))
+        found = [int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 10]
         if not found:
             return None
         return (self._metadata_folder / f"{version or max(found)}.root.json").read_bytes()

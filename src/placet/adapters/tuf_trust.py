@@ -173,7 +173,7 @@ def parse_signed(data: bytes, role: str) -> Signed:
         members: dict[str, Any] = {"signed": json.loads(data), "signatures": []}
         metadata: Metadata[Any] = Metadata.from_dict(members)
         signed: Signed = metadata.signed
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise MalformedError(Reason.BAD_TRUST, f"The prepared {role} metadata is damaged: {e}.") from e
     if signed.type != role or encode_signed(signed) != data:
         raise MalformedError(Reason.BAD_TRUST, f"The prepared bytes are not those of {role} metadata.")

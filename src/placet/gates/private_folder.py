@@ -166,6 +166,7 @@ def open_private_folder(parent: Path) -> Iterator[PrivateFolder]:
     with ExitStack() as opened:
         with _named_storage(parent):
             parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_owner(parent)
             with _locked(parent):
                 _remove_stale(parent)
                 path = parent / f"{_RUN_PREFIX}{secrets.token_hex(16)}"
@@ -175,6 +176,17 @@ def open_private_folder(parent: Path) -> Iterator[PrivateFolder]:
                 fcntl.flock(_closing(opened, os.open(path, _OPEN_FOLDER)), fcntl.LOCK_EX)
             folder = PrivateFolder(path)
         yield folder
+
+
+def _check_owner(folder: Path) -> None:
+    """Refuses a folder in which others could put a folder of theirs in the place of ours."""
+    status = folder.stat()
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise IndeterminateError(
+            _UNAVAILABLE,
+            f"Other users can write to {folder}, and could exchange what is about to be executed.",
+            hint=f"Take it for yourself: chmod go-w {folder}",
+        )
 
 
 @contextmanager
