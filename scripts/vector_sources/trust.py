@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from placet.core.encoding import format_time
-from placet.core.sshsig import encode_sk_ecdsa_key, key_id
+from placet.core.sshsig import encode_sk_ecdsa_key, encode_sk_ed25519_key, key_id
 from placet.testing.authenticator import SoftSk, SoftTerminalKey, SoftWebAuthn
 from placet.testing.world import ALICE, BOB, CAROL, World
 from vector_sources.book import REMOVED, SEED, Book, altered, b64, world
@@ -73,6 +73,9 @@ def trust() -> Book:
     no("kind-of-another", "PPL-03", "A page's key that claims to need none.", "people.json", {f"{second}/kind": "sk"}, "bad-key", f"{second}/publicKey")
     bad_point = encode_sk_ecdsa_key(b"\4" + bytes(64), "demo.placet.localhost")
     no("point-off-the-curve", "PPL-03", "A point that is on no curve.", "people.json", {f"{second}/publicKey": b64(bad_point), f"{second}/keyid": key_id(bad_point)}, "bad-key")
+    for order, point in ((1, b"\1" + bytes(31)), (4, bytes(32)), (8, bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"))):
+        weak = encode_sk_ed25519_key(point, "ssh:placet:demo")
+        no(f"order-{order}", "PPL-03 INV-3", "A key for which anybody can sign.", "people.json", {second: people[1]["credentials"][0] | {"kind": "sk", "publicKey": b64(weak), "keyid": key_id(weak)}}, "bad-key")
     no("assurance", "PPL-03", "An assurance that nobody defined.", "people.json", {f"{second}/assurance": "trusted"}, "bad-value", f"{second}/assurance")
     origin = "/terminals/0/origins/0"
     for name, text in (

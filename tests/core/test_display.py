@@ -49,6 +49,7 @@ def test_the_escape_is_injective_and_printable(one: str, other: str) -> None:
         ("\0", "\\u{0}"),
         ("\U0010ffff", "\\u{10ffff}"),
         ("a\n", "a\\u{a}"),
+        (" ~é", " ~\\u{e9}"),
     ],
 )
 def test_escapes(text: str, escaped: str) -> None:
@@ -113,6 +114,8 @@ def test_each_section_in_its_order_and_labels_from_the_definition() -> None:
         "/subject",
         "/predicate",
         "/subject/*/nothing",
+        "/_type/https",
+        "/_type/*",
     ],
 )
 def test_a_template_that_names_no_text_is_refused(pointer: str) -> None:
