@@ -51,4 +51,4 @@ def test_a_bug_of_ours_is_a_sentence_and_undecided(
 def test_the_version_is_the_packages() -> None:
     from importlib.metadata import version
 
-    assert cli.VERSION == version("placet")
+    assert version("placet") == cli.VERSION
