@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from command_world import CommandWorld
 from placet.cli import main
 from placet.core.bundle import encode_bundle, parse_bundle
 from placet.core.encoding import sha256_hex
+from placet.testing.world import ALICE, BOB, DEPLOY_TARGET, GATE, NOW, World
 
 
 @pytest.fixture
@@ -75,3 +77,37 @@ def test_a_folder_that_others_can_write_holds_nothing_that_is_executed(
     assert "could exchange what is about to be executed" in capsys.readouterr().err
     world.folders.chmod(0o700)
     assert main(called) == 0
+
+
+def test_a_refusal_that_nobody_can_read_is_a_refusal(world: CommandWorld) -> None:
+    bundle = parse_bundle(world.approve("echo", "once"))
+    unsigned = encode_bundle(
+        bundle._replace(envelope=bundle.envelope._replace(signatures=()), reports=(), trust_versions={})
+    )
+    command = [sys.executable, "-m", "placet", "run", "--intent", str(world.save(unsigned))]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*command, "--trust", str(world.trust_path), "--gate", "prod"], stderr=full, check=False
+        )
+    assert done.returncode == 125
+
+
+def test_parameters_that_were_not_compared_are_said_to_be_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployed = World()
+    request = deployed.request_deploy()
+    snapshot, bundle = tmp_path / "snapshot.json", tmp_path / "some.intent.json"
+    snapshot.write_bytes(deployed.snapshot())
+    bundle.write_bytes(deployed.bundle(request, ALICE, BOB))
+    monkeypatch.setattr("placet.cli.verify.now", lambda: NOW + 120)
+    called = ["verify", str(bundle), "--trust", str(snapshot), "--gate", GATE, "--action", "deploy"]
+    called += ["--target", DEPLOY_TARGET, "--artifact", f"sha256:{sha256_hex(b'image')}"]
+    assert main(called) == 0
+    assert "act on the approved parameters" in capsys.readouterr().out
+    assert main([*called, "--json"]) == 0
+    assert '"parametersCompared":false' in capsys.readouterr().out
+    parameters = tmp_path / "parameters.json"
+    parameters.write_bytes(b'{"strategy":"rolling","replicas":"6"}')
+    assert main([*called, "--json", "--parameters", str(parameters)]) == 0
+    assert '"parametersCompared":true' in capsys.readouterr().out

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,6 +106,11 @@ def run(args: argparse.Namespace) -> int:
         _say_refusal(error)
     except KeyboardInterrupt:
         _say("UNDECIDED: interrupted; nothing was executed.")
+    except Exception as error:  # below 125, an exit code would pass for the command's
+        if os.environ.get("PLACET_DEBUG"):
+            raise
+        _say(f"UNDECIDED: placet failed ({type(error).__name__}: {error}).")
+        _say("  Next      `placet ledger show` says whether the command had begun.")
     return EXIT_REFUSED
 
 
@@ -237,5 +244,6 @@ def _say_refusal(refusal: PlacetError) -> None:
 
 
 def _say(line: str) -> None:
-    # Standard output belongs to the command.
-    print(visible(line), file=sys.stderr)
+    # Standard output belongs to the command.  Where nobody can be told, the exit code still speaks.
+    with suppress(OSError):
+        print(visible(line), file=sys.stderr, flush=True)

@@ -79,7 +79,10 @@ def run(args: argparse.Namespace) -> int:
             approval = verify_for_use(bundle, trust=trust, gate=gate, expected=expected, now=now())
     except PlacetError as refusal:
         return _print_refusal(refusal, as_json=args.json)
-    return _print_approval(approval, as_json=args.json, compared=isinstance(expected, Expected))
+    left_out = isinstance(expected, Expected) and expected.parameters is None
+    return _print_approval(
+        approval, as_json=args.json, compared=isinstance(expected, Expected), left_out=left_out
+    )
 
 
 def _expected(args: argparse.Namespace) -> Expected | UnsafeAnyAction:
@@ -159,9 +162,12 @@ def refusal_to_object(refusal: PlacetError) -> dict[str, Any]:
     }
 
 
-def _print_approval(approval: VerifiedApproval, *, as_json: bool, compared: bool) -> int:
+def _print_approval(approval: VerifiedApproval, *, as_json: bool, compared: bool, left_out: bool) -> int:
     if as_json:
-        _print_json(approval_to_object(approval, compared=compared))
+        _print_json(
+            approval_to_object(approval, compared=compared)
+            | {"parametersCompared": compared and not left_out}
+        )
         return EXIT_ALLOW
     names = " and ".join(approval.people)
     word, what = ("ALLOWED", "approved exactly this") if compared else ("VALID", "approved the action below")
@@ -170,6 +176,10 @@ def _print_approval(approval: VerifiedApproval, *, as_json: bool, compared: bool
         print(f"  {line}")
     if not compared:
         print("  Compared  nothing: this says what was approved, not that it may be done now")
+    elif left_out:
+        print(
+            "  Compared  action, target and artifacts; act on the approved parameters, or give --parameters"
+        )
     print("  Use       not checked: only a gate's ledger knows whether it was used (`placet run`)")
     return EXIT_ALLOW
 
