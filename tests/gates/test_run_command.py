@@ -86,12 +86,12 @@ def test_output_and_exit_code_are_the_commands(world: CommandWorld) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (9, "out\n", "err\n")
 
 
-def test_standard_input_reaches_the_command(world: CommandWorld) -> None:
+def test_a5_nothing_can_be_piped_into_the_approved_command(world: CommandWorld) -> None:
     line = command_line(world, world.approve("cat"))
     done = subprocess.run(
-        line, env=environment(world), input=b"hello", capture_output=True, timeout=TIMEOUT, check=False
+        line, env=environment(world), input=b"rm -rf /", capture_output=True, timeout=TIMEOUT, check=False
     )
-    assert (done.returncode, done.stdout) == (0, b"hello")
+    assert (done.returncode, done.stdout) == (0, b"")
 
 
 def test_the_very_command_may_be_repeated(world: CommandWorld) -> None:

@@ -1,7 +1,7 @@
 """Running one approved command as a child process: what it gets, and what it does not.
 
-It gets standard input, output and error, the approved argv and environment, and its own process group.  It
-gets no other file, no other variable, no permissive umask.  Signals that would end the gate are forwarded to
+It gets standard output and error, the approved argv and environment, and its own process group.  It gets no
+standard input, which nobody approved; no other file, no other variable, no permissive umask.  Signals that would end the gate are forwarded to
 the command instead, so that the gate lives to record how it ended.
 
 Terminal job control follows the shells: the command is lent the terminal when it asks for it (SIGTTIN,
@@ -109,6 +109,8 @@ def start_child(command: ChildCommand) -> subprocess.Popen[bytes]:
             executable=command.program,
             env={name.encode(): value.encode() for name, value in command.environment},
             cwd=command.folder,
+            # USE-09: what is piped in would be a part of the action that nobody saw.
+            stdin=subprocess.DEVNULL,
             close_fds=True,
             process_group=0,
             umask=_PRIVATE_UMASK,
