@@ -103,6 +103,7 @@ BAD_KEYS = {
     "truncated": KEYS[1][:-1],
     "huge length": ECDSA + b"\xff\xff\xff\xff",
     "unknown": field(b"ssh-dss") + field(bytes(32)),
+    "unknown alone": field(b"ssh-dss"),
 }
 
 
