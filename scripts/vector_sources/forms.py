@@ -101,6 +101,8 @@ def statements() -> Book:
     ok("run", f"{every} STM-10", "A command without input files.", run, decision="approve", subjects=1)
     ok("deploy", f"{every} ACT-05 DSP-03", "A deployment of one image.", deploy, decision="approve", subjects=1)
     ok("run-with-files", "ACT-03 ACT-05", "A command with one input file.", files.payload, subjects=1)
+    elsewhere = world().request_run(argv=["/usr/bin/true"], executable=b"a program", working_directory="/srv").payload
+    ok("run-elsewhere", "ACT-03 STM-10", "A command without input files may start anywhere.", elsewhere, subjects=1)
     registry = altered(deploy, {"/subject/0/name": "registry.example:5000//app"})
     named = altered(registry, {f"{DISPLAY}/text": _text(deploy).replace("registry.example/app", "registry.example:5000//app")})
     ok("artifact-name", "ACT-03", "An artifact's name is no path.", named, subjects=1)
@@ -129,6 +131,7 @@ def statements() -> Book:
     no("short-nonce", "STM-07", "A nonce of 15 bytes.", run, {f"{REQUEST}/nonce": b64(bytes(15))}, "bad-value", f"{REQUEST}/nonce")
     no("long-nonce", "STM-07", "A nonce of 65 bytes.", run, {f"{REQUEST}/nonce": b64(bytes(65))}, "bad-value", f"{REQUEST}/nonce")
     no("uuid-version-4", "STM-07", "A random UUID.", run, {f"{REQUEST}/id": "018f3e9e-8c2b-4cc0-9b5e-000000000000"}, "bad-value", f"{REQUEST}/id")
+    no("uuid-number", "STM-07", "A number.", run, {f"{REQUEST}/id": 7}, "wrong-type", f"{REQUEST}/id")
     no("uuid-upper-case", "STM-07", "A UUID in upper case.", run, {f"{REQUEST}/id": "018F3E9E-8c2b-7cc0-9b5e-000000000000"}, "bad-value", f"{REQUEST}/id")
     no("uuid-variant", "STM-07", "Another variant.", run, {f"{REQUEST}/id": "018f3e9e-8c2b-7cc0-cb5e-000000000000"}, "bad-value", f"{REQUEST}/id")
     for name, text in (
