@@ -96,8 +96,19 @@ def test_view_whose_rows_were_not_all_shown_is_not_signed(bench: Bench, seen: li
             bench.desk.begin(view.view_id, decision, seen)
 
 
+def test_signature_made_past_the_page_is_not_taken(bench: Bench) -> None:
+    """A challenge can be computed by anybody who knows the request; that everything was shown cannot."""
+    view, twin = bench.open(), bench.open()
+    assertion = bench.touch(twin, "approve")
+    with pytest.raises(DeskError) as caught:
+        bench.desk.finish(view.view_id, "approve", assertion)
+    assert caught.value.reason == "not-begun"
+    refused(bench)
+
+
 def test_touch_for_a_denial_cannot_become_an_approval(bench: Bench) -> None:
     view = bench.open()
+    bench.touch(view, "approve")
     denial = bench.touch(view, "deny")
     with pytest.raises(DeskError) as caught:
         bench.desk.finish(view.view_id, "approve", denial)
@@ -107,6 +118,7 @@ def test_touch_for_a_denial_cannot_become_an_approval(bench: Bench) -> None:
 
 def test_touch_for_another_request_is_refused(bench: Bench) -> None:
     view, other = bench.open(), bench.desk.open(bench.other.id)
+    bench.touch(view, "approve")
     with pytest.raises(DeskError) as caught:
         bench.desk.finish(view.view_id, "approve", bench.touch(other, "approve"))
     assert caught.value.reason == Reason.CHALLENGE_MISMATCH

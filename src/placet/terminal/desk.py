@@ -105,6 +105,8 @@ class Waiting(NamedTuple):
 class _View(NamedTuple):
     review: Review
     opened_at: float
+    begun: frozenset[str] = frozenset()
+    """The decisions for which everything was shown and the key was asked."""
 
 
 class Desk:
@@ -218,6 +220,9 @@ class Desk:
                 f"{len(left)} of {len(view.review.view.rows)} rows of this request were not shown yet.",
                 "Scroll through the request to its end; then decide.",
             )
+        with self._lock:
+            if view_id in self._views:
+                self._views[view_id] = view._replace(begun=view.begun | {decision})
         return Touch(
             challenge=b64url_encode(challenge(review)),
             rp_id=trust.deployment.rp_id,
@@ -236,6 +241,11 @@ class Desk:
             OSError: the decision could not be kept.
         """
         view = self._view(view_id)
+        if decision not in view.begun:
+            # The challenge can be computed by anybody; what cannot be skipped is that everything was shown.
+            raise DeskError(
+                "not-begun", "The key was not asked for this decision here.", "Decide again on the page."
+            )
         trust, now = self.check_ready()[0], self.now()
         review = self._again(view, decision, trust, now)
         try:

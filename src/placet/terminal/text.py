@@ -12,6 +12,7 @@ from placet.terminal.screen import Block, Line, Note, Screen, group_digest
 
 WIDTH = 75
 _BAR = "    | "
+_HEADLINE_BAR = "| "
 _MARKS = {"fact": "[fact] ", "claim": "[claim] ", "warning": "[note] ", "plain": ""}
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
@@ -19,8 +20,9 @@ _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 def render_text(screen: Screen, *, colour: bool) -> str:
     """Renders the whole screen; `colour` makes headings bold and changes no word."""
     # Not a blank of the summary is dropped: it is part of what is signed.
-    headline = textwrap.wrap(screen.headline.value, WIDTH, drop_whitespace=False, break_on_hyphens=False)
-    out = [_strong(line, colour) for line in headline]
+    room = WIDTH - len(_HEADLINE_BAR)
+    headline = textwrap.wrap(screen.headline.value, room, drop_whitespace=False, break_on_hyphens=False)
+    out = [_strong(f"{_HEADLINE_BAR}{line}", colour) for line in headline]
     out += ["", f"Time left: {format_seconds(screen.seconds_left)} (until {screen.expires_at})"]
     out += [f"Decided: {text}" for text in screen.decided] or ["Decided: nobody yet"]
     for section in screen.sections:
