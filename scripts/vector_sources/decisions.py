@@ -35,7 +35,7 @@ def decisions() -> Book:
     bundle = bundle_of(honest, request, ALICE, BOB)
     good = use_inputs(bundle)
     every = "VER-01 VER-02 VER-03 VER-04 VER-05 VER-06 VER-07 VER-08 DSP-05 POL-03 POL-04 POL-08 POL-09 POL-10 BND-06 RPT-07 APR-01 APR-02 APR-03 LVL-01 LVL-05 INV-1 INV-3 INV-4 INV-5 INV-6 INV-7 INV-8"
-    book.accept("verify-for-use", "two-of-three", every, "Two people approved exactly this.", good, people=[ALICE, BOB], level=1, ignored=[], useUnits=["action"])
+    book.accept("verify-for-use", "two-of-three", every, "Two people approved exactly this.", good, people=[ALICE, BOB], level=1, missing=2, ignored=[], useUnits=["action"])
 
     def no(name: str, ids: str, description: str, reason: str, category: str, inputs: Any = None, *, now: int = AT, **more: Any) -> None:
         book.refuse("verify-for-use", name, ids, description, inputs or good, reason, category=category, now=now, **more)
