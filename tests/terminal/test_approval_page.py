@@ -75,6 +75,8 @@ def test_denial_is_signed_and_recorded(
     with plugged_in(world, reader.session, ALICE):
         reader.open(request_)
         assert "Denied." in reader.decide("deny")
+    said = reader.page.inner_text("main")
+    assert "One denial alone does not stop the request; others may still approve." in said
     (path,) = folder.glob("it.denied-*.answer.json")
     answer = parse_answer(path.read_bytes())
     assert parse_statement(answer.envelope.payload).decision == "deny"
@@ -140,6 +142,11 @@ def test_key_signs_nothing_before_everything_was_shown(
     page.click("#next")
     reader.read_all()
     assert "Everything was shown" in page.inner_text("#left")
+    # Said once to the eye; the live region says it to those who listen.
+    assert "Everything was shown" in reader.wait_state("shown")
+    box = page.locator("#status").bounding_box()
+    assert box is not None
+    assert (box["width"], box["height"]) == (1, 1)
 
 
 CALL = """async ([path, body]) => {
@@ -178,6 +185,29 @@ def test_token_leaves_the_address_bar_and_a_page_without_it_gets_nothing(
     assert "without the link of this launch" in fresh.inner_text("main")
     assert "Nothing was signed" in fresh.inner_text("main")
     fresh.close()
+
+
+def test_page_names_the_request_before_and_after_the_touch(
+    reader: Reader, world: PageWorld, request_: IntentRequest
+) -> None:
+    page = reader.page
+    with plugged_in(world, reader.session, ALICE):
+        reader.open(request_)
+        assert page.inner_text("#request-id dt") == "Request"
+        groups = page.locator("#request-id code span").all_inner_texts()
+        assert {len(group) for group in groups} == {4}
+        assert "".join(groups) == request_.id
+        box = page.locator("#request-id").bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] < 800
+        reader.decide("deny")
+        labels = page.locator("main dt").all_inner_texts()
+        assert ("Request" in labels, "Denial, SHA-256" in labels) == (True, True)
+    page.click("#back")
+    page.wait_for_selector("#done")
+    assert "All is quiet" in page.inner_text("h1")
+    assert "Decided here or complete" in page.inner_text("main")
+    assert f"{ALICE} denied here" in page.inner_text("#done")
 
 
 def test_not_now_signs_nothing_and_comes_back(reader: Reader, request_: IntentRequest, folder: Path) -> None:

@@ -86,6 +86,8 @@ def test_two_people_approve_on_the_command_line_and_the_gate_accepts(place: Plac
     assert "1 more of group:release" in " ".join(first.stdout.split())
     second = place.approve(BOB)
     assert "alice@example.com approved at" in second.stdout
+    # The first one's decision about this very request is no earlier state.
+    assert "First time for this target" in second.stdout
     assert "INTENT_LEVEL_1 (Bound) is reached" in second.stdout
     assert "Missing for INTENT_LEVEL_2 (Present)" in second.stdout
     approval = verify_for_use(
@@ -128,6 +130,7 @@ def test_denial_is_signed_and_kept_apart_from_the_bundle(place: Place) -> None:
     done = place.approve(ALICE, "--deny", typed="deny\n")
     assert done.returncode == 0, done.stderr
     assert "DENIED by alice@example.com" in done.stdout
+    assert "One denial alone does not stop the request" in " ".join(done.stdout.split())
     (path,) = place.folder.glob("it.denied-*.answer.json")
     statement = parse_statement(parse_answer(path.read_bytes()).envelope.payload)
     assert statement.decision == "deny"
@@ -146,7 +149,17 @@ def test_bundle_of_another_request_is_never_overwritten(place: Place) -> None:
 
 def test_same_person_twice_stays_one_voice(place: Place) -> None:
     assert place.approve(ALICE).returncode == 0
-    assert place.approve(ALICE).returncode == 0
+    again = place.approve(ALICE, typed=None)
+    assert again.returncode == 2
+    assert "The key of alice@example.com has already made this very decision." in again.stderr
+    assert "Nothing was signed and nothing was sent." in again.stderr
+    assert again.stdout == ""
+    # Nor is it asked again where only the bundle remembers.
+    (state_dir() / "terminal" / "history.jsonl").unlink()
+    assert "already made this very decision" in place.approve(ALICE, typed=None).stderr
+    # A change of mind is another decision.
+    assert place.approve(ALICE, "--deny", typed="deny\n").returncode == 0
+    assert place.approve(ALICE, "--deny", typed="deny\n").returncode == 2
     bundle = (place.folder / "it.intent.json").read_bytes()
     assert len(parse_bundle(bundle).envelope.signatures) == 1
     with pytest.raises(PolicyError) as caught:
@@ -172,7 +185,33 @@ def test_expired_request_is_refused_in_words(place: Place) -> None:
     done = place.approve(ALICE, path=write_request(place.folder, "old", old))
     assert done.returncode == 1
     assert "expired" in done.stderr
+    assert "Nothing was signed and nothing was sent." in done.stderr
+    assert "can ask again" in done.stderr
+    assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+def test_terminal_that_is_not_enrolled_says_so_before_anything_is_read(place: Place) -> None:
+    del place.world.terminals["t1"]
+    (place.folder / "snapshot.json").write_bytes(place.world.snapshot())
+    done = place.approve(ALICE, path=place.folder / "nowhere.json")
+    assert done.returncode == 1
+    assert "This terminal (t1) is not enrolled" in done.stderr
+    assert "Nothing was signed and nothing was sent." in done.stderr
+    assert "placet terminal show" in done.stderr
+    assert done.stdout == ""
+
+
+def test_key_made_without_verify_required_is_told_both_steps(place: Place, tmp_path: Path) -> None:
+    made = openssh.generate_sk_key(openssh.sk_dummy(), tmp_path / "plain", verify_required=False)
+    place.keys[ALICE] = place.world.keys[ALICE] = DummyKey(made)  # type: ignore[assignment]
+    (place.folder / "snapshot.json").write_bytes(place.world.snapshot())
+    request = place.world.request_run(argv=["/bin/true"])
+    done = place.approve(ALICE, path=write_request(place.folder, "plain", request))
+    assert done.returncode == 1
+    assert "Nothing was signed that counts, and nothing was sent." in done.stderr
+    assert "Set a PIN on the key, and make a new SSH key with -O verify-required" in done.stderr
+    assert not (state_dir() / "terminal" / "history.jsonl").exists()
 
 
 def test_missing_ssh_keygen_and_missing_file_are_sentences(place: Place) -> None:
@@ -195,6 +234,12 @@ def test_request_at_the_relay_is_decided_by_its_id(place: Place, tmp_path: Path)
             assert f"Sent to the relay at {url}." in done.stdout
         assert "INTENT_LEVEL_1 (Bound) is reached" in done.stdout
         assert len(client.fetch(place.request.id).answers) == 2
+        client.submit(other := place.world.request_deploy(), "secret")
+        client.withdraw(other.id, "secret")
+        gone = place.approve(ALICE, "--relay", url, path=Path(other.id))
+        assert gone.returncode == 2
+        assert "This request was withdrawn. Nothing was signed" in gone.stderr
+        assert gone.stdout == ""
     done = place.approve(ALICE, "--relay", url, path=Path(place.request.id))
     assert done.returncode == 2
     assert "Nothing was signed and nothing was sent." in done.stderr

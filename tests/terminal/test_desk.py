@@ -266,8 +266,28 @@ def test_views_are_bounded_and_the_oldest_goes_first(bench: Bench) -> None:
 def test_inbox_shows_what_can_be_decided_first_and_says_why_the_rest_cannot(bench: Bench) -> None:
     bench.desk.put_aside(bench.request.id)
     assert [w.request_id for w in bench.desk.waiting()] == [bench.other.id, bench.request.id]
+    # What waits for nobody here stands after what was only put aside.
+    view = bench.desk.open(bench.other.id)
+    bench.desk.finish(view.view_id, "approve", bench.touch(view, "approve"))
+    first, last = bench.desk.waiting()
+    assert (first.request_id, first.done, first.decided_here) == (bench.request.id, False, ())
+    assert (last.request_id, last.done, last.decided_here) == (
+        bench.other.id,
+        True,
+        ("alice@example.com approved here",),
+    )
     bench.clock.offset = 3600
     assert {w.refusal.reason for w in bench.desk.waiting() if w.refusal} == {Reason.EXPIRED}
+
+
+def test_request_that_others_completed_waits_for_nobody(bench: Bench) -> None:
+    for person in (ALICE, BOB):
+        answer = bench.world.approve(bench.request, person, decided_at=bench.clock.now())
+        bench.source.deliver(bench.request, answer, trust=bench.world.trust(), now=bench.clock.now())
+    assert [(w.request_id, w.done, w.decided_here) for w in bench.desk.waiting()] == [
+        (bench.other.id, False, ()),
+        (bench.request.id, True, ()),
+    ]
 
 
 def test_verified_requester_is_a_fact_and_an_unverified_one_a_claim(bench: Bench) -> None:
@@ -290,6 +310,54 @@ def test_verified_requester_is_a_fact_and_an_unverified_one_a_claim(bench: Bench
         (section,) = [s for s in screen.sections if s.title == SECTION_REQUESTER]
         (note,) = section.blocks[0].notes
         assert (note.kind, note.text.startswith(words)) == (kind, True)
+
+
+def test_second_approver_is_not_told_that_the_first_ones_request_is_unchanged(bench: Bench) -> None:
+    """A7: what the first approver decided a minute ago is no earlier state of this target."""
+    for person in (ALICE, BOB):
+        view = bench.open()
+        assert "First time for this target" in str(view.screen)
+        done = bench.desk.finish(view.view_id, "approve", bench.touch(view, "approve", person))
+        assert b"first approval of this target" in done.decision.answer.report.payload
+    (bench.folder / "it.intent.json").unlink()
+    other = bench.desk.open(bench.other.id)
+    assert "First time" not in str(other.screen)
+    assert "Artifact 1 digest sha256, before" in str(other.screen)
+    touch = bench.touch(other, "approve")
+    bench.desk.finish(other.view_id, "approve", touch)
+    # Once more the first request: now another payload stands between.
+    assert "Artifact 1 digest sha256, before" in str(bench.open().screen)
+
+
+def test_needs_of_whoever_is_above_the_reached_level_are_not_listed(bench: Bench) -> None:
+    """A9: as in verification, only those at the reached level hold the next one up."""
+    from placet.ceremony.publish import assemble
+    from placet.terminal.progress import describe_level
+
+    answers = [
+        bench.world.approve(bench.request, person, decided_at=bench.clock.now()) for person in (ALICE, BOB)
+    ]
+    progress = assemble(bench.request, answers, trust=bench.world.trust(), now=bench.clock.now())
+    low, high = progress.approvers
+    low = low._replace(level=1, missing=("what the low one needs",))
+    high = high._replace(level=2, missing=("what the high one needs",))
+    said = " ".join(describe_level(progress._replace(level=1, approvers=(low, high))))
+    assert "Missing for INTENT_LEVEL_2 (Present): what the low one needs." in said
+    assert "high" not in said
+
+
+def test_screen_names_the_request_by_the_digest_that_its_requester_sees(bench: Bench) -> None:
+    from placet.core.encoding import sha256_hex
+    from placet.terminal.text import render_text
+
+    screen = bench.open().screen
+    assert screen.request_id == bench.request.id == sha256_hex(bench.request.payload)
+    lines = render_text(screen, colour=False).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("Request "))
+    assert at < 4
+    shown = (lines[at] + lines[at + 1]).removeprefix("Request ").split()
+    assert {len(group) for group in shown} == {4}
+    assert "".join(shown) == bench.request.id
 
 
 def test_comparison_names_what_differs_and_nothing_else(bench: Bench) -> None:

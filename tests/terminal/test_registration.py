@@ -12,14 +12,16 @@ from terminal_world import PageWorld, keep_credentials
 
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_trust import make_administrator
-from placet.core.encoding import b64url_encode
+from placet.core.encoding import Digest, KeyId, b64url_encode
 from placet.core.errors import PlacetError, Reason
-from placet.terminal.credentials import CredentialStore
+from placet.core.people import Deployment
+from placet.terminal.credentials import CredentialStore, KnownCredential
 from placet.terminal.desk import Assertion, DeskError
+from placet.terminal.enrol_desk import EnrolDesk, Invitation
 from placet.terminal.registration import NewCredential, read_registration, registration_challenge
 from placet.terminal.trust_desk import TrustDesk
 from placet.testing.authenticator import AT, BE, UP, UV, SoftWebAuthn
-from placet.testing.world import ALICE
+from placet.testing.world import ALICE, BOB
 
 RP_ID = "demo.placet.localhost"
 ORIGIN = "http://t1.demo.placet.localhost:8470"
@@ -102,6 +104,25 @@ def test_truncated_authenticator_data_is_a_named_refusal(cut: int) -> None:
         )
 
 
+def test_only_keys_that_are_somebodys_are_barred_from_a_new_credential(tmp_path: Path) -> None:
+    store = CredentialStore(tmp_path / "credentials.json")
+    for name, person in (("trusted", ALICE), ("lost", ALICE), ("bobs", BOB), ("old", None)):
+        store.add(KeyId(name), KnownCredential(f"id-{name}", ("usb",), person))
+    barred = {}
+    for shared in (False, True):
+        desk = EnrolDesk(
+            Invitation(ALICE, Deployment("demo", RP_ID), Digest("ab" * 32), "maple-otter-42-quiet-harbour"),
+            web_origin=ORIGIN,
+            credentials=store,
+            out=tmp_path / "out.json",
+            on_done=lambda: None,
+            enrolled=[KeyId("trusted")],
+            allow_shared_key=shared,
+        )
+        barred[shared] = [found["id"] for found in desk.creation_options()["excludeCredentials"]]
+    assert barred == {False: ["id-trusted", "id-bobs"], True: []}
+
+
 class Office:
     """An administrator with a browser key and a repository that waits for signatures."""
 
@@ -122,6 +143,7 @@ class Office:
         self.desk = TrustDesk(
             TrustRepository(self.path),
             "alice",
+            anchors=TrustAnchors(folder / "anchors"),
             web_origin=self.world.origin("t1"),
             credentials=store,
             on_done=self.count,

@@ -110,6 +110,21 @@ def test_identity_is_made_once_and_printed_for_the_administrator() -> None:
     assert call("show", "--deployment", "demo").stdout.count(line) == 1
 
 
+def test_port_is_not_lost_between_the_terminal_and_the_administrator(world: PageWorld) -> None:
+    """A6: a line without the origin enrols the usual port, and nothing decided at another one counts."""
+    shown = call("show", "--port", "8499")
+    assert "--origin http://t1.demo.placet.localhost:8499" in shown.stdout
+    (data_dir() / "trust" / "snapshot.json").unlink()
+    for arguments in (["show", "--port", "8499"], ["init", "desk-2", "--port", "8499"]):
+        done = call(*arguments)
+        assert done.returncode == 2
+        assert "Port 8499 becomes part of this terminal's enrolled address" in done.stderr
+        assert "--deployment" in done.stderr
+        assert done.stdout == ""
+    named = call("show", "--port", "8499", "--deployment", "demo")
+    assert "--origin http://t1.demo.placet.localhost:8499" in named.stdout
+
+
 def test_page_is_served_until_it_is_told_to_stop(world: PageWorld, tmp_path: Path, port: int) -> None:
     request = write_request(tmp_path, "it", world.request_deploy())
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -128,6 +143,7 @@ def test_port_in_use_is_a_sentence(world: PageWorld, port: int, tmp_path: Path) 
         done = call("serve", "--file", str(request), "--port", str(port), "--no-open")
     assert done.returncode == 2
     assert f"Port {port} on this machine is already in use." in done.stderr
+    assert done.stdout == "", "nothing is shown yet"
     assert "Traceback" not in done.stderr
 
 
@@ -216,7 +232,8 @@ def test_enrolment_page_makes_a_file_that_the_administrator_accepts(
         shown = page.inner_text("main")
         code, said, err = served.end()
         assert (code, err) == (0, "")
-    assert f"placet trust enroll {ALICE}" in said
+    line = f'placet trust enroll {ALICE} --key {out} --invite "<the invite>" --assurance vouched'
+    assert line in said
     enrolment = parse_enrolment(out.read_bytes())
     facts = verify_enrolment(
         enrolment,
@@ -265,7 +282,30 @@ def test_one_key_is_not_enrolled_for_two_people_unless_it_is_said(
             if state == "enrolled":
                 page.click("#prove:not([disabled])")
             page.wait_for_selector(f'#status[data-state="{state}"]', state="attached")
-            assert ("enrolled here already" in page.inner_text("#status")) == (state == "error")
+            told = page.inner_text("#status")
+            assert ("This key already belongs to somebody enrolled here." in told) == (state == "error")
+            assert ("Use another key." in told) == (state == "error")
+    key.remove()
+    page.goto("about:blank")
+
+
+@pytest.mark.browser
+def test_key_whose_first_enrolment_went_wrong_can_be_enrolled_again(
+    chromium: ChromiumSession, tmp_path: Path, port: int
+) -> None:
+    """A1: a wrong invite or a lost file does not make a key useless."""
+    assert call("init", "t1", "--deployment", "demo").returncode == 0
+    key = chromium.add_authenticator()
+    page = chromium.page
+    out = tmp_path / "alice.enrolment.json"
+    for invite in ("wrong-otter-42-quiet-harbour", INVITE):
+        arguments = ["enroll", ALICE, "--invite", invite, "--root-sha256", ROOT, "--deployment", "demo"]
+        with serving(*arguments, "--out", str(out), "--port", str(port)) as served:
+            page.goto("about:blank")
+            page.goto(served.url)
+            page.click("#create")
+            page.click("#prove:not([disabled])")
+            page.wait_for_selector('#status[data-state="enrolled"]', state="attached")
     key.remove()
     page.goto("about:blank")
 
@@ -293,6 +333,7 @@ def test_key_without_user_verification_and_synced_key_cannot_be_enrolled(
         code, said, _ = served.end(signal.SIGINT)
     assert code == 1
     assert "Nothing was enrolled." in said
+    assert "is kept" not in said
     assert not out.exists()
     page.goto("about:blank")
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import re
 import threading
+from collections.abc import Collection
 from pathlib import Path
+from shlex import quote
 
 from placet.cli import UserError
 from placet.cli._terminal_files import load_identity, open_credentials, trust_path
 from placet.cli._terminal_shared import origin_of, serve_page
 from placet.core.decode import read_ascii, read_hex_digest, read_name
+from placet.core.encoding import KeyId
 from placet.core.errors import PlacetError
 from placet.core.people import Deployment
 from placet.terminal.enrol_app import create_enrol_app
@@ -36,16 +39,33 @@ def run(args: argparse.Namespace) -> int:
         out=out,
         # The page needs a moment to fetch the answer before the server goes away.
         on_done=lambda: threading.Timer(1.0, done.set).start(),
+        enrolled=_enrolled(args.trust),
         allow_shared_key=args.allow_shared_key,
     )
     guard = Guard(origin)
-    serve_page(create_enrol_app(desk, guard), guard, args.port, done=done, quiet=args.no_open)
+    serve_page(
+        create_enrol_app(desk, guard),
+        guard,
+        args.port,
+        done=done,
+        quiet=args.no_open,
+        stopped="The terminal has stopped.",
+    )
     if not desk.done:
         print("Nothing was enrolled.")
         return 1
     print(f"The proof is in {out}. Next: send it to the administrator, by any way.")
-    print(f"They record it with: placet trust enroll {person} --key {out}")
+    line = f'placet trust enroll {quote(person)} --key {quote(str(out))} --invite "<the invite>"'
+    print(f"They record it with:\n  {line} --assurance vouched   (software, if nobody saw a hardware key)")
     return 0
+
+
+def _enrolled(path: Path | None) -> Collection[KeyId]:
+    """Returns the keys of the trust root; none where this terminal has no trust snapshot yet."""
+    try:
+        return TrustFile(trust_path(path)).load().credentials.keys()
+    except PlacetError:
+        return ()
 
 
 def _deployment(name: str | None, path: Path | None) -> Deployment:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 
 from placet.adapters.terminal_identity import FileTerminalIdentity
+from placet.cli import UserError
 from placet.cli._terminal_files import load_identity, terminal_folder, trust_path
 from placet.cli._terminal_shared import origin_of
+from placet.cli.terminal import DEFAULT_PORT
 from placet.core.decode import read_name
 from placet.core.encoding import b64encode
 from placet.core.errors import PlacetError
@@ -18,13 +20,13 @@ from placet.terminal.trust_file import TrustFile
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
+    deployment = _deployment(args)
     if args.terminal_command == "init":
         identity = FileTerminalIdentity.create(terminal_folder() / "identity.json", args.name)
         print(f"This machine is now the terminal {identity.terminal_id}.")
     else:
         identity = load_identity()
         print(f"This machine is the terminal {identity.terminal_id}.")
-    deployment = _deployment(args.deployment)
     key = b64encode(identity.wire)
     print(f"Public key:  {key}")
     print(f"Key ID:      {' '.join(group_digest(key_id(identity.wire)))}")
@@ -34,16 +36,27 @@ def run(args: argparse.Namespace) -> int:
         print(f"Page:        {origin}")
         command += f" --origin {origin}"
     else:
-        print(f"Page:        http://{identity.terminal_id}.<deployment>.placet.localhost:{args.port}")
+        print(f"Page:        http://{identity.terminal_id}.<deployment>.placet.localhost:{DEFAULT_PORT}")
     print(f"\nNext, an administrator enrols it:\n  {command}")
     print("\nThey should compare the key ID with you, by voice.")
     return 0
 
 
-def _deployment(name: str | None) -> Deployment | None:
-    if name is not None:
-        return Deployment(read_name(name, "/deployment"), f"{name}.placet.localhost")
+def _deployment(args: argparse.Namespace) -> Deployment | None:
+    """Returns the deployment, or None where it is not known and the administrator's line needs none of it.
+
+    Raises:
+        UserError: the port is not the usual one; without the origin, the line would enrol the usual one.
+    """
+    if args.deployment is not None:
+        return Deployment(read_name(args.deployment, "/deployment"), f"{args.deployment}.placet.localhost")
     try:
         return TrustFile(trust_path(None)).load().deployment
-    except PlacetError:
-        return None
+    except PlacetError as e:
+        if args.port == DEFAULT_PORT:
+            return None
+        raise UserError(
+            f"Port {args.port} becomes part of this terminal's enrolled address, which needs the "
+            "deployment's name, and this terminal has no trust snapshot that would tell it.",
+            "Name it with --deployment; the administrator knows it.",
+        ) from e

@@ -36,16 +36,23 @@ def run(args: argparse.Namespace) -> int:
         clock=SystemClock(),
         web_origin=origin,
     )
+    started = f"placet terminal {identity.terminal_id} shows the requests of {source.name}."
     try:
         desk.check_ready()
     except PlacetError as e:
         # The page says the same and notices when it is put right, so the terminal starts all the same.
-        print(f"Nothing can be decided here yet: {e}\n  {e.hint}\n", flush=True)
+        started += f"\nNothing can be decided here yet: {e}\n  {e.hint}\n"
     guard = Guard(origin)
-    print(f"placet terminal {identity.terminal_id} shows the requests of {source.name}.")
     source.start()
     try:
-        serve_page(create_desk_app(desk, guard), guard, args.port, done=threading.Event(), quiet=args.no_open)
+        serve_page(
+            create_desk_app(desk, guard),
+            guard,
+            args.port,
+            done=threading.Event(),
+            quiet=args.no_open,
+            started=started,
+        )
     finally:
         source.stop()
     return 0

@@ -30,8 +30,22 @@ def origin_of(terminal_id: str, deployment: Deployment, port: int) -> str:
     return f"http://{terminal_id}.{deployment.rp_id}:{port}"
 
 
-def serve_page(app: ASGIApp, guard: Guard, port: int, *, done: threading.Event, quiet: bool) -> None:
+def serve_page(
+    app: ASGIApp,
+    guard: Guard,
+    port: int,
+    *,
+    done: threading.Event,
+    quiet: bool,
+    started: str = "",
+    stopped: str = "The terminal has stopped. What was signed is kept.",
+) -> None:
     """Serves a page until `done` or an interrupt.
+
+    Args:
+        quiet: open no browser.
+        started: said once the port is ours.
+        stopped: said after an interrupt.
 
     Raises:
         UserError: the port is not free.
@@ -47,13 +61,15 @@ def serve_page(app: ASGIApp, guard: Guard, port: int, *, done: threading.Event, 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with TerminalServer(app, sockets) as server:
+            if started:
+                print(started)
             # Flushed: whoever starts the terminal from a script reads the link from a pipe.
             print(f"Open this link in the browser of this machine:\n\n  {guard.launch_url}\n", flush=True)
             if not quiet and not _open(guard.launch_url):
                 print("No browser could be opened; follow the link yourself.", file=sys.stderr)
             server.wait(done)
     except KeyboardInterrupt:
-        print("\nThe terminal has stopped. What was signed is kept.", flush=True)
+        print(f"\n{stopped}", flush=True)
 
 
 def _open(url: str) -> bool:

@@ -40,7 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--port", type=port_number, default=DEFAULT_PORT, metavar="N", help="the page's port (8470)"
     )
     show = commands.add_parser("show", help="print this terminal's public key and how to enrol it")
-    show.add_argument("--deployment", metavar="NAME", help=argparse.SUPPRESS)
+    show.add_argument(
+        "--deployment", metavar="NAME", help="the deployment (default: the one of the trust snapshot)"
+    )
     show.add_argument(
         "--port", type=port_number, default=DEFAULT_PORT, metavar="N", help="the page's port (8470)"
     )
@@ -53,6 +55,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sign = commands.add_parser("sign-trust", help="show a change of the trust root, and sign it")
     sign.add_argument("repository", type=Path, metavar="REPOSITORY", help="the administrators' repository")
     sign.add_argument("--as", dest="person", required=True, metavar="ADMIN", help="who signs")
+    sign.add_argument(
+        "--root-sha256", metavar="HEX", help="the root's SHA-256, told by another administrator; needed once"
+    )
     _configure_page(sign)
 
 

@@ -24,10 +24,11 @@ TRANSPORTS = ("usb", "nfc", "ble", "internal", "hybrid", "smart-card")
 
 
 class KnownCredential(NamedTuple):
-    """A credential ID (base64url) and how its authenticator is reached."""
+    """A credential ID (base64url), how its authenticator is reached, and for whom it was made (if known)."""
 
     credential_id: str
     transports: tuple[str, ...]
+    person: str | None = None
 
 
 class CredentialStore:
@@ -69,11 +70,7 @@ class CredentialStore:
         """
         with self._lock:
             known = {**self.all(), keyid: credential}
-            value = {
-                "credentials": {
-                    key: {"id": c.credential_id, "transports": list(c.transports)} for key, c in known.items()
-                }
-            }
+            value = {"credentials": {key: _encode(c) for key, c in known.items()}}
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_atomically(self._path, json.dumps(value, indent=1).encode())
 
@@ -89,10 +86,17 @@ class CredentialStore:
         return found
 
 
+def _encode(known: KnownCredential) -> dict[str, object]:
+    value: dict[str, object] = {"id": known.credential_id, "transports": list(known.transports)}
+    return value if known.person is None else value | {"person": known.person}
+
+
 def _read(value: object, path: str) -> KnownCredential:
-    members = read_object(value, path, required=["id", "transports"])
+    members = read_object(value, path, required=["id", "transports"], optional=["person"])
+    person = members.get("person")
     transports = read_list(members["transports"], f"{path}/transports", max_items=8)
     return KnownCredential(
         read_ascii(members["id"], f"{path}/id", max_length=2048),
         tuple(read_ascii(t, f"{path}/transports", max_length=20) for t in transports),
+        None if person is None else read_ascii(person, f"{path}/person", max_length=254),
     )

@@ -19,15 +19,16 @@ from typing import Any, NamedTuple
 from placet.ceremony.decide import Review, challenge, deny, make_answer, prepare
 from placet.ceremony.publish import Progress, assemble
 from placet.core.bundle import Answer
-from placet.core.encoding import Digest, b64url_encode, format_time
-from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
+from placet.core.encoding import Digest, b64url_encode
+from placet.core.errors import PlacetError
 from placet.core.people import Terminal
-from placet.core.sshsig import NAMESPACE_INTENT, encode_webauthn_sshsig, key_id
+from placet.core.sshsig import NAMESPACE_INTENT, encode_webauthn_sshsig
 from placet.core.trust import Trust
 from placet.ports.clock import Clock
 from placet.ports.terminal_identity import TerminalIdentity
 from placet.terminal.credentials import CredentialStore
 from placet.terminal.history import Decision, History
+from placet.terminal.readiness import check_origin, check_terminal, check_trust_current
 from placet.terminal.screen import Screen, build_screen, describe_changes
 from placet.terminal.sources import Delivery, Pending, Source
 from placet.terminal.trust_file import TrustFile
@@ -38,6 +39,7 @@ MAX_VIEWS = 64
 # Long enough to find the key and type a PIN; the page can ask again.
 TOUCH_SECONDS = 120
 NOTHING_SIGNED = "Nothing was signed and nothing was sent."
+NOTHING_LEFT = "Nothing is left to do on this terminal; the history shows the records."
 NOT_COUNTED = "The key answered, but its signature does not count. Nothing was sent."
 
 
@@ -101,6 +103,12 @@ class Waiting(NamedTuple):
     put_aside: bool
     decided_here: tuple[str, ...]
 
+    @property
+    def done(self) -> bool:
+        """Whether it waits for nobody here: it was decided here, or enough people have approved."""
+        enough = self.progress is not None and self.progress.refusal is None
+        return self.review is not None and (enough or bool(self.decided_here))
+
 
 class _View(NamedTuple):
     review: Review
@@ -147,23 +155,22 @@ class Desk:
             PolicyError: TERMINAL_UNKNOWN, ORIGIN_NOT_ALLOWED.
         """
         trust = self._trust_file.load()
-        if self.now() >= trust.expires_at:
-            raise IndeterminateError(
-                Reason.TRUST_EXPIRED,
-                f"This terminal's trust snapshot expired at {format_time(trust.expires_at)}.",
-                hint="Run `placet trust refresh` on this terminal. The page notices by itself.",
-            )
-        return trust, check_enrolled(trust, self.identity, self.web_origin)
+        check_trust_current(trust, self.now())
+        terminal = check_terminal(trust, self.identity)
+        check_origin(terminal, self.web_origin)
+        return trust, terminal
 
     def waiting(self) -> list[Waiting]:
-        """Returns the inbox: what can be decided first, by time left."""
+        """Returns the inbox: what can be decided first, by time left; then what is done, then what cannot."""
         trust, now = self._trust_file.load(), self.now()
         pending = self.source.pending()
         listed = [self._waiting(request_id, item, trust, now) for request_id, item in pending.items()]
         return sorted(
             listed,
             key=lambda w: (
-                w.put_aside or w.review is None,
+                w.review is None,
+                w.done,
+                w.put_aside,
                 w.review.statement.expires_at if w.review else 0,
                 w.request_id,
             ),
@@ -171,7 +178,9 @@ class Desk:
 
     def _waiting(self, request_id: Digest, pending: Pending, trust: Trust, now: int) -> Waiting:
         here = tuple(
-            f"{d.person}: {d.decision}" for d in self.history.decisions() if d.request_id == request_id
+            f"{d.person} {'approved' if d.decision == 'approve' else 'denied'} here"
+            for d in self.history.decisions()
+            if d.request_id == request_id
         )
         aside = request_id in self._put_aside
         try:
@@ -325,7 +334,7 @@ class Desk:
         return deny(review) if decision == "deny" else review
 
     def _last(self, review: Review) -> Any:
-        return self.history.last_approval(review.statement.action_type, review.statement.target)
+        return self.history.last_approval(review.statement, review.request.id)
 
     def _allowed(self, review: Review, trust: Trust, now: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """Returns the credential IDs that may answer: those of enrolled people who have not done so here."""
@@ -336,9 +345,7 @@ class Desk:
                 "No enrolled person's key is known to this terminal.",
                 "Enrol one with `placet terminal enroll PERSON`, or decide with `placet approve`.",
             )
-        done = {
-            d.keyid for d in self.history.decisions() if d.answer.envelope.payload == review.statement.payload
-        }
+        done = self.history.deciders(review.statement.payload)
         allowed = tuple(
             (known.credential_id, known.transports) for _, c, known in usable if c.keyid not in done
         )
@@ -346,7 +353,7 @@ class Desk:
             raise DeskError(
                 "already-decided",
                 "Every person whose key this terminal knows has already made this very decision here.",
-                "Nothing is left to do on this terminal; the history shows the records.",
+                NOTHING_LEFT,
             )
         return allowed
 
@@ -375,25 +382,3 @@ def _view_gone() -> DeskError:
         "This view of the request is no longer open: it was decided, it changed, or the terminal restarted.",
         "Open the request again from the inbox and read it again.",
     )
-
-
-def check_enrolled(trust: Trust, identity: TerminalIdentity, web_origin: str) -> Terminal:
-    """Checks that the trust root knows this terminal, and its page.
-
-    Raises:
-        PolicyError: TERMINAL_UNKNOWN, ORIGIN_NOT_ALLOWED.
-    """
-    terminal = trust.terminals.get(key_id(identity.wire))
-    if terminal is None or terminal.id != identity.terminal_id:
-        raise PolicyError(
-            Reason.TERMINAL_UNKNOWN,
-            f"This terminal ({identity.terminal_id}) is not enrolled, so nothing decided here would count.",
-            hint="`placet terminal show` prints the line with which an administrator enrols it.",
-        )
-    if web_origin not in terminal.origins:
-        raise PolicyError(
-            Reason.ORIGIN_NOT_ALLOWED,
-            f"This terminal is enrolled with {', '.join(terminal.origins)}, and the page is {web_origin}.",
-            hint="Start it with the enrolled port (--port), or have the new origin enrolled.",
-        )
-    return terminal

@@ -12,7 +12,7 @@ from placet.core.encoding import b64encode, format_time
 from placet.core.errors import PlacetError
 from placet.terminal.desk import Assertion, Desk, DeskError, Outcome, Touch, Waiting
 from placet.terminal.history import MAX_SHOWN, Decision, rate_notice
-from placet.terminal.progress import describe_level
+from placet.terminal.progress import describe_outcome
 from placet.terminal.screen import Block, Line, Screen, group_digest
 from placet.terminal.web import Guard, api, create_app, read_base64url, read_text
 
@@ -66,6 +66,7 @@ def _waiting(item: Waiting, now: int) -> dict[str, Any]:
         "id": item.request_id,
         "putAside": item.put_aside,
         "decidedHere": list(item.decided_here),
+        "done": item.done,
     }
     if item.review is None or item.progress is None:
         error = item.refusal
@@ -94,6 +95,7 @@ def describe_screen(screen: Screen) -> dict[str, Any]:
     """Returns a screen as JSON."""
     return {
         "headline": _line(screen.headline),
+        "requestGroups": group_digest(screen.request_id),
         "secondsLeft": screen.seconds_left,
         "expiresAt": screen.expires_at,
         "decided": list(screen.decided),
@@ -183,7 +185,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
     return {
         **_decision(outcome.decision),
         "delivery": {"state": outcome.delivery.state, "text": outcome.delivery.text},
-        "level": list(describe_level(outcome.progress)),
+        "level": list(describe_outcome(outcome.decision.decision, outcome.progress)),
     }
 
 
@@ -211,7 +213,9 @@ def _decision(made: Decision) -> dict[str, Any]:
         "person": made.person,
         "keyGroups": group_digest(made.keyid),
         "decidedAt": format_time(made.decided_at),
-        "digestGroups": group_digest(statement.payload_digest),
+        "requestGroups": group_digest(made.request_id),
+        # An approval signs the request's own bytes; a denial signs others, which have a digest of their own.
+        "denialGroups": group_digest(statement.payload_digest) if made.decision == "deny" else None,
         "destination": made.destination,
     }
 

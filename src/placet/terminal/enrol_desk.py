@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from placet.ceremony.enrol import (
     enrolment_message,
     verify_enrolment,
 )
-from placet.core.encoding import Digest, b64url_encode
+from placet.core.encoding import Digest, KeyId, b64url_encode
 from placet.core.people import Deployment
 from placet.core.sshsig import NAMESPACE_ENROL, encode_webauthn_sshsig, key_id, signed_data
 from placet.terminal.credentials import TRANSPORTS, CredentialStore, KnownCredential
@@ -52,11 +52,13 @@ class EnrolDesk:
         credentials: CredentialStore,
         out: Path,
         on_done: Callable[[], None],
+        enrolled: Collection[KeyId] = (),
         allow_shared_key: bool = False,
     ) -> None:
         """Takes an invitation.
 
         Args:
+            enrolled: the keys that the trust root already has.
             allow_shared_key: accept an authenticator that somebody is enrolled with here already, as for a
                 second credential of the same person, or a demonstration by one person.
 
@@ -65,7 +67,8 @@ class EnrolDesk:
         """
         check_invite(invitation.invite)
         self.invitation, self.web_origin, self.out = invitation, web_origin, out
-        self._credentials, self._on_done, self._shared = credentials, on_done, allow_shared_key
+        self._credentials, self._on_done = credentials, on_done
+        self._enrolled, self._shared = enrolled, allow_shared_key
         self._lock = threading.Lock()
         self._made: tuple[NewCredential, tuple[str, ...]] | None = None
         self.done = False
@@ -73,8 +76,6 @@ class EnrolDesk:
     def creation_options(self) -> dict[str, Any]:
         """Returns ``PublicKeyCredentialCreationOptionsJSON`` for the first touch."""
         deployment = self.invitation.deployment
-        # One key here is one person's: an authenticator that already has a credential here makes no second.
-        known = () if self._shared else [c.credential_id for c in self._credentials.all().values()]
         return {
             "rp": {"id": deployment.rp_id, "name": f"placet {deployment.name}"},
             # Random: the key must not tell its finder whose it is.
@@ -88,8 +89,22 @@ class EnrolDesk:
                 "requireResidentKey": False,
                 "userVerification": "required",
             },
-            "excludeCredentials": [{"type": "public-key", "id": credential_id} for credential_id in known],
+            "excludeCredentials": [{"type": "public-key", "id": taken} for taken in self._taken()],
         }
+
+    def _taken(self) -> list[str]:
+        """Returns the credential IDs whose authenticators must make no second credential.
+
+        One key here is one person's.  But what this person made and nobody recorded (the invite was wrong,
+        the file was lost) must not bar their key from a second try.
+        """
+        if self._shared:
+            return []
+        return [
+            known.credential_id
+            for keyid, known in self._credentials.all().items()
+            if keyid in self._enrolled or known.person not in (None, self.invitation.person)
+        ]
 
     def keep_credential(
         self, *, client_data_json: bytes, authenticator_data: bytes, transports: list[str]
@@ -158,7 +173,8 @@ class EnrolDesk:
             require_uv=True,
         )
         keyid = key_id(made.public_key.wire)
-        self._credentials.add(keyid, KnownCredential(b64url_encode(made.credential_id), transports))
+        known = KnownCredential(b64url_encode(made.credential_id), transports, self.invitation.person)
+        self._credentials.add(keyid, known)
         write_atomically(self.out, encode_enrolment(enrolment), mode=0o644)
         self.done = True
         self._on_done()

@@ -90,14 +90,24 @@ class History:
         """Returns how many lines cannot be read."""
         return self._read()[1]
 
-    def last_approval(self, action_type: str, target: str) -> IntentStatement | None:
-        """Returns the newest approved statement of this action on this target."""
+    def last_approval(self, asked: IntentStatement, request_id: Digest) -> IntentStatement | None:
+        """Returns the newest approved statement of the same action on the same target.
+
+        Args:
+            asked: what is asked for now.
+            request_id: the request that is left out: the first approver's decision about it must not tell
+                the second one that nothing changed.
+        """
         for decision in reversed(self.decisions()):
-            if decision.decision == "approve":
+            if decision.decision == "approve" and decision.request_id != request_id:
                 statement = decision.statement()
-                if (statement.action_type, statement.target) == (action_type, target):
+                if (statement.action_type, statement.target) == (asked.action_type, asked.target):
                     return statement
         return None
+
+    def deciders(self, payload: bytes) -> frozenset[KeyId]:
+        """Returns the keys that signed exactly these bytes here."""
+        return frozenset(d.keyid for d in self.decisions() if d.answer.envelope.payload == payload)
 
     def find(self, record: str) -> Decision | None:
         """Returns the decision of that name."""

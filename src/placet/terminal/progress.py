@@ -5,6 +5,16 @@ from __future__ import annotations
 from placet.ceremony.publish import Progress
 from placet.core.levels import LEVEL_NAMES, MAX_LEVEL, level_name
 
+# A denial is recorded and is no veto; whoever denies must not believe otherwise.
+DENIED_ALONE = (
+    "One denial alone does not stop the request; others may still approve. Tell them, or have it withdrawn."
+)
+
+
+def describe_outcome(decision: str, progress: Progress) -> tuple[str, ...]:
+    """Says what a decision that was just made leads to."""
+    return (*((DENIED_ALONE,) if decision == "deny" else ()), *describe_level(progress))
+
 
 def describe_level(progress: Progress) -> tuple[str, ...]:
     """Says which level was reached, or who is missing, and what the next level needs."""
@@ -15,7 +25,9 @@ def describe_level(progress: Progress) -> tuple[str, ...]:
     reached = f"Enough people have approved: {_name(progress.level)} is reached."
     if progress.level == MAX_LEVEL:
         return (reached,)
-    missing = dict.fromkeys(text for approver in progress.approvers for text in approver.missing)
+    # As in verification: whoever is above the reached level already holds nothing up.
+    below = (approver for approver in progress.approvers if approver.level <= progress.level)
+    missing = dict.fromkeys(text for approver in below for text in approver.missing)
     return (reached, *(f"Missing for {_name(progress.level + 1)}: {text}." for text in missing))
 
 

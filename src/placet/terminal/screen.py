@@ -20,7 +20,7 @@ from placet.core.display import (
     Row,
     iter_leaves,
 )
-from placet.core.encoding import format_time, is_hex
+from placet.core.encoding import Digest, format_time, is_hex
 from placet.core.errors import Reason, VerificationError
 from placet.core.levels import LEVEL_NAMES, level_name
 from placet.core.policy import Quorum, Rule
@@ -82,9 +82,14 @@ class Section(NamedTuple):
 
 
 class Screen(NamedTuple):
-    """Everything on the screen of one request; the headline is the statement's own summary."""
+    """Everything on the screen of one request; the headline is the statement's own summary.
+
+    `request_id` is the SHA-256 of the request's bytes, the name under which its requester and the relay
+    know it.  An approval signs these bytes.  It is no row: nothing in the bytes holds their own digest.
+    """
 
     headline: Line
+    request_id: Digest
     seconds_left: int
     expires_at: str
     decided: tuple[str, ...]
@@ -115,6 +120,7 @@ def build_screen(review: Review, progress: Progress, last: IntentStatement | Non
     )
     screen = Screen(
         headline=headline,
+        request_id=review.request.id,
         seconds_left=max(0, statement.expires_at - now),
         expires_at=format_clock(statement.expires_at),
         decided=_who_decided(progress),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import textwrap
 
+from placet.core.encoding import Digest
 from placet.terminal.screen import Block, Line, Note, Screen, group_digest
 
 WIDTH = 75
@@ -23,6 +24,7 @@ def render_text(screen: Screen, *, colour: bool) -> str:
     room = WIDTH - len(_HEADLINE_BAR)
     headline = textwrap.wrap(screen.headline.value, room, drop_whitespace=False, break_on_hyphens=False)
     out = [_strong(f"{_HEADLINE_BAR}{line}", colour) for line in headline]
+    out += ["", *digest_lines("Request", screen.request_id)]
     out += ["", f"Time left: {format_seconds(screen.seconds_left)} (until {screen.expires_at})"]
     out += [f"Decided: {text}" for text in screen.decided] or ["Decided: nobody yet"]
     for section in screen.sections:
@@ -30,6 +32,13 @@ def render_text(screen: Screen, *, colour: bool) -> str:
         for i, block in enumerate(section.blocks):
             out += ([""] if i else []) + _render_block(block)
     return "\n".join(out) + "\n"
+
+
+def digest_lines(label: str, value: Digest, indent: str = "") -> list[str]:
+    """Returns a digest in groups of four, on two lines, behind its label."""
+    groups, head = group_digest(value), f"{indent}{label} "
+    half = len(groups) // 2
+    return [head + " ".join(groups[:half]), " " * len(head) + " ".join(groups[half:])]
 
 
 def _strong(text: str, colour: bool) -> str:

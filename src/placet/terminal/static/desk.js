@@ -95,7 +95,8 @@ async function inbox() {
 
 function showInbox(found) {
   if (found.terminal) place.textContent = `placet terminal ${found.terminal}${found.deployment ? ` of ${found.deployment}` : ""}`;
-  const open = found.requests.filter((r) => !r.refusal);
+  const open = found.requests.filter((r) => !r.refusal && !r.done);
+  const done = found.requests.filter((r) => !r.refusal && r.done);
   const dead = found.requests.filter((r) => r.refusal);
   const count = open.length === 1 ? "1 request waits for you" : `${open.length} requests wait for you`;
   const troubled = found.troubles.length > 0;
@@ -105,6 +106,7 @@ function showInbox(found) {
   if (found.notice) parts.push(note("warning", found.notice));
   if (open.length) parts.push(el("ul", { class: "requests", id: "requests" }, ...open.map(inboxItem)));
   else if (!troubled) parts.push(...quiet(found.source));
+  if (done.length) parts.push(el("section", {}, el("h2", {}, "Decided here or complete"), el("ul", { class: "requests", id: "done" }, ...done.map(inboxItem))));
   if (dead.length) parts.push(el("section", {}, el("h2", {}, "Cannot be decided"), el("ul", { class: "requests" }, ...dead.map(deadItem))));
   show(title, ...parts);
 }
@@ -125,7 +127,7 @@ function inboxItem(item) {
   if (item.approvals) others.push(`${item.approvals} approved`);
   if (item.denials) others.push(`${item.denials} denied`);
   if (item.enough) others.push("enough people have approved");
-  if (item.decidedHere.length) others.push(`decided here by ${item.decidedHere.join(", ")}`);
+  others.push(...item.decidedHere);
   if (item.putAside) others.push("put aside");
   return el("li", {},
     el("a", { href: `#/request/${item.id}`, "data-request": item.id },
@@ -157,6 +159,7 @@ async function request(id) {
   const top = headline(view.headline.value);
   top.dataset.index = view.headline.index;
   show("Request", top,
+    el("dl", { id: "request-id" }, digestRow("Request", view.requestGroups)),
     el("p", { class: "meta" }, "Time left: ", time, `, until ${view.expiresAt}`),
     el("ul", { class: "meta", id: "decided" }, ...(view.decided.length ? view.decided : ["Nobody has decided yet."]).map((t) => el("li", {}, t))),
     ...view.sections.map(sectionElement),
@@ -267,7 +270,8 @@ function showOutcome(done) {
 function decisionList(made) {
   return el("dl", {},
     row("Signed", el("strong", {}, made.text)),
-    digestRow("SHA-256 of what was signed", made.digestGroups),
+    digestRow("Request", made.requestGroups),
+    made.denialGroups ? digestRow("Denial, SHA-256", made.denialGroups) : null,
     row("By", made.person),
     digestRow("With the key", made.keyGroups),
     row("At", made.decidedAt),

@@ -113,7 +113,8 @@ export function keyProblem(error, meaning) {
       "The browser does not let this page use security keys.",
       "Open the exact address that placet terminal printed, in a current browser.",
     ],
-    InvalidStateError: ["This security key is enrolled here already.", "Use another key: one key is one person's. Adding --allow-shared-key to the command overrules this."],
+    // Only the enrolment page can meet it: it names the keys that must make no second credential.
+    InvalidStateError: ["This key already belongs to somebody enrolled here.", "Use another key."],
     AbortError: ["You cancelled.", "Decide again when you are ready."],
   };
   const [message, hint] = hints[error?.name] ?? ["The browser could not ask the key.", "Try again, or use placet approve."];

@@ -1,0 +1,55 @@
+"""Whether a decision that is made on this terminal could count: asked before a person reads and touches."""
+
+from __future__ import annotations
+
+from placet.core.encoding import format_time
+from placet.core.errors import IndeterminateError, PolicyError, Reason
+from placet.core.people import Terminal
+from placet.core.sshsig import key_id
+from placet.core.trust import Trust
+from placet.ports.terminal_identity import TerminalIdentity
+
+
+def check_trust_current(trust: Trust, now: int) -> None:
+    """Checks that the trust snapshot has not expired.
+
+    Raises:
+        IndeterminateError: TRUST_EXPIRED.
+    """
+    if now >= trust.expires_at:
+        raise IndeterminateError(
+            Reason.TRUST_EXPIRED,
+            f"This terminal's trust snapshot expired at {format_time(trust.expires_at)}.",
+            hint="Run `placet trust refresh` on this terminal.",
+        )
+
+
+def check_terminal(trust: Trust, identity: TerminalIdentity) -> Terminal:
+    """Checks that the trust root knows this terminal.
+
+    Raises:
+        PolicyError: TERMINAL_UNKNOWN.
+    """
+    terminal = trust.terminals.get(key_id(identity.wire))
+    if terminal is None or terminal.id != identity.terminal_id:
+        raise PolicyError(
+            Reason.TERMINAL_UNKNOWN,
+            f"This terminal ({identity.terminal_id}) is not enrolled, so nothing decided here would count.",
+            hint="`placet terminal show` prints the line with which an administrator enrols it; then run "
+            "`placet trust refresh` here.",
+        )
+    return terminal
+
+
+def check_origin(terminal: Terminal, web_origin: str) -> None:
+    """Checks that the terminal's page is the enrolled one.
+
+    Raises:
+        PolicyError: ORIGIN_NOT_ALLOWED.
+    """
+    if web_origin not in terminal.origins:
+        raise PolicyError(
+            Reason.ORIGIN_NOT_ALLOWED,
+            f"This terminal is enrolled with {', '.join(terminal.origins)}, and the page is {web_origin}.",
+            hint="Start it with the enrolled port (--port), or have the new origin enrolled.",
+        )
