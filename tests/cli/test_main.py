@@ -23,6 +23,14 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"  {name} " in shown for name in COMMANDS)
 
 
+@pytest.mark.parametrize("words", [[], ["request"], ["ledger"], ["relay"], ["trust"]])
+def test_a_command_that_does_nothing_alone_prints_its_help(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert f"usage: {' '.join(['placet', *words])} " in capsys.readouterr().err
+
+
 def test_an_unknown_command_is_wrong_usage() -> None:
     with pytest.raises(SystemExit) as done:
         main(["aprove"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,11 +14,14 @@ from pathlib import Path
 import pytest
 
 from placet.adapters.relay_client import RelayClient
+from placet.cli._relay import token_path
 from placet.core.bundle import parse_request
+from placet.core.encoding import Digest
 from placet.core.requester import verify_requester
 from placet.core.statement import parse_statement
 from placet.core.verify import UnsafeAnyAction, verify_for_use
 from placet.testing import world as worlds
+from placet.testing.authenticator import SoftWebAuthn
 from placet.testing.world import ALICE, BOB, World
 
 
@@ -89,7 +93,7 @@ def test_a_clear_sentence_for_each_mistake(
     split = words.index("--") if "--" in words else len(words)
     options = ["--trust", "snapshot.json", "--gate", worlds.GATE]
     done = placet(tmp_path, *words[:split], *options, *words[split:])
-    assert done.returncode in (1, 2)
+    assert done.returncode in (1, 2, 3)
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -169,3 +173,210 @@ def test_wait_shows_progress_and_writes_a_bundle_that_verifies(
         now=int(time.time()),
     )
     assert approval.people == (ALICE, BOB)
+
+
+# Waiting again, stopping, taking back
+
+
+class Waiter:
+    """A `placet request … --wait` in the background, and the world's people who answer it."""
+
+    def __init__(self, world: World, folder: Path, relay: str, *words: str) -> None:
+        self.world, self.client = world, RelayClient(relay)
+        command = [sys.executable, "-m", "placet", *words, "--relay", relay]
+        self.process = subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Waiter:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+        self.client.close()
+
+    def answer(self, request_id: str, person: str, *, deny: bool = False) -> None:
+        answer_request(self.world, self.client, request_id, person, deny=deny)
+
+    def end(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=30)
+        assert "Traceback" not in err
+        return self.process.returncode, out, err
+
+
+def answer_request(
+    world: World, client: RelayClient, request_id: str, person: str, *, deny: bool = False
+) -> None:
+    from placet.ceremony import decide
+    from placet.core.sshsig import NAMESPACE_INTENT
+
+    request = client.fetch(Digest(request_id)).request
+    at = int(time.time())
+    terminal = "t1" if person == ALICE else "t2"
+    if not deny:
+        client.answer(request.id, world.approve(request, person, terminal=terminal, decided_at=at))
+        return
+    trust = world.trust()
+    review = decide.deny(decide.prepare(request, trust=trust, now=at))
+    key = world.keys[person]
+    assert isinstance(key, SoftWebAuthn)
+    sshsig = key.sign(NAMESPACE_INTENT, decide.message(review), web_origin=world.origin(terminal))
+    answer, _, _ = decide.make_answer(
+        review,
+        sshsig=sshsig,
+        trust=trust,
+        terminal=world.terminals[terminal],
+        decided_at=at,
+        seconds_on_screen=9,
+        renderer="test/1",
+        changes="first time for this target",
+    )
+    client.answer(request.id, answer)
+
+
+def ask(folder: Path, relay: str, *more: str) -> str:
+    done = placet(folder, *ask_run(folder, "--relay", relay, *more))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[0].removeprefix("Request ")
+
+
+def wait(folder: Path, relay: str, request_id: str, *more: str) -> subprocess.CompletedProcess[str]:
+    return placet(folder, "request", "wait", request_id, "--trust", "snapshot.json", "--relay", relay, *more)
+
+
+def test_a10_a_bundle_is_fetched_long_after_it_was_asked_for(
+    world: World, tmp_path: Path, relay: str
+) -> None:
+    request_id = ask(tmp_path, relay)
+    with RelayClient(relay) as client:
+        for person in (ALICE, BOB):
+            answer_request(world, client, request_id, person)
+    done = wait(tmp_path, relay, request_id, "-o", "late.json")
+    assert done.returncode == 0, done.stderr
+    approval = verify_for_use(
+        (tmp_path / "late.json").read_bytes(),
+        trust=world.trust(),
+        gate=worlds.GATE,
+        expected=UnsafeAnyAction("the test looks at the digest only"),
+        now=int(time.time()),
+    )
+    assert approval.payload_digest == request_id
+
+
+def test_a_time_out_is_undecided_and_says_how_to_go_on(world: World, tmp_path: Path, relay: str) -> None:
+    request_id = ask(tmp_path, relay)
+    done = wait(tmp_path, relay, request_id, "--timeout", "1s")
+    assert done.returncode == 3
+    assert "UNDECIDED: not approved within 1s, as --timeout says." in done.stderr
+    assert f"to wait again: placet request wait {request_id} --relay {relay}" in done.stderr
+
+
+def test_ctrl_c_says_that_the_request_stays_open(world: World, tmp_path: Path, relay: str) -> None:
+    request_id = ask(tmp_path, relay)
+    words = ("request", "wait", request_id, "--trust", "snapshot.json")
+    with Waiter(world, tmp_path, relay, *words) as waiter:
+        assert waiter.process.stderr is not None
+        assert "Not enough people" in waiter.process.stderr.readline()
+        waiter.process.send_signal(signal.SIGINT)
+        code, _, err = waiter.end()
+    assert code == 130
+    assert "Stopped waiting. The request stays open until 20" in err
+    assert f"to take it back: placet withdraw {request_id}" in err
+
+
+def test_denials_that_leave_no_quorum_end_the_waiting_at_once(
+    world: World, tmp_path: Path, relay: str
+) -> None:
+    request_id = ask(tmp_path, relay)
+    with RelayClient(relay) as client:
+        answer_request(world, client, request_id, ALICE, deny=True)
+        one = wait(tmp_path, relay, request_id, "--timeout", "1s")
+        assert one.returncode == 3
+        assert "Denied by alice@example.com" in one.stderr
+        answer_request(world, client, request_id, BOB, deny=True)
+    both = wait(tmp_path, relay, request_id, "--timeout", "30s")
+    assert both.returncode == 1
+    assert f"DENIED: {ALICE} and {BOB} denied it; without them the quorum cannot be met." in both.stderr
+
+
+def test_the_relay_cannot_hand_out_another_request(world: World, tmp_path: Path, relay: str) -> None:
+    done = wait(tmp_path, relay, "0" * 64)
+    assert (done.returncode, "nothing to wait for" in done.stderr) == (3, True)
+    assert wait(tmp_path, relay, "3f0c").returncode == 2
+
+
+def test_a_request_is_taken_back_without_showing_its_secret(world: World, tmp_path: Path, relay: str) -> None:
+    done = placet(tmp_path, *ask_run(tmp_path, "--relay", relay))
+    request_id = done.stdout.splitlines()[0].removeprefix("Request ")
+    kept = token_path(Digest(request_id))
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert kept.parent.stat().st_mode & 0o777 == 0o700
+    assert kept.read_text() not in done.stdout + done.stderr
+    withdrawn = placet(tmp_path, "withdraw", request_id, "--relay", relay)
+    assert withdrawn.returncode == 0, withdrawn.stderr
+    waited = wait(tmp_path, relay, request_id)
+    assert (waited.returncode, "the request is withdrawn" in waited.stderr) == (1, True)
+
+
+def test_another_machine_takes_it_back_with_the_token_only(world: World, tmp_path: Path, relay: str) -> None:
+    request_id = ask(tmp_path, relay)
+    kept = token_path(Digest(request_id))
+    token = kept.read_text()
+    kept.unlink()
+    without = placet(tmp_path, "withdraw", request_id, "--relay", relay)
+    assert (without.returncode, "not on this machine" in without.stderr) == (2, True)
+    wrong = placet(tmp_path, "withdraw", request_id, "--relay", relay, "--token", "x" * 43)
+    assert wrong.returncode == 3
+    assert placet(tmp_path, "withdraw", request_id, "--relay", relay, "--token", token).returncode == 0
+
+
+def test_a_runner_without_a_state_folder_asks_all_the_same(
+    world: World, tmp_path: Path, relay: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    done = placet(tmp_path, *ask_run(tmp_path, "--relay", relay))
+    assert done.returncode == 0, done.stderr
+    assert "cannot be taken back, because nothing can be kept here (Not a directory" in done.stdout
+
+
+def test_a_relay_that_is_down_is_undecided(world: World, tmp_path: Path) -> None:
+    done = placet(tmp_path, *ask_run(tmp_path, "--relay", "http://127.0.0.1:9"))
+    assert (done.returncode, "The request was not sent." in done.stderr) == (3, True)
+    done = placet(tmp_path, *ask_run(tmp_path, "--relay", "nonsense"))
+    assert (done.returncode, "is not the address of a relay" in done.stderr) == (2, True)
+
+
+def test_who_approved_too_weakly_is_named(world: World, tmp_path: Path, relay: str) -> None:
+    world.policy = world.policy.replace("level = 1", "level = 2")
+    (tmp_path / "snapshot.json").write_bytes(world.snapshot())
+    asked = placet(tmp_path, *ask_run(tmp_path, "--relay", relay))
+    assert "asks for INTENT_LEVEL_2" in asked.stderr
+    assert "every key is a software key" in asked.stderr
+    request_id = asked.stdout.splitlines()[0].removeprefix("Request ")
+    with RelayClient(relay) as client:
+        answer_request(world, client, request_id, ALICE)
+    done = wait(tmp_path, relay, request_id, "--timeout", "1s")
+    assert f"Approved, but below INTENT_LEVEL_2: {ALICE} (software key). Missing: 2 more" in done.stderr
+
+
+def test_hardware_among_the_approvers_needs_no_note(world: World, tmp_path: Path) -> None:
+    world.policy = world.policy.replace("level = 1", "level = 2")
+    world.assurance[ALICE] = "vouched"
+    (tmp_path / "snapshot.json").write_bytes(world.snapshot())
+    assert "Note:" not in placet(tmp_path, *ask_run(tmp_path, "--file", "a.json")).stderr
+
+
+def test_for_the_next_level_names_only_those_who_hold_it_back(
+    world: World, tmp_path: Path, relay: str
+) -> None:
+    world.assurance[ALICE] = "vouched"
+    (tmp_path / "snapshot.json").write_bytes(world.snapshot())
+    request_id = ask(tmp_path, relay)
+    with RelayClient(relay) as client:
+        for person in (ALICE, BOB):
+            answer_request(world, client, request_id, person)
+    done = wait(tmp_path, relay, request_id)
+    assert f"For the next level: {BOB} signed with a software key" in done.stderr
+    assert f"{ALICE}'s authenticator model" not in done.stderr

@@ -6,7 +6,7 @@ from a hostile relay cannot spoil the good ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from placet.ceremony.decide import check_same_request
@@ -14,6 +14,7 @@ from placet.core.approvals import Approver, verify_approvals
 from placet.core.bundle import Answer, IntentBundle, IntentRequest
 from placet.core.dsse import MAX_SIGNATURES, PAYLOAD_TYPE, Envelope
 from placet.core.errors import PlacetError, PolicyError, Reason
+from placet.core.quorum import evaluate_without_requester
 from placet.core.report import parse_report
 from placet.core.requester import verify_requester
 from placet.core.rules import applicable_rules, check_rule_quorum, reached_level
@@ -100,3 +101,34 @@ def assemble(request: IntentRequest, answers: Iterable[Answer], *, trust: Trust,
         refusal = e
     level = reached_level(rules, approvers, requester)
     return Progress(bundle, approvers, tuple(dict.fromkeys(denied_by)), tuple(dropped), refusal, level)
+
+
+def can_be_met_without(absent: Collection[str], request: IntentRequest, *, trust: Trust, now: int) -> bool:
+    """Returns whether the people who are enrolled, without those absent, could still meet every quorum.
+
+    Levels are ignored: somebody may yet sign with another key.  Where nothing can be ruled out cheaply the
+    answer is yes; only time tells then.
+
+    Args:
+        absent: the people who said no.
+        now: Unix seconds.
+
+    Raises:
+        MalformedError, VerificationError, PolicyError: the request itself could never be approved.
+    """
+    if not absent:
+        return True
+    statement = parse_statement(request.payload)
+    requester = verify_requester(statement, request.evidence, trust=trust, at=now)
+    people = {
+        person.id: person.groups
+        for person in trust.people
+        if person.id not in absent and any(c.not_before <= now < c.not_after for c in person.credentials)
+    }
+    for rule in applicable_rules(statement, trust):
+        nested = any(not isinstance(member, str) for member in rule.quorum.of)
+        if nested and len(people) > MAX_SIGNATURES:
+            continue  # the search through nested quorums is exhaustive, and meant for one bundle's people
+        if not evaluate_without_requester(rule, people, requester).met:
+            return False
+    return True

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from placet.core.errors import IndeterminateError, PlacetError, visible
 
 EXIT_ALLOW, EXIT_DENY, EXIT_USAGE, EXIT_UNDECIDED = 0, 1, 2, 3
+EXIT_INTERRUPTED = 130  # as shells say it
 
 VERSION = "0.1.0"
 
@@ -35,6 +36,9 @@ COMMANDS = {
     "trust": "say who may approve what, signed by the administrators",
 }
 
+# Alone, these do nothing; whoever types one wants to know what there is.
+_GROUPS = ("request", "ledger", "relay", "trust")
+
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Help of one width everywhere; asking for the terminal's would import `shutil` on every start."""
@@ -46,9 +50,17 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 class UserError(Exception):
     """The command cannot go on as it was called; the text says why, `hint` what to do."""
 
+    exit_code = EXIT_USAGE
+
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+
+class UndecidedError(UserError):
+    """The command was called rightly, and something that it needs is not there: a relay, say."""
+
+    exit_code = EXIT_UNDECIDED
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,22 +69,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file's name need not be text that this locale can write; that is no reason to fail.
         sys.stdout.reconfigure(errors="backslashreplace")
-    parser = _parser(arguments)
+    parser, command = _parser(arguments)
     if argv is None:
         # What is loaded by now stays until the end, where nobody needs to search it for garbage.
         gc.freeze()
+    if not arguments or (len(arguments) == 1 and arguments[0] in _GROUPS):
+        (command or parser).print_help(sys.stderr)
+        return EXIT_USAGE
     args = parser.parse_args(arguments)
     try:
         return int(args.run(args))
     except UserError as e:
         _explain(f"placet: {e}", e.hint)
-        return EXIT_USAGE
+        return e.exit_code
     except PlacetError as e:
         _explain(f"placet: {e} [{e.reason}]", e.hint)
         return EXIT_UNDECIDED if isinstance(e, IndeterminateError) else EXIT_DENY
     except KeyboardInterrupt:
         _explain("placet: interrupted.", "")
-        return 130
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader went away (`| head`); there is nobody to tell.
         sys.stderr.close()
@@ -90,8 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_UNDECIDED
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Builds the parser; of a command that is called, only its own part is built and imported."""
+def _parser(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser | None]:
+    """Builds the parser, and that of the called command; only its part is built and imported."""
     parser = argparse.ArgumentParser(
         prog="placet",
         description="Per-action human approval, signed by FIDO2 hardware, checked where it counts.",
@@ -99,7 +114,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"placet {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    called = arguments[0] if arguments else None
+    called, called_command = arguments[0] if arguments else None, None
     for name in [called] if called in COMMANDS else COMMANDS:
         summary = COMMANDS[name]
         command = commands.add_parser(
@@ -109,7 +124,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             module = importlib.import_module(f"placet.cli.{name}")
             module.configure(command)
             command.set_defaults(run=module.run)
-    return parser
+            called_command = command
+    return parser, called_command
 
 
 def _explain(message: str, hint: str) -> None:

@@ -106,6 +106,14 @@ def parse_duration(text: str) -> int:
     raise UserError(f"{text!r} is not a duration.", 'Write it like "90s", "15m", "1h" or "1d".')
 
 
+def say_duration(seconds: int) -> str:
+    """Returns seconds as people and `parse_duration` write them: ``90s``, ``15m``, ``1h``."""
+    for unit in ("d", "h", "m"):
+        if seconds >= _DURATIONS[unit] and seconds % _DURATIONS[unit] == 0:
+            return f"{seconds // _DURATIONS[unit]}{unit}"
+    return f"{seconds}s"
+
+
 def action_uri(name: str) -> str:
     """Returns the type URI of a shipped action's short name, and any URI as it is."""
     return name if "/" in name else f"https://placet.dev/actions/{name}/v1"

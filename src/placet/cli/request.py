@@ -8,20 +8,28 @@ import os
 import secrets
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from placet.adapters.private_file import write_atomically
 from placet.ceremony.request import Ask, attach_proof, build_request, requester_message
 from placet.cli import EXIT_ALLOW, UserError
+from placet.cli._relay import DEFAULT_RELAY, keep_token, open_relay, read_request_id, relay_failed
 from placet.cli._request_actions import build_action, configure_deploy, configure_release, configure_run
 from placet.cli._shared import choose_gate, load_trust, now, parse_duration, setting
 from placet.core.bundle import IntentRequest, encode_request
 from placet.core.encoding import format_time
+from placet.core.errors import visible
+from placet.core.levels import level_name
+from placet.core.policy import Quorum, select_rules
 from placet.core.sshsig import NAMESPACE_REQUEST, key_id
-from placet.core.statement import parse_statement
+from placet.core.statement import IntentStatement, parse_statement
 from placet.core.trust import Trust
 
-DEFAULT_RELAY = "http://127.0.0.1:8471"
+if TYPE_CHECKING:
+    from placet.adapters.relay_client import RelayClient
+
 _NONCE_BYTES = 32
 
 EXAMPLES = """\
@@ -29,6 +37,10 @@ examples:
   placet request run --for pkg:pypi/app --input dist/app.whl --wait -- twine upload dist/app.whl
   placet request deploy registry.example/app@sha256:97e9… --to k8s://prod/ns/a/deploy/b --wait
   placet request release --to pkg:pypi/app --version 1.0 dist/*.whl --file app.request.json
+  placet request wait 3f0c… -o app.intent.json
+
+exit codes: 0 approved (without --wait: asked), 1 denied, expired or withdrawn, 2 wrong usage,
+            3 undecided: not approved within --timeout, or no relay, 130 you stopped waiting
 """
 
 
@@ -45,6 +57,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
         _configure_common(action)
         configure_action(action)
+    summary = "wait for the approval of an earlier request, and write the bundle"
+    wait = actions.add_parser("wait", help=summary, description=summary.capitalize() + ".")
+    wait.add_argument("request", metavar="ID", help="the request's ID, as it was printed")
+    wait.add_argument("--trust", type=Path, metavar="SNAPSHOT", help="the trust snapshot")
+    wait.add_argument("--relay", metavar="URL", help=f"the relay (default {DEFAULT_RELAY})")
+    _configure_waiting(wait)
 
 
 def _configure_common(parser: argparse.ArgumentParser) -> None:
@@ -68,22 +86,63 @@ def _configure_common(parser: argparse.ArgumentParser) -> None:
         "--file", type=Path, metavar="REQUEST", help="write the request to a file, without a relay"
     )
     parser.add_argument("--wait", action="store_true", help="wait for the people and write the bundle")
+    _configure_waiting(parser)
+
+
+def _configure_waiting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", default="1h", metavar="TIME", help="wait at most this long (default 1h)")
-    parser.add_argument("-o", "--output", type=Path, metavar="BUNDLE", help="the bundle that --wait writes")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="BUNDLE", help="the bundle that is written at the end"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     trust = load_trust(args.trust or _path(setting(None, "trust")))
+    if args.action == "wait":
+        return _wait_again(args, trust)
     if args.file and args.wait:
         raise UserError("--wait needs a relay; --file works without one.", "Use one of them.")
     timeout = parse_duration(args.timeout)
     request = _build(args, trust)
+    for note in notes_on_levels(parse_statement(request.payload), trust, at=now()):
+        print(f"Note: {visible(note)}", file=sys.stderr)
     if args.sign_with:
         request = _sign(request, args.sign_with)
     if args.file:
         return _to_file(request, args.file)
     return _to_relay(request, args, trust, timeout)
+
+
+def notes_on_levels(statement: IntentStatement, trust: Trust, *, at: int) -> list[str]:
+    """Returns, as sentences, the rules that no key enrolled today is strong enough for."""
+    notes = []
+    for rule in select_rules(
+        trust.rules, trust.scopes, action=statement.action_type, target=statement.target
+    ):
+        named = frozenset(_named_in(rule.quorum))
+        keys = [
+            credential.assurance
+            for person in trust.people
+            if f"person:{person.id}" in named or any(f"group:{group}" in named for group in person.groups)
+            for credential in person.credentials
+            if credential.not_before <= at < credential.not_after
+        ]
+        if rule.level > 1 and all(assurance == "software" for assurance in keys):
+            whose = "every key is a software key" if keys else "nobody has a valid key"
+            notes.append(
+                f"the rule for {rule.target} asks for {level_name(rule.level)}, and among "
+                f"{', '.join(sorted(named))} {whose}; nobody can approve it yet."
+            )
+    return notes
+
+
+def _named_in(quorum: Quorum) -> Iterator[str]:
+    for member in quorum.of:
+        if isinstance(member, str):
+            yield member
+        else:
+            yield from _named_in(member)
 
 
 def _path(text: str | None) -> Path | None:
@@ -163,23 +222,57 @@ def _print_request(request: IntentRequest) -> None:
 
 
 def _to_relay(request: IntentRequest, args: argparse.Namespace, trust: Trust, timeout: int) -> int:
-    try:
-        from placet.adapters.relay_client import RelayClient, RelayClientError
-    except ModuleNotFoundError as e:
-        raise UserError("Talking to a relay needs httpx.", "Install it: pip install 'placet[client]'") from e
+    token = secrets.token_urlsafe(32)
+    with open_relay(args.relay) as relay:
+        from placet.adapters.relay_client import RelayClientError
+
+        # Kept before it is sent: a request that the relay has can then always be taken back.
+        lost = keep_token(request.id, token)
+        try:
+            relay.submit(request, token)
+        except RelayClientError as e:
+            raise relay_failed(e, "The request was not sent.") from e
+        _print_request(request)
+        if lost:
+            print(f"  it cannot be taken back, because nothing can be kept here ({visible(lost)})")
+        else:
+            print(f"  to take it back: placet withdraw {request.id}{_named_relay(args)}")
+        sys.stdout.flush()
+        if not args.wait:
+            print(f"  to fetch the bundle: placet request wait {request.id}{_named_relay(args)}")
+            return EXIT_ALLOW
+        return _wait(relay, request, args, trust, timeout)
+
+
+def _wait_again(args: argparse.Namespace, trust: Trust) -> int:
+    timeout, request_id = parse_duration(args.timeout), read_request_id(args.request)
+    with open_relay(args.relay) as relay:
+        from placet.adapters.relay_client import RelayClientError
+
+        try:
+            # The client holds the payload's digest against the ID: the relay cannot swap the request.
+            request = relay.fetch(request_id).request
+        except RelayClientError as e:
+            raise relay_failed(e, "There is nothing to wait for.") from e
+        _print_request(request)
+        sys.stdout.flush()
+        return _wait(relay, request, args, trust, timeout)
+
+
+def _wait(
+    relay: RelayClient, request: IntentRequest, args: argparse.Namespace, trust: Trust, timeout: int
+) -> int:
     from placet.cli._request_wait import wait_for_quorum
 
-    url = setting(args.relay, "relay") or DEFAULT_RELAY
-    token = secrets.token_urlsafe(32)
-    try:
-        with RelayClient(url) as relay:
-            relay.submit(request, token)
-            _print_request(request)
-            print(f"  to withdraw it: placet withdraw {request.id} --token {token}")
-            sys.stdout.flush()
-            if not args.wait:
-                return EXIT_ALLOW
-            output = args.output or Path(f"{request.id[:16]}.intent.json")
-            return wait_for_quorum(relay, request, trust=trust, output=output, timeout=timeout)
-    except RelayClientError as e:
-        raise UserError(f"{e.message} The request was not sent.", e.hint) from e
+    return wait_for_quorum(
+        relay,
+        request,
+        trust=trust,
+        output=args.output or Path(f"{request.id[:16]}.intent.json"),
+        timeout=timeout,
+        words=_named_relay(args),
+    )
+
+
+def _named_relay(args: argparse.Namespace) -> str:
+    return f" --relay {args.relay}" if args.relay else ""

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import argparse
 
-from placet.cli import EXIT_ALLOW, UserError
-from placet.cli._shared import setting
-from placet.cli.request import DEFAULT_RELAY
-from placet.core.encoding import Digest, is_hex
+from placet.cli import EXIT_ALLOW
+from placet.cli._relay import (
+    DEFAULT_RELAY,
+    open_relay,
+    read_request_id,
+    read_token,
+    relay_failed,
+    token_path,
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("request", metavar="ID", help="the request's ID, as `placet request` printed it")
-    parser.add_argument("--token", required=True, help="the secret that `placet request` printed")
+    parser.add_argument(
+        "--token", help="the secret that the machine which asked has kept (default: this machine's own)"
+    )
     parser.add_argument("--relay", metavar="URL", help=f"the relay (default {DEFAULT_RELAY})")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    from placet.adapters.relay_client import RelayClient, RelayClientError
+    request_id = read_request_id(args.request)
+    token = args.token or read_token(request_id)
+    with open_relay(args.relay) as relay:
+        from placet.adapters.relay_client import RelayClientError
 
-    if not is_hex(args.request, 64):
-        raise UserError("A request's ID is 64 hexadecimal characters.")
-    try:
-        with RelayClient(setting(args.relay, "relay") or DEFAULT_RELAY) as relay:
-            relay.withdraw(Digest(args.request), args.token)
-    except RelayClientError as e:
-        raise UserError(f"{e.message} The request was not withdrawn.", e.hint) from e
+        try:
+            relay.withdraw(request_id, token)
+        except RelayClientError as e:
+            raise relay_failed(e, "The request was not withdrawn.") from e
+    if not args.token:
+        token_path(request_id).unlink(missing_ok=True)
     print("Withdrawn. Terminals no longer show it; a bundle that is already complete stays valid.")
     return EXIT_ALLOW

@@ -119,12 +119,26 @@ def check_rule_quorum(
             causes=causes,
         )
     lacking = "; ".join(_evaluate(rule, approvers, requester, rule.level).missing)
-    have = ", ".join(sorted({a.person_id for a in approvers})) or "nobody"
     raise PolicyError(  # POL-05
         Reason.QUORUM_NOT_MET,
-        f"Not enough people approved. Approved: {have}. Missing: {lacking}.",
+        f"Not enough people approved. {_say_who(rule, approvers)} Missing: {lacking}.",
         causes=causes,
     )
+
+
+def _say_who(rule: Rule, approvers: tuple[Approver, ...]) -> str:
+    """Says who approved, and whose approval is there but too weak for the rule to count."""
+    strong = sorted({a.person_id for a in approvers if a.level >= rule.level})
+    weak = {
+        a.person_id: "software key" if a.assurance == "software" else a.missing[0]
+        for a in approvers
+        if a.person_id not in strong
+    }
+    parts = [f"Approved: {', '.join(strong) or 'nobody'}."] if strong or not weak else []
+    if weak:
+        people = ", ".join(f"{person} ({why})" for person, why in sorted(weak.items()))
+        parts.append(f"Approved, but below {level_name(rule.level)}: {people}.")
+    return " ".join(parts)
 
 
 def reached_level(rules: tuple[Rule, ...], approvers: tuple[Approver, ...], requester: str | None) -> int:
