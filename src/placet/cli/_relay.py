@@ -1,0 +1,91 @@
+"""What the commands that talk to a relay share: its address, the connection, the withdraw tokens."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from placet.adapters.paths import state_dir
+from placet.adapters.private_file import write_atomically
+from placet.cli import UndecidedError, UserError
+from placet.cli._shared import setting
+from placet.core.encoding import Digest, is_hex
+
+if TYPE_CHECKING:
+    from placet.adapters.relay_client import RelayClient, RelayClientError
+
+DEFAULT_RELAY = "http://127.0.0.1:8471"
+_MAX_TOKEN_BYTES = 1024
+
+
+def open_relay(url: str | None) -> RelayClient:
+    """Returns the client of the relay that was named, or set, or runs on this machine.
+
+    Raises:
+        UserError: httpx is not installed, or this is not the address of a relay.
+    """
+    try:
+        from placet.adapters.relay_client import RelayClient, RelayClientError
+    except ModuleNotFoundError as e:
+        raise UserError("Talking to a relay needs httpx.", "Install it: pip install 'placet[client]'") from e
+    try:
+        return RelayClient(setting(url, "relay") or DEFAULT_RELAY)
+    except RelayClientError as e:
+        raise UserError(e.message, e.hint) from e
+
+
+def relay_failed(error: RelayClientError, consequence: str) -> UndecidedError:
+    """Returns the error for a relay that was not reached or refused; the user called it rightly."""
+    return UndecidedError(f"{error.message} {consequence}", error.hint)
+
+
+def read_request_id(text: str) -> Digest:
+    """Returns a request's ID.
+
+    Raises:
+        UserError: it is not one.
+    """
+    if not is_hex(text, 64):
+        raise UserError(
+            "A request's ID is 64 hexadecimal characters, in lower case.", "`placet request` printed it."
+        )
+    return Digest(text)
+
+
+def token_path(request_id: Digest) -> Path:
+    """Returns where the secret is kept with which a request can be withdrawn."""
+    return state_dir() / "requests" / f"{request_id}.token"
+
+
+def keep_token(request_id: Digest, token: str) -> str:
+    """Keeps a withdraw token for `placet withdraw`; returns why it could not be kept, or "".
+
+    A runner may have no folder of its own; then the request is sent all the same.
+    """
+    try:
+        path = token_path(request_id)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(path, token.encode("ascii"))
+    except RuntimeError as e:  # there is no home
+        return str(e)
+    except OSError as e:
+        return f"{e.strerror or os.strerror(e.errno or 0)}: {e.filename}"
+    return ""
+
+
+def read_token(request_id: Digest) -> str:
+    """Returns the token that `keep_token` kept.
+
+    Raises:
+        UserError: there is none on this machine, or it cannot be read.
+    """
+    try:
+        data = token_path(request_id).read_bytes()[:_MAX_TOKEN_BYTES]
+        return data.decode("ascii")
+    except (OSError, RuntimeError, ValueError) as e:
+        raise UserError(
+            "The secret with which this request can be withdrawn is not on this machine.",
+            "Withdraw it where it was asked for, or give the secret that is kept there with --token: "
+            f"~/.local/state/placet/requests/{request_id}.token",
+        ) from e
