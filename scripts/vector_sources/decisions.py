@@ -49,7 +49,7 @@ def decisions() -> Book:
     audit = {"bundle": good["bundle"], "trust": "default"}
     book.accept("verify-for-audit", "logged", "VER-09", "Judged at the logged time.", audit | {"loggedAt": format_time(AT)}, now=NOW + 10**7, people=[ALICE, BOB])
     book.refuse("verify-for-audit", "unproven", "VER-09 INV-8", "Nothing proves the time.", audit | {"loggedAt": None}, "time-unproven", category="indeterminate")
-    text = "Deny: Run /usr/bin/true for host://build-1.example"
+    text = "Deny: Run for host://build-1.example: /usr/bin/true"
     denial = IntentRequest(altered(request.payload, {"/predicate/decision": "deny", "/predicate/display/text": text}), ())
     denied = {"bundle": b64(encode_bundle(bundle_of(world(), denial, ALICE, BOB))), "trust": "default", "loggedAt": format_time(AT)}
     book.refuse("verify-for-audit", "denial", "VER-04 VER-09", "A denial is no approval of the past either.", denied, "decision-is-deny", category="policy")
@@ -116,7 +116,7 @@ def _expected(book: Book, no: Any, good: Any) -> None:
     no("action-schema", "ACT-02 INV-2", "A parameter that the action does not have.", "action-schema", "malformed", use_inputs(bundle_of(source, forced, ALICE, BOB)))
     said = IntentRequest(altered(payload, {"/predicate/display/text": "Run nothing"}), ())
     no("summary", "DSP-03 INV-2", "A summary that says something else (attack A6).", "display-mismatch", "verification", use_inputs(bundle_of(world(), said, ALICE, BOB)))
-    text = "Deny: Run /usr/bin/true for host://build-1.example"
+    text = "Deny: Run for host://build-1.example: /usr/bin/true"
     denial = IntentRequest(altered(payload, {"/predicate/decision": "deny", "/predicate/display/text": text}), ())
     no("denial", "VER-04 INV-8", "Two denials are no approval.", "decision-is-deny", "policy", use_inputs(bundle_of(world(), denial, ALICE, BOB)))
 

@@ -172,6 +172,9 @@ def statements() -> Book:
     no("file-elsewhere", "ACT-03", "Input files, but the command starts elsewhere.", base, {f"{ACTION}/parameters/workingDirectory": "/srv"}, "subject-mismatch", f"{ACTION}/parameters/workingDirectory")
     no("target-scheme", "ACT-04", "A scheme that the action does not know.", deploy, {f"{ACTION}/target/uri": "file:///etc"}, "action-schema", f"{ACTION}/target/uri")
     no("target-parent", "ACT-04", "A way out of the target's own tree.", deploy, {f"{ACTION}/target/uri": "k8s://prod/../dev"}, "action-schema", f"{ACTION}/target/uri")
+    no("target-here", "ACT-04", "A part that means nothing, before a rule's own word.", deploy, {f"{ACTION}/target/uri": "k8s://./prod"}, "action-schema", f"{ACTION}/target/uri")
+    no("target-double-slash", "ACT-04", "An empty part, which servers read past.", deploy, {f"{ACTION}/target/uri": "k8s://dev//prod"}, "action-schema", f"{ACTION}/target/uri")
+    no("target-encoded-parent", "ACT-04", "A way out, spelled otherwise.", deploy, {f"{ACTION}/target/uri": "k8s://prod/%2E%2e/dev"}, "action-schema", f"{ACTION}/target/uri")
     no("target-empty", "ACT-04", "A scheme alone.", deploy, {f"{ACTION}/target/uri": "k8s://"}, "action-schema", f"{ACTION}/target/uri")
     no("no-artifact", "ACT-05", "A deployment of nothing.", deploy, {"/subject": [action_subject_of(deploy)]}, "subject-mismatch", "/subject")
     no("text-of-another", "DSP-03", "A summary that says something else.", deploy, {f"{DISPLAY}/text": "Deploy nothing"}, "display-mismatch", f"{DISPLAY}/text")
@@ -249,7 +252,7 @@ def display() -> Book:
         argv=["/usr/bin/true", "for host://staging", 'a"b', "c\\d", "é"], executable=b"a program"
     )
     text = (
-        'Run /usr/bin/true "for host://staging" "a\\u{22}b" c\\u{5c}d \\u{e9} for host://build-1.example'
+        'Run for host://build-1.example: /usr/bin/true "for host://staging" "a\\u{22}b" c\\u{5c}d \\u{e9}'
     )
     inputs = {"payload": b64(spoof.payload), "trust": "default"}
     book.accept("display", "quoted", "DSP-01 DSP-02 DSP-06", "What could pass for the template's words.", inputs, text=text)

@@ -182,6 +182,8 @@ def policies() -> Book:
     for _ in range(6):
         deep = "{ threshold = 1, of = [" + deep + "] }"
     no("deep", "POL-01", "A quorum nested too deeply.", swapped('{ threshold = 1, of = ["group:release"] }', deep), "too-deep", "/rule/0/quorum" + "/of/0" * 5)
+    wide = "{ threshold = 1, of = [" + ", ".join(['{ threshold = 1, of = ["group:release"] }'] * 9) + "] }"
+    no("wide", "POL-01", "More nested quorums than may be searched.", swapped('{ threshold = 1, of = ["group:release"] }', wide), "too-many", "/rule/0/quorum/of")
     no("nine-wildcards", "POL-02", "Nine wildcards.", swapped("host://**", "host://" + "*/" * 9), "bad-value", "/rule/0/target")
     no("three-stars", "POL-02", "A wildcard that means nothing.", swapped("**", "***"), "bad-value", "/rule/0/target")
     return book

@@ -90,5 +90,5 @@ def test_a6_an_argument_cannot_pass_for_the_target() -> None:
     world = World()
     spoof = world.request_run(argv=["/bin/true", "for host://staging"], executable=b"x")
     review = prepare(spoof, trust=world.trust(), now=NOW)
-    assert review.view.text == 'Run /bin/true "for host://staging" for host://build-1.example'
+    assert review.view.text == 'Run for host://build-1.example: /bin/true "for host://staging"'
     assert judge(world, world.bundle(spoof, ALICE, BOB), expected_of(spoof)).text == review.view.text

@@ -38,6 +38,7 @@ PLACET = {
     "placet.core.expected",
     "placet.core.levels",
     "placet.core.people",
+    "placet.core.patterns",
     "placet.core.policy",
     "placet.core.quorum",
     "placet.core.report",

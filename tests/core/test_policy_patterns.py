@@ -8,7 +8,8 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from placet.core.policy import Rule, matches, parse_policy, rule_from_object, rule_to_object, select_rules
+from placet.core.patterns import matches
+from placet.core.policy import Rule, parse_policy, rule_from_object, rule_to_object, select_rules
 
 PATTERNS = st.lists(st.sampled_from(["a", "b", "/", "*", "**", ".", "ab"]), max_size=8).map("".join)
 TARGETS = st.text("ab/.", max_size=12)

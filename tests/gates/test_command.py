@@ -344,7 +344,7 @@ def test_rehearsal_uses_and_executes_nothing(world: CommandWorld, tmp_path: Path
                 folders=world.folders,
             ).text
 
-    assert "Run sh -c" in rehearse()
+    assert ": sh -c" in rehearse()
     assert (world.approval_count(bundle), lines(tmp_path / "runs")) == (0, 0)
     run(world, bundle)
     assert refusal(rehearse).reason == Reason.ALREADY_USED

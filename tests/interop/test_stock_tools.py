@@ -65,7 +65,7 @@ def test_ten_lines_of_shell_verify_two_of_three(tools: None, tmp_path: Path, peo
     done = check(world.bundle(request, *people), signers_file(world, tmp_path), tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines() == [
-        "Run /usr/bin/true for host://build-1.example",
+        "Run for host://build-1.example: /usr/bin/true",
         f"{len(people)} of 2 people: {' '.join(sorted(people))}",
     ]
 

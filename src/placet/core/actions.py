@@ -231,3 +231,10 @@ _FORMATS: dict[str, Callable[[str], bool]] = {
     "relative-path": is_relative_path,
     "directory": lambda text: text == "." or _is_absolute_path(text),
 }
+
+
+def is_plain_place(rest: str) -> bool:
+    """Tells whether what follows the scheme is the one spelling of a place: nothing that means another."""
+    parts = rest.split("/")
+    spelled_otherwise = "%2e" in rest.lower() or "%2f" in rest.lower()
+    return bool(rest) and "" not in parts[:-1] and not {".", ".."} & set(parts) and not spelled_otherwise

@@ -8,8 +8,6 @@ signed it.
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -23,13 +21,14 @@ from placet.core.decode import (
     read_object,
 )
 from placet.core.errors import MalformedError, Reason
+from placet.core.patterns import matches, read_pattern
 
 MAX_POLICY_BYTES = 256 * 1024
 MAX_RULES = 1_000
+# Who counts for which nested quorum is searched for; these bound the search (`placet.core.quorum`).
 MAX_QUORUM_DEPTH = 5
+MAX_QUORUM_NESTED = 8
 MAX_QUORUM_MEMBERS = 64
-# Bounds the work of matching; a pattern is signed by administrators, but a slip must not stall a gate.
-MAX_WILDCARDS = 8
 # What a rule grants where it does not say: a working day is too long for one approval.
 DEFAULT_WINDOW_SECONDS = 8 * 3600
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -40,6 +39,11 @@ class Quorum(NamedTuple):
 
     threshold: int
     of: tuple[Quorum | str, ...]
+
+    @property
+    def nested_count(self) -> int:
+        """How many quorums are nested in this one, at any depth."""
+        return sum(1 + member.nested_count for member in self.of if isinstance(member, Quorum))
 
 
 class EvidenceRule(NamedTuple):
@@ -126,18 +130,6 @@ def _read_duration(value: Any, path: str) -> int:
     )
 
 
-def read_pattern(value: Any, path: str) -> str:
-    """Reads a target pattern: ``*`` within one part, ``**`` across parts (POL-02).
-
-    Raises:
-        MalformedError: WRONG_TYPE, BAD_VALUE.
-    """
-    pattern = read_ascii(value, path)
-    if pattern.replace("**", "*").count("*") > MAX_WILDCARDS or "***" in pattern:
-        raise MalformedError(Reason.BAD_VALUE, f"At most {MAX_WILDCARDS} wildcards are accepted.", path=path)
-    return pattern
-
-
 def _read_quorum(value: Any, path: str, depth: int) -> Quorum:
     if depth > MAX_QUORUM_DEPTH:
         raise MalformedError(Reason.TOO_DEEP, "The quorum is nested too deeply.", path=path)
@@ -157,7 +149,12 @@ def _read_quorum(value: Any, path: str, depth: int) -> Quorum:
     groups = any(isinstance(member, str) and member.startswith("group:") for member in of)
     if threshold > len(of) and not groups:
         raise MalformedError(Reason.BAD_VALUE, "This threshold can never be met.", path=f"{path}/threshold")
-    return Quorum(threshold, tuple(of))
+    quorum = Quorum(threshold, tuple(of))
+    if quorum.nested_count > MAX_QUORUM_NESTED:
+        raise MalformedError(
+            Reason.TOO_MANY, "At most eight quorums may be nested.", path=f"{path}/of"
+        )
+    return quorum
 
 
 def _read_evidence_rules(value: Any, path: str) -> tuple[EvidenceRule, ...]:
@@ -237,47 +234,6 @@ def parse_scopes(value: Any) -> dict[str, tuple[str, ...]]:
         items = read_list(patterns, at, max_items=64, min_items=1)
         result[name] = tuple(read_pattern(item, f"{at}/{i}") for i, item in enumerate(items))
     return result
-
-
-@functools.lru_cache(maxsize=1024)
-def _split_pattern(pattern: str) -> tuple[str, ...]:
-    return tuple(piece for piece in re.split(r"(\*\*|\*)", pattern) if piece)
-
-
-def matches(pattern: str, target: str) -> bool:
-    """Tells whether a whole target fits a pattern (POL-02).
-
-    A backtracking match would let whoever chooses the target stall the gate for minutes (A15); this one
-    keeps every place where the pieces so far can end, so its work is bounded by their number.
-    """
-    head, wildcard, tail = pattern.partition("*")
-    if not wildcard:
-        return pattern == target
-    if tail == "*":  # most patterns are like `k8s://prod-eu/**`: whatever begins so
-        return target.startswith(head)
-    ends = {0}
-    for piece in _split_pattern(pattern):
-        if piece == "**":
-            ends = set(range(min(ends), len(target) + 1))
-        elif piece == "*":
-            ends = _within_parts(target, ends)
-        else:
-            ends = {start + len(piece) for start in ends if target.startswith(piece, start)}
-        if not ends:
-            return False
-    return len(target) in ends
-
-
-def _within_parts(target: str, starts: set[int]) -> set[int]:
-    """Returns every place from a start up to the end of its part."""
-    ends: set[int] = set()
-    reached = -1
-    for start in sorted(starts):
-        if start > reached:  # otherwise an earlier start of the same part has covered it
-            slash = target.find("/", start)
-            reached = len(target) if slash < 0 else slash
-            ends.update(range(start, reached + 1))
-    return ends
 
 
 def select_rules(

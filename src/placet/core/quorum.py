@@ -7,7 +7,7 @@ quorum into an unmet one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, product
 from typing import NamedTuple
 
 from placet.core.policy import Quorum, Rule
@@ -39,39 +39,48 @@ def evaluate_quorum(quorum: Quorum, people: dict[str, tuple[str, ...]]) -> Quoru
     """
     present = frozenset(person for person, groups in people.items() if _is_named(quorum, person, groups))
     if _nested(quorum):
-        met = next(_ways(quorum, people, present), None) is not None
+        met = _can_be_met(quorum, people)
     else:
         met = len(present) >= quorum.threshold
     return QuorumResult(met, present, () if met else tuple(_missing(quorum, people)))
 
 
-def _ways(
-    quorum: Quorum, people: dict[str, tuple[str, ...]], free: frozenset[str]
-) -> Iterator[frozenset[str]]:
-    """Yields the sets of people, out of those still free, whose voices meet the quorum.
+def _can_be_met(quorum: Quorum, people: dict[str, tuple[str, ...]]) -> bool:
+    """Tells whether some assignment of people, each to one place, gives every voice that is needed.
 
-    The search is exhaustive, because taking people greedily could give one of them two voices or
-    none.  It is small: an envelope holds at most 16 signatures.
+    Taking people greedily could give one of them two voices, or none where another place needs them.
+    So each choice of nested quorums that might count is tried (a policy holds at most eight), and for
+    each the people are matched to the places of a voice.
     """
+    return any(_can_be_filled(places, people) for places in _places(quorum))
+
+
+def _places(quorum: Quorum) -> Iterator[list[Quorum]]:
+    """Yields, for each choice of nested quorums that count, the quorum of every single voice still needed."""
     nested = _nested(quorum)
-    direct = frozenset(p for p in free if _is_voice(quorum, p, people[p]))
     for count in range(min(len(nested), quorum.threshold) + 1):
         for chosen in combinations(nested, count):
-            for used in _ways_of_all(chosen, people, free):
-                voices = sorted(direct - used)
-                for more in combinations(voices, quorum.threshold - count):
-                    yield used.union(more)
+            own = [quorum] * (quorum.threshold - count)
+            for below in product(*(_places(member) for member in chosen)):
+                yield [*own, *(place for places in below for place in places)]
 
 
-def _ways_of_all(
-    quorums: tuple[Quorum, ...], people: dict[str, tuple[str, ...]], free: frozenset[str]
-) -> Iterator[frozenset[str]]:
-    if not quorums:
-        yield frozenset()
-        return
-    for used in _ways(quorums[0], people, free):
-        for more in _ways_of_all(quorums[1:], people, free - used):
-            yield used | more
+def _can_be_filled(places: list[Quorum], people: dict[str, tuple[str, ...]]) -> bool:
+    """Matches people to places, one each, by augmenting paths (Kuhn's algorithm)."""
+    if len(places) > len(people):
+        return False
+    holder: dict[str, int] = {}
+
+    def fill(place: int, asked: set[str]) -> bool:
+        for person, groups in people.items():
+            if person not in asked and _is_voice(places[place], person, groups):
+                asked.add(person)
+                if person not in holder or fill(holder[person], asked):
+                    holder[person] = place
+                    return True
+        return False
+
+    return all(fill(place, set()) for place in range(len(places)))
 
 
 def _is_voice(quorum: Quorum, person: str, groups: tuple[str, ...]) -> bool:
@@ -90,7 +99,7 @@ def _missing(quorum: Quorum, people: dict[str, tuple[str, ...]]) -> list[str]:
     """Says what an unmet quorum lacks, for a person to read; it decides nothing."""
     voices = sum(_is_voice(quorum, p, groups) for p, groups in people.items())
     nested = _nested(quorum)
-    open_ones = [q for q in nested if next(_ways(q, people, frozenset(people)), None) is None]
+    open_ones = [q for q in nested if not _can_be_met(q, people)]
     lacking = max(1, quorum.threshold - voices - (len(nested) - len(open_ones)))
     named = ", ".join(member for member in quorum.of if isinstance(member, str))
     text = f"{lacking} more of {named}" if named else f"{lacking} more of the nested quorums"

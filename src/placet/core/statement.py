@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from placet.core.actions import ActionDefinition, check_against_schema, is_relative_path
+from placet.core.actions import ActionDefinition, check_against_schema, is_plain_place, is_relative_path
 from placet.core.admission import admit
 from placet.core.decode import (
     Object,
@@ -266,8 +266,8 @@ def check_action(statement: IntentStatement, definition: ActionDefinition) -> No
     scheme, separator, rest = statement.target.partition("://")
     if not separator:
         scheme, separator, rest = statement.target.partition(":")
-    # ACT-04: a target with a way up would match one rule and mean another place.
-    if scheme not in definition.target_schemes or not rest or ".." in rest.split("/"):
+    # ACT-04: a target with a second spelling would match one rule and mean another's place.
+    if scheme not in definition.target_schemes or not is_plain_place(rest):
         listed = ", ".join(definition.target_schemes)
         raise MalformedError(
             Reason.ACTION_SCHEMA, f"The target must be a URI of: {listed}.", path=f"{at}/target/uri"
