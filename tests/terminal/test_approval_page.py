@@ -144,9 +144,7 @@ def test_key_signs_nothing_before_everything_was_shown(
     assert "Everything was shown" in page.inner_text("#left")
     # Said once to the eye; the live region says it to those who listen.
     assert "Everything was shown" in reader.wait_state("shown")
-    box = page.locator("#status").bounding_box()
-    assert box is not None
-    assert (box["width"], box["height"]) == (1, 1)
+    assert page.evaluate("getComputedStyle(document.querySelector('#status')).clipPath") == "inset(50%)"
 
 
 CALL = """async ([path, body]) => {
@@ -203,6 +201,12 @@ def test_page_names_the_request_before_and_after_the_touch(
         reader.decide("deny")
         labels = page.locator("main dt").all_inner_texts()
         assert ("Request" in labels, "Denial, SHA-256" in labels) == (True, True)
+    page.click("#back")
+    page.wait_for_selector("#requests")
+    assert f"{ALICE} denied here" in page.inner_text("#requests")
+    with plugged_in(world, reader.session, BOB):
+        reader.open(request_)
+        reader.decide("deny")
     page.click("#back")
     page.wait_for_selector("#done")
     assert "All is quiet" in page.inner_text("h1")

@@ -267,15 +267,14 @@ def test_inbox_shows_what_can_be_decided_first_and_says_why_the_rest_cannot(benc
     bench.desk.put_aside(bench.request.id)
     assert [w.request_id for w in bench.desk.waiting()] == [bench.other.id, bench.request.id]
     # What waits for nobody here stands after what was only put aside.
-    view = bench.desk.open(bench.other.id)
-    bench.desk.finish(view.view_id, "approve", bench.touch(view, "approve"))
-    first, last = bench.desk.waiting()
-    assert (first.request_id, first.done, first.decided_here) == (bench.request.id, False, ())
-    assert (last.request_id, last.done, last.decided_here) == (
-        bench.other.id,
-        True,
-        ("alice@example.com approved here",),
-    )
+    for person, decision, done in ((ALICE, "approve", False), (BOB, "deny", True)):
+        view = bench.desk.open(bench.other.id)
+        bench.desk.finish(view.view_id, decision, bench.touch(view, decision, person))
+        # While another person of this terminal has not decided, it waits for them.
+        (other,) = [w for w in bench.desk.waiting() if w.request_id == bench.other.id]
+        assert other.done is done
+    assert [w.request_id for w in bench.desk.waiting()] == [bench.request.id, bench.other.id]
+    assert other.decided_here == ("alice@example.com approved here", "bob@example.com denied here")
     bench.clock.offset = 3600
     assert {w.refusal.reason for w in bench.desk.waiting() if w.refusal} == {Reason.EXPIRED}
 

@@ -94,7 +94,11 @@ class Outcome(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """A request in the inbox; `refusal` is why it cannot be decided, `review` is None then."""
+    """A request in the inbox; `refusal` is why it cannot be decided, `review` is None then.
+
+    `done` says that it waits for nobody here: enough people have approved, or each person whose key is
+    known here has decided.
+    """
 
     request_id: Digest
     review: Review | None
@@ -102,12 +106,7 @@ class Waiting(NamedTuple):
     refusal: PlacetError | None
     put_aside: bool
     decided_here: tuple[str, ...]
-
-    @property
-    def done(self) -> bool:
-        """Whether it waits for nobody here: it was decided here, or enough people have approved."""
-        enough = self.progress is not None and self.progress.refusal is None
-        return self.review is not None and (enough or bool(self.decided_here))
+    done: bool
 
 
 class _View(NamedTuple):
@@ -177,18 +176,18 @@ class Desk:
         )
 
     def _waiting(self, request_id: Digest, pending: Pending, trust: Trust, now: int) -> Waiting:
-        here = tuple(
-            f"{d.person} {'approved' if d.decision == 'approve' else 'denied'} here"
-            for d in self.history.decisions()
-            if d.request_id == request_id
-        )
+        made = [d for d in self.history.decisions() if d.request_id == request_id]
+        here = tuple(f"{d.person} {'approved' if d.decision == 'approve' else 'denied'} here" for d in made)
         aside = request_id in self._put_aside
         try:
             review = prepare(pending.request, trust=trust, now=now)
             progress = assemble(pending.request, pending.answers, trust=trust, now=now)
         except PlacetError as e:
-            return Waiting(request_id, None, None, e, aside, here)
-        return Waiting(request_id, review, progress, None, aside, here)
+            return Waiting(request_id, None, None, e, aside, here, done=False)
+        asked = {person.id for person, _, _ in self._credentials.usable(trust, now)}
+        left = asked - {d.person for d in made}
+        done = progress.refusal is None or (bool(made) and not left)
+        return Waiting(request_id, review, progress, None, aside, here, done)
 
     def open(self, request_id: str) -> OpenView:
         """Verifies and renders a request, and keeps what was rendered.
