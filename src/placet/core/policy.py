@@ -151,9 +151,7 @@ def _read_quorum(value: Any, path: str, depth: int) -> Quorum:
         raise MalformedError(Reason.BAD_VALUE, "This threshold can never be met.", path=f"{path}/threshold")
     quorum = Quorum(threshold, tuple(of))
     if quorum.nested_count > MAX_QUORUM_NESTED:
-        raise MalformedError(
-            Reason.TOO_MANY, "At most eight quorums may be nested.", path=f"{path}/of"
-        )
+        raise MalformedError(Reason.TOO_MANY, "At most eight quorums may be nested.", path=f"{path}/of")
     return quorum
 
 

@@ -1,8 +1,8 @@
 """Running one approved command as a child process: what it gets, and what it does not.
 
 It gets standard output and error, the approved argv and environment, and its own process group.  It gets no
-standard input, which nobody approved; no other file, no other variable, no permissive umask.  Signals that would end the gate are forwarded to
-the command instead, so that the gate lives to record how it ended.
+standard input, which nobody approved; no other file, no other variable, no permissive umask.  Signals that
+would end the gate are forwarded to the command instead, so that the gate lives to record how it ended.
 
 Terminal job control follows the shells: the command is lent the terminal when it asks for it (SIGTTIN,
 SIGTTOU), so that pipelines around the gate keep working, and stopping the command stops the gate.
