@@ -202,8 +202,11 @@ def picture_desk(session: ChromiumSession, example: Example, guard: Guard, folde
     page.click("#approve")
     page.wait_for_selector('#status[data-state="approved"]', state="attached")
     take(page, folder, "approved")
+    page.click("#back")
+    page.wait_for_selector("#done")
+    take(page, folder, "inbox-decided")
     page.click("#to-history")
-    page.wait_for_selector(".requests")
+    page.wait_for_selector('h1:text("History")')
     take(page, folder, "history")
 
 
