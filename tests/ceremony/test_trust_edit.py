@@ -50,6 +50,11 @@ def test_a_trust_root_from_nothing(files: dict[str, bytes]) -> None:
     assert trust.gates["prod-eu"].ledger == "ledger-1"
     assert trust.scopes == {"default": ("**",), "payments": ("k8s://pay/**",)}
     assert len(trust.rules) == 6
+    short = [
+        f"policy/{s}.toml asks for 2 of group:release, and there is only 1 so far." for s in trust.scopes
+    ]
+    assert edit.find_policy_gaps(files) == tuple(short)
+    files |= edit.add_person(files, "zoe@example.com", groups=["release"])
     assert edit.find_policy_gaps(files) == ()
 
 
@@ -141,9 +146,32 @@ def test_a_new_scope_says_what_it_governs(files: dict[str, bytes]) -> None:
 
 
 def test_rules_that_nobody_could_satisfy_are_pointed_out(files: dict[str, bytes]) -> None:
-    policy = DEFAULT_POLICY.replace("threshold = 2", "threshold = 1")
-    policy = policy.replace("actions/run/v1", "actions/walk/v1").replace("group:release", "person:zoe")
+    policy = DEFAULT_POLICY.replace("group:release", "group:zoo")
     files |= edit.set_policy(files, "default", policy.encode())
+    del files["actions/run/v1.json"]
     gaps = edit.find_policy_gaps(files)
-    assert any("actions/walk/v1" in gap for gap in gaps)
-    assert any("person:zoe" in gap for gap in gaps)
+    assert any("actions/run/v1" in gap for gap in gaps)
+    assert any("counts on group:zoo" in gap for gap in gaps)
+    assert any("asks for 2 of group:zoo, and there is only 0 so far" in gap for gap in gaps)
+
+
+def test_a_rule_for_an_action_that_there_is_not_is_refused(files: dict[str, bytes]) -> None:
+    for wrong in ("run", "https://placet.dev/actions/runn/v1"):
+        policy = DEFAULT_POLICY.replace("https://placet.dev/actions/run/v1", wrong)
+        with pytest.raises(MalformedError, match="no action of the trust root") as error:
+            edit.set_policy(files, "default", policy.encode(), shown_as="mine.toml")
+        assert "mine.toml" in str(error.value)
+        assert error.value.hint == "Did you mean https://placet.dev/actions/run/v1?"
+
+
+def test_what_is_there_twice_says_what_this_version_cannot_do(files: dict[str, bytes]) -> None:
+    files |= edit.add_gate(files, "prod-eu", ledger="l")
+    with pytest.raises(MalformedError, match="already has a gate prod-eu") as error:
+        edit.add_gate(files, "prod-eu", ledger="l")
+    assert "cannot change or remove a gate yet" in error.value.hint
+
+
+@pytest.mark.parametrize("gate", ["", "prod eu", "Prod", "prod_eu", "prod/eu"])
+def test_a_gate_s_id_is_easy_to_type(files: dict[str, bytes], gate: str) -> None:
+    with pytest.raises(MalformedError, match="lower-case letters"):
+        edit.add_gate(files, gate, ledger="l")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from placet.adapters.paths import config_dir
 from placet.adapters.relay_client import RelayClient
 from placet.cli._relay import token_path
 from placet.core.bundle import parse_request
@@ -63,6 +64,49 @@ def test_a_file_holds_the_exact_action(world: World, tmp_path: Path) -> None:
     assert statement.text == f"Run for {worlds.TARGET}: cp app.whl /srv/app.whl"
 
 
+def test_a_file_that_holds_something_else_is_not_overwritten(world: World, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    done = placet(tmp_path, *ask_run(tmp_path, "--file", "mine.txt"))
+    assert (done.returncode, "is there already" in done.stderr) == (2, True)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_settings_that_do_not_exist_and_gates_that_do_not_either(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [
+        "request",
+        "run",
+        "--trust",
+        "snapshot.json",
+        "--for",
+        worlds.TARGET,
+        "--file",
+        "a",
+        "--",
+        "true",
+    ]
+    monkeypatch.setenv("PLACET_GATE", "nowhere")
+    assert "knows no gate 'nowhere', which PLACET_GATE names" in placet(tmp_path, *words).stderr
+    monkeypatch.delenv("PLACET_GATE")
+    config = config_dir() / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text('gate = "elsewhere"\n')
+    assert f"knows no gate 'elsewhere', which {config} names" in placet(tmp_path, *words).stderr
+    config.write_text(f'gatte = "{worlds.GATE}"\n')
+    done = placet(tmp_path, *words)
+    assert (done.returncode, "gatte is no setting. There are: gate, ledger, relay" in done.stderr) == (
+        2,
+        True,
+    )
+
+
+def test_a_new_machine_is_told_how_to_get_trust(tmp_path: Path) -> None:
+    done = placet(tmp_path, "request", "run", "--for", "host://x", "--", "true")
+    assert done.returncode == 3
+    assert "On a new machine: placet trust refresh --from WHERE --root-sha256 HEX" in done.stderr
+
+
 def test_two_requests_for_the_same_action_differ_in_nonce_and_id(world: World, tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert placet(tmp_path, *ask_run(tmp_path, "--file", f"{name}.json")).returncode == 0
@@ -79,9 +123,13 @@ def test_two_requests_for_the_same_action_differ_in_nonce_and_id(world: World, t
         (["request", "run", "--for", "host://x", "--env", "A", "--", "true"], "--env takes NAME=VALUE"),
         (
             ["request", "run", "--for", "host://x", "--expires", "2h", "--", "true"],
-            "window of 3600 seconds at most",
+            "window of 1h at most; 2h were asked for",
         ),
         (["request", "run", "--for", "k8s://x", "--", "true"], "No rule allows"),
+        (
+            ["request", "run", "--for", "host://x", "--input", "app.whl", "--input", "app.whl", "--", "true"],
+            "--input names 'app.whl' twice",
+        ),
         (["request", "run", "--for", "host://x", "--reason", "a\u202eb", "--", "true"], "U+202E"),
         (["request", "run", "--for", "host://x", "--", "true", "x" * 600], "at most 512"),
         (["request", "run", "--for", "host://x", "--relay", "http://127.0.0.1:9", "--", "true"], "not sent"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from placet.ceremony.publish import add_answer, empty_bundle
-from placet.core.bundle import encode_bundle
+from placet.core.bundle import encode_answer, encode_bundle, encode_request
 from placet.testing import world as worlds
 from placet.testing.world import ALICE, BOB, World
 
@@ -134,3 +134,47 @@ def test_control_characters_of_a_hostile_bundle_never_reach_the_terminal(case: C
     done = case.verify("--artifact", "app.whl")
     assert done.returncode == 1
     assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_an_action_that_there_is_not_is_wrong_usage(case: Case) -> None:
+    done = case.verify("--artifact", "app.whl", "--action", "runn")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no action 'runn'. It has: https://placet.dev/actions/deploy/v1, " in done.stderr
+
+
+def test_a_missing_artifact_is_named(case: Case) -> None:
+    done = case.verify()
+    assert done.returncode == 1
+    assert "It is an approval about app.whl: name what is about to be used with --artifact" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("request", "app.intent.json: This is a request, not an approval bundle."),
+        ("answer", "app.intent.json: This is one person's answer, not an approval bundle."),
+        ("snapshot", "app.intent.json: This is a trust snapshot, not an approval bundle."),
+        ("nothing", "app.intent.json: "),
+    ],
+)
+def test_a_file_of_another_kind_is_named(case: Case, kind: str, sentence: str) -> None:
+    request = case.world.request_release({"app.whl": WHEEL}, now=case.started)
+    answer = case.world.approve(request, ALICE, decided_at=case.started + 30)
+    data = {
+        "request": encode_request(request),
+        "answer": encode_answer(answer),
+        "snapshot": case.world.snapshot(),
+        "nothing": b"hello",
+    }[kind]
+    (case.folder / "app.intent.json").write_bytes(data)
+    done = case.verify("--artifact", "app.whl")
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"DENIED: {sentence}")
+    if kind == "request":
+        assert "Have it approved first" in done.stdout
+
+
+def test_a_snapshot_that_is_none_is_named(case: Case) -> None:
+    (case.folder / "snapshot.json").write_bytes(b"{")
+    done = case.verify("--artifact", "app.whl")
+    assert (done.returncode, "DENIED: snapshot.json: " in done.stdout) == (1, True)

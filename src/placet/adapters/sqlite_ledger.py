@@ -316,7 +316,5 @@ def _already_used(last: UseRecord, use: Use) -> PolicyError:
     return PolicyError(
         Reason.ALREADY_USED,
         f"{what} was already used{count} on {format_time(last.used_at)}; {outcome}.",
-        expected=f"at most {use.max_uses}",
-        actual=use.max_uses + 1,
         hint="Each use needs an approval of its own: request it again.",
     )

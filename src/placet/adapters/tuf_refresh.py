@@ -201,7 +201,8 @@ def _check_root_digest(root: bytes, wanted: str) -> None:
             "The root is not the one whose SHA-256 was given.",
             expected=wanted,
             actual=sha256_hex(root),
-            hint="Compare the digest with an administrator by voice. If it is right, the source is false.",
+            hint="Perhaps it is the draft's digest; `placet trust publish` prints the published root's. "
+            "Compare it with an administrator by voice: if it is right, the source is false.",
         )
 
 

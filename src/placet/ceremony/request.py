@@ -86,11 +86,20 @@ def _policy_for(ask: Ask, trust: Trust) -> tuple[str, Digest]:
     if ask.lifetime > shortest:
         raise PolicyError(
             Reason.WINDOW_TOO_LONG,
-            f"The rule allows a window of {shortest} seconds at most; {ask.lifetime} were asked for.",
+            f"The rule allows a window of {say_duration(shortest)} at most; {say_duration(ask.lifetime)} "
+            "were asked for.",
             hint="Ask with a shorter --expires.",
         )
     file = rules[0].file
     return file, trust.files[file]
+
+
+def say_duration(seconds: int) -> str:
+    """Returns seconds as people write them: ``90s``, ``15m``, ``1h``, ``2d``."""
+    for letter, unit in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= unit and seconds % unit == 0:
+            return f"{seconds // unit}{letter}"
+    return f"{seconds}s"
 
 
 def _statement_object(ask: Ask, definition: ActionDefinition, file: str, digest: Digest) -> Object:

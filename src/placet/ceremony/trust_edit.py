@@ -6,6 +6,7 @@ difference, and counts once they have signed it.
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from placet.core.encoding import b64encode, format_time, parse_json
 from placet.core.errors import MalformedError, Reason
 from placet.core.people import (
     Deployment,
+    Person,
     Terminal,
     parse_deployment,
     parse_gates,
@@ -34,6 +36,8 @@ from placet.core.trust import (
 Files = Mapping[str, bytes]
 DEFAULT_SCOPE = "default"
 DEFAULT_TERMINAL_PORT = 8470
+# Everybody who asks types it, and it stands in every statement's audience.
+_GATE_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
 
 
 def initial_files(*, deployment: str, rp_id: str, actions: Files) -> dict[str, bytes]:
@@ -124,6 +128,12 @@ def add_gate(files: Files, gate_id: str, *, ledger: str) -> dict[str, bytes]:
     Raises:
         MalformedError: the gate is there already, or a name is wrong.
     """
+    if not gate_id or set(gate_id) - _GATE_LETTERS:
+        raise MalformedError(
+            Reason.BAD_VALUE,
+            f"{gate_id!r} cannot be a gate's ID: lower-case letters, digits, dots and hyphens only.",
+            hint="As in: prod-eu",
+        )
     value = _decode(files, GATES_FILE)
     _refuse_known([gate["id"] for gate in value["gates"]], gate_id, "gate")
     value["gates"].append({"id": gate_id, "ledger": ledger})
@@ -178,21 +188,30 @@ def add_credential(
     return {PEOPLE_FILE: _encode(value)}
 
 
-def set_policy(files: Files, scope: str, toml: bytes, *, targets: Sequence[str] = ()) -> dict[str, bytes]:
-    """Replaces the rules of a scope; `targets` are the patterns inside which the scope's rules may match.
+def set_policy(
+    files: Files, scope: str, toml: bytes, *, targets: Sequence[str] = (), shown_as: str = ""
+) -> dict[str, bytes]:
+    """Replaces the rules of a scope.
+
+    Args:
+        targets: the patterns inside which the scope's rules may match.
+        shown_as: what the administrator calls the file; by default its name in the trust root.
 
     Raises:
-        MalformedError: the policy is malformed, with the line; or a new scope has no targets.
+        MalformedError: the policy is malformed, with the line; a rule is for an action that the trust root
+            does not define; or a new scope has no targets.
     """
     name = f"policy/{scope}.toml"
+    shown = shown_as or name
     try:
-        parse_policy(toml, scope=scope, file=name)
+        for rule in parse_policy(toml, scope=scope, file=shown):
+            _refuse_unknown_action(files, rule)
     except MalformedError as e:
         if not (line := _line_of_rule(toml, e.path)):
             raise
         raise MalformedError(
             e.reason,
-            f"The policy {name} is wrong in the rule that starts at line {line}: {e.message}",
+            f"The policy {shown} is wrong in the rule that starts at line {line}: {e.message}",
             path=e.path,
             expected=e.expected,
             actual=e.actual,
@@ -216,14 +235,47 @@ def find_policy_gaps(files: Files) -> tuple[str, ...]:
     people = parse_people(_decode(files, PEOPLE_FILE), read_deployment(files))
     known = {f"person:{person.id}" for person in people if person.credentials}
     known |= {f"group:{group}" for person in people if person.credentials for group in person.groups}
-    types = {_decode(files, name).get("type") for name in files if name.startswith("actions/")}
+    types = _action_types(files)
     gaps = []
     for rule in _all_rules(files):
         if rule.action not in types:
             gaps.append(f"{rule.file} has a rule for {rule.action}, which no action definition describes.")
+        gaps += [f"{rule.file} {gap}" for gap in _find_short_quorums(rule.quorum, people)]
         for member in sorted(_members(rule.quorum) - known):
             gaps.append(f"{rule.file} counts on {member}, where nobody has a key yet.")
     return tuple(dict.fromkeys(gaps))
+
+
+def _action_types(files: Files) -> set[str]:
+    return {_decode(files, name).get("type") for name in files if name.startswith("actions/")}
+
+
+def _refuse_unknown_action(files: Files, rule: Rule) -> None:
+    known = sorted(_action_types(files))
+    if rule.action in known:
+        return
+    # Somebody wrote the short name that the command line takes, or mistyped the URI.
+    near = [uri for uri in known if rule.action in uri.split("/")]
+    near += difflib.get_close_matches(rule.action, known, n=1)
+    raise MalformedError(
+        Reason.BAD_VALUE,
+        f"{rule.file} has a rule for {rule.action!r}, which is no action of the trust root.",
+        hint=f"Did you mean {near[0]}?" if near else f"It has: {', '.join(known)}.",
+    )
+
+
+def _find_short_quorums(quorum: Quorum, people: Sequence[Person]) -> list[str]:
+    """Returns, as the ends of sentences, where more people are asked for than there are."""
+    names = [member for member in quorum.of if isinstance(member, str)]
+    nested = [member for member in quorum.of if isinstance(member, Quorum)]
+    there = sum(
+        f"person:{person.id}" in names or any(f"group:{group}" in names for group in person.groups)
+        for person in people
+    )
+    gaps = [gap for inner in nested for gap in _find_short_quorums(inner, people)]
+    if there + len(nested) < quorum.threshold:
+        gaps.append(f"asks for {quorum.threshold} of {', '.join(names)}, and there is only {there} so far.")
+    return gaps
 
 
 def _all_rules(files: Files) -> list[Rule]:
@@ -252,7 +304,12 @@ def _line_of_rule(toml: bytes, path: str) -> int | None:
 
 def _refuse_known(known: Sequence[str], name: str, what: str) -> None:
     if name in known:
-        raise MalformedError(Reason.DUPLICATE_VALUE, f"The trust root already has a {what} {name}.")
+        raise MalformedError(
+            Reason.DUPLICATE_VALUE,
+            f"The trust root already has a {what} {name}.",
+            hint=f"This version cannot change or remove a {what} yet, except by starting the draft again: "
+            "`placet trust init` in an empty folder (--repository).",
+        )
 
 
 def _decode(files: Files, name: str) -> Any:

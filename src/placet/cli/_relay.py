@@ -35,9 +35,11 @@ def open_relay(url: str | None) -> RelayClient:
         raise UserError(e.message, e.hint) from e
 
 
-def relay_failed(error: RelayClientError, consequence: str) -> UndecidedError:
-    """Returns the error for a relay that was not reached or refused; the user called it rightly."""
-    return UndecidedError(f"{error.message} {consequence}", error.hint)
+def relay_failed(error: RelayClientError, consequence: str) -> UserError:
+    """Returns the error for a call that the relay refused (wrong usage), or that it could not answer."""
+    refused = 400 <= getattr(error, "status", 0) < 500
+    kind = UserError if refused else UndecidedError
+    return kind(f"{error.message} {consequence}", error.hint)
 
 
 def read_request_id(text: str) -> Digest:

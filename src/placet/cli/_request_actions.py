@@ -98,7 +98,7 @@ def _build_run(args: argparse.Namespace) -> tuple[Object, list[Object]]:
         "environment": _pairs(args.env, "--env"),
         "executable": {"path": path, "digest": {"sha256": hash_file(Path(path))}},
     }
-    subjects = []
+    subjects: list[Object] = []
     for item in args.input:
         name, separator, file = item.partition("=")
         file = file if separator else name
@@ -106,6 +106,8 @@ def _build_run(args: argparse.Namespace) -> tuple[Object, list[Object]]:
             raise UserError(
                 f"{name!r} is no plain relative name for an input file.", "Write --input NAME=FILE."
             )
+        if name in [subject["name"] for subject in subjects]:
+            raise UserError(f"--input names {name!r} twice.", "Each name stands for one file.")
         subjects.append({"name": name, "digest": {"sha256": hash_file(Path(file))}})
     return parameters, subjects
 

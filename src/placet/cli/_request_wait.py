@@ -15,8 +15,9 @@ from placet.adapters.relay_client import (
     RelayUnreachableError,
 )
 from placet.ceremony.publish import Progress, assemble, can_be_met_without
+from placet.ceremony.request import say_duration
 from placet.cli import EXIT_ALLOW, EXIT_DENY, EXIT_INTERRUPTED, EXIT_UNDECIDED, UserError
-from placet.cli._shared import now, say_duration
+from placet.cli._shared import now
 from placet.core.bundle import IntentRequest, encode_bundle
 from placet.core.encoding import format_time
 from placet.core.errors import visible

@@ -7,9 +7,25 @@ import time
 
 from placet.adapters.paths import config_dir, snapshot_path
 from placet.cli import UserError
-from placet.core.errors import IndeterminateError, Reason
+from placet.core.errors import IndeterminateError, MalformedError, PlacetError, Reason
 from placet.core.people import Gate
 from placet.core.trust import MAX_SNAPSHOT_BYTES, Trust, parse_trust
+
+_SETTINGS = frozenset({"gate", "ledger", "relay", "trust", "trust_source"})
+
+# What a file is that is not the approval bundle which was asked for, and what to do with it.
+_WRONG_FILE = (Reason.NOT_JSON, Reason.NOT_UTF8, Reason.UNSUPPORTED_TYPE)
+_KINDS = {
+    "application/vnd.placet.request.v1+json": (
+        "a request",
+        "Have it approved first: `placet request wait ID`, or carry it to a terminal.",
+    ),
+    "application/vnd.placet.answer.v1+json": (
+        "one person's answer",
+        "`placet request wait ID` makes the bundle of all answers.",
+    ),
+    "application/vnd.placet.trust-snapshot.v1+json": ("a trust snapshot", "Name it with --trust."),
+}
 
 _DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -40,7 +56,7 @@ def load_trust(path: str | os.PathLike[str] | None) -> Trust:
 
     Raises:
         IndeterminateError: TRUST_UNAVAILABLE where there is none.
-        MalformedError: it is not a snapshot.
+        MalformedError: it is not a snapshot; the sentence names the file.
     """
     chosen = path or snapshot_path()
     try:
@@ -49,9 +65,24 @@ def load_trust(path: str | os.PathLike[str] | None) -> Trust:
         raise IndeterminateError(
             Reason.TRUST_UNAVAILABLE,
             str(e),
-            hint="Run `placet trust refresh`, or name the snapshot with --trust.",
+            hint="On a new machine: placet trust refresh --from WHERE --root-sha256 HEX "
+            "(an administrator tells you both). Or name a snapshot with --trust.",
         ) from e
-    return parse_trust(data)
+    try:
+        return parse_trust(data)
+    except MalformedError as e:
+        raise MalformedError(e.reason, f"{os.fspath(chosen)}: {e.message}", path=e.path, hint=e.hint) from e
+
+
+def name_file(error: PlacetError, path: str | os.PathLike[str]) -> PlacetError:
+    """Returns the error for what was given as an approval bundle, with the file's name and what it is."""
+    if not isinstance(error, MalformedError) or error.reason not in _WRONG_FILE:
+        return error
+    message, hint = error.message, error.hint
+    if isinstance(error.actual, str) and error.actual in _KINDS:
+        found, hint = _KINDS[error.actual]
+        message = f"This is {found}, not an approval bundle."
+    return MalformedError(error.reason, f"{os.fspath(path)}: {message}", path=error.path, hint=hint)
 
 
 def setting(value: str | None, name: str) -> str | None:
@@ -60,22 +91,31 @@ def setting(value: str | None, name: str) -> str | None:
     Raises:
         UserError: the configuration file is malformed.
     """
+    return _find_setting(value, name)[0]
+
+
+def _find_setting(value: str | None, name: str) -> tuple[str | None, str]:
+    """Returns a setting, and where it came from."""
     if value is not None:
-        return value
-    if from_environment := os.environ.get(f"PLACET_{name.upper()}"):
-        return from_environment
+        return value, f"--{name.replace('_', '-')}"
+    variable = f"PLACET_{name.upper()}"
+    if from_environment := os.environ.get(variable):
+        return from_environment, variable
     path = config_dir() / "config.toml"
     if not path.exists():
-        return None
+        return None, ""
     import tomllib
 
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8")).get(name)
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as e:  # bad TOML or UTF-8, an endless number, or depth
         raise UserError(f"The configuration file {path} cannot be used: {e}.") from e
+    if unknown := sorted(values.keys() - _SETTINGS):
+        raise UserError(f"In {path}, {unknown[0]} is no setting. There are: {', '.join(sorted(_SETTINGS))}.")
+    found = values.get(name)
     if found is not None and not isinstance(found, str):
         raise UserError(f"In {path}, {name} must be a string.")
-    return found
+    return found, str(path)
 
 
 def choose_gate(trust: Trust, name: str | None) -> Gate:
@@ -84,14 +124,14 @@ def choose_gate(trust: Trust, name: str | None) -> Gate:
     Raises:
         UserError: none was named and there are several, or none of that name.
     """
-    chosen = setting(name, "gate")
+    chosen, origin = _find_setting(name, "gate")
     known = ", ".join(sorted(trust.gates)) or "none"
     if chosen is None:
         if len(trust.gates) == 1:
             return next(iter(trust.gates.values()))
         raise UserError(f"Which gate is this? The trust root knows: {known}.", "Name it with --gate.")
     if chosen not in trust.gates:
-        raise UserError(f"The trust root knows no gate {chosen!r}. It knows: {known}.")
+        raise UserError(f"The trust root knows no gate {chosen!r}, which {origin} names. It knows: {known}.")
     return trust.gates[chosen]
 
 
@@ -104,14 +144,6 @@ def parse_duration(text: str) -> int:
     if text and text[-1] in _DURATIONS and text[:-1].isdigit() and int(text[:-1]) > 0:
         return int(text[:-1]) * _DURATIONS[text[-1]]
     raise UserError(f"{text!r} is not a duration.", 'Write it like "90s", "15m", "1h" or "1d".')
-
-
-def say_duration(seconds: int) -> str:
-    """Returns seconds as people and `parse_duration` write them: ``90s``, ``15m``, ``1h``."""
-    for unit in ("d", "h", "m"):
-        if seconds >= _DURATIONS[unit] and seconds % _DURATIONS[unit] == 0:
-            return f"{seconds // _DURATIONS[unit]}{unit}"
-    return f"{seconds}s"
 
 
 def action_uri(name: str) -> str:

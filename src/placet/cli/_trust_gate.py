@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from placet.adapters.paths import snapshot_path
+from placet.adapters.private_file import write_atomically
 from placet.adapters.tuf_refresh import Refreshed, refresh
 from placet.adapters.tuf_repository import TrustRepository
 from placet.cli import UserError
 from placet.cli._shared import now, read_file, setting
-from placet.core.encoding import format_time, sha256_hex
+from placet.core.encoding import format_time, is_hex, sha256_hex
 from placet.core.errors import IndeterminateError, PlacetError, Reason
 from placet.core.trust import MAX_SNAPSHOT_BYTES, parse_trust
 
 _MAX_ROOT_BYTES = 512_000
+_MAX_SOURCE_BYTES = 4096
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,16 +28,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refresh(args: argparse.Namespace) -> int:
-    source = setting(args.source, "trust_source")
-    if source is None:
-        raise UserError("Where is the trust root published?", "Name the folder or address with --from.")
     snapshot = args.to or snapshot_path()
+    source = setting(args.source, "trust_source") or _read_source(snapshot)
+    if source is None:
+        raise UserError(
+            "Where is the trust root published?",
+            "Name the folder or address with --from; after the first success it is remembered.",
+        )
+    _check_digest(args.root_sha256)
     root = None if args.root is None else read_file(args.root, "root", _MAX_ROOT_BYTES)
     try:
         refreshed = refresh(source, snapshot, root=root, root_sha256=args.root_sha256)
     except PlacetError:
         print(_say_kept(snapshot), file=sys.stderr)
         raise
+    _keep_source(snapshot, source)
     trust = refreshed.trust
     word = "is new" if refreshed.changed else "was fresh already"
     print(f"The trust of {trust.deployment.name} {word}: {_versions(refreshed)}.")
@@ -45,6 +53,35 @@ def _refresh(args: argparse.Namespace) -> int:
     )
     print(f"The snapshot is {snapshot}. Next: `placet verify` and `placet run` decide by it; refresh daily.")
     return 0
+
+
+def _check_digest(digest: str | None) -> None:
+    if digest is not None and not is_hex(digest.lower(), 64):
+        raise UserError(
+            "A SHA-256 is 64 hexadecimal characters.", "`placet trust publish` prints the root's."
+        )
+
+
+def _source_path(snapshot: Path) -> Path:
+    return snapshot.with_suffix(".source")
+
+
+def _read_source(snapshot: Path) -> str | None:
+    try:
+        return _source_path(snapshot).read_bytes()[:_MAX_SOURCE_BYTES].decode("utf-8").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def _keep_source(snapshot: Path, source: str) -> None:
+    """Keeps where the trust came from, so that later refreshes need no words.
+
+    It is a convenience and no secret: whoever wrote another source there could withhold news until the
+    snapshot expires, as whoever owns the source can, and nothing more.
+    """
+    remembered = source if "://" in source else str(Path(source).absolute())
+    with suppress(OSError):
+        write_atomically(_source_path(snapshot), remembered.encode("utf-8") + b"\n")
 
 
 def _say_kept(snapshot: Path) -> str:
@@ -61,6 +98,7 @@ def _say_kept(snapshot: Path) -> str:
 
 def _verify(args: argparse.Namespace) -> int:
     digest = args.root_sha256
+    _check_digest(digest)
     repository = TrustRepository(args.repository)
     if digest is None:
         root = repository.published_root_bytes()

@@ -95,7 +95,8 @@ def _confirmed() -> bool:
 def _say_birth(path: Path, birth: Birth) -> None:
     print(f"Ledger {birth.ledger_id} was born at {format_time(birth.born_at)}: {path}")
     print("Approvals requested from the next second on can be used here.")
-    print(f"To bind the gate to it, name it in the trust root: {PINNED_LEDGER}{birth.ledger_id}")
+    print("To bind the gate to it, an administrator names it in the trust root:")
+    print(f"  placet trust add-gate GATE --ledger {PINNED_LEDGER}{birth.ledger_id}")
 
 
 def _show(path: Path, args: argparse.Namespace) -> int:

@@ -205,8 +205,14 @@ def _sign(request: IntentRequest, key_file: Path) -> IntentRequest:
 
 
 def _to_file(request: IntentRequest, path: Path) -> int:
+    data = encode_request(request)
     try:
-        write_atomically(path, encode_request(request), mode=0o644)
+        if path.exists() and path.read_bytes() != data:
+            raise UserError(
+                f"{path} is there already, and holds something else.",
+                "Remove it, or give another name; each request is a new one.",
+            )
+        write_atomically(path, data, mode=0o644)
     except OSError as e:
         raise UserError(f"The request cannot be written to {path}: {e.strerror}.") from e
     _print_request(request)

@@ -13,7 +13,7 @@ from placet.adapters.paths import state_dir
 from placet.adapters.sqlite_ledger import Birth, SqliteLedger
 from placet.adapters.system_clock import SystemClock
 from placet.cli import UserError
-from placet.cli._shared import choose_gate, load_trust, read_file, setting
+from placet.cli._shared import choose_gate, load_trust, name_file, read_file, setting
 from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
 from placet.core.decode import Object
 from placet.core.encoding import Digest, format_time
@@ -56,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--intent", required=True, type=Path, metavar="BUNDLE", help="the *.intent.json file")
+    parser.add_argument("--intent", type=Path, metavar="BUNDLE", help="the *.intent.json file (needed)")
     parser.add_argument(
         "--trust",
         type=Path,
@@ -151,10 +151,15 @@ class _Question(NamedTuple):
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.intent is None:
+        named = (
+            f": --intent {args.command[0]}" if args.command[:1] and args.command[0].endswith(".json") else ""
+        )
+        raise UserError("Which approval? No bundle is named.", f"Name it with --intent{named or ' BUNDLE'}.")
     chosen = setting(None if args.trust is None else str(args.trust), "trust")
     trust = load_trust(None if chosen is None else Path(chosen))
     bundle = read_file(args.intent, "bundle", MAX_BUNDLE_BYTES)
-    plan = plan_command(parse_statement(parse_bundle(bundle).envelope.payload))
+    plan = _read_plan(bundle, args.intent)
     question = _Question(bundle, plan, trust, choose_gate(trust, args.gate), args.target)
     if args.command:
         _check_command(plan, args.command)
@@ -184,6 +189,13 @@ def _run(args: argparse.Namespace) -> int:
         )
     _say_result(result)
     return result.exit_code
+
+
+def _read_plan(bundle: bytes, path: Path) -> CommandPlan:
+    try:
+        return plan_command(parse_statement(parse_bundle(bundle).envelope.payload))
+    except PlacetError as refusal:
+        raise name_file(refusal, path) from None
 
 
 def _folders() -> Path:

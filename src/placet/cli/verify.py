@@ -12,12 +12,14 @@ import sys
 from typing import Any
 
 from placet.cli import EXIT_ALLOW, EXIT_DENY, EXIT_UNDECIDED, UserError
-from placet.cli._shared import action_uri, choose_gate, load_trust, now, read_file, setting
-from placet.core.bundle import MAX_BUNDLE_BYTES
+from placet.cli._shared import action_uri, choose_gate, load_trust, name_file, now, read_file, setting
+from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
 from placet.core.display import escape_value
 from placet.core.encoding import encode_canonical, format_time, is_hex
-from placet.core.errors import IndeterminateError, PlacetError, visible
+from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, visible
 from placet.core.levels import LEVEL_NAMES, level_name
+from placet.core.statement import parse_statement
+from placet.core.trust import Trust
 from placet.core.verify import (
     Expected,
     UnsafeAnyAction,
@@ -72,17 +74,39 @@ def run(args: argparse.Namespace) -> int:
     try:
         chosen = setting(None, "trust") if args.trust is None else args.trust
         trust = load_trust(chosen or None)
-        if args.audit:
-            approval = verify_for_audit(bundle, trust=trust, logged_at=None)
-        else:
-            gate = choose_gate(trust, args.gate).id
-            approval = verify_for_use(bundle, trust=trust, gate=gate, expected=expected, now=now())
+        approval = _judge(bundle, args, trust, expected)
     except PlacetError as refusal:
         return _print_refusal(refusal, as_json=args.json)
     left_out = isinstance(expected, Expected) and expected.parameters is None
     return _print_approval(
         approval, as_json=args.json, compared=isinstance(expected, Expected), left_out=left_out
     )
+
+
+def _judge(
+    bundle: bytes, args: argparse.Namespace, trust: Trust, expected: Expected | UnsafeAnyAction
+) -> VerifiedApproval:
+    if isinstance(expected, Expected) and expected.action_type not in trust.actions:
+        known = ", ".join(sorted(trust.actions)) or "none"
+        raise UserError(f"The trust root has no action {args.action!r}. It has: {known}.")
+    gate = "" if args.audit else choose_gate(trust, args.gate).id
+    try:
+        if args.audit:
+            return verify_for_audit(bundle, trust=trust, logged_at=None)
+        return verify_for_use(bundle, trust=trust, gate=gate, expected=expected, now=now())
+    except PolicyError as refusal:
+        if refusal.reason == Reason.ARTIFACT_MISMATCH and not args.artifact:
+            refusal.hint = _say_artifacts(bundle)
+        raise
+    except PlacetError as refusal:
+        raise name_file(refusal, args.bundle) from None
+
+
+def _say_artifacts(bundle: bytes) -> str:
+    """Says which files an approval is about, to somebody who named none."""
+    subjects = parse_statement(parse_bundle(bundle).envelope.payload).subjects
+    names = ", ".join(escape_value(subject.name or subject.uri) for subject in subjects)
+    return f"It is an approval about {names}: name what is about to be used with --artifact FILE."
 
 
 def _expected(args: argparse.Namespace) -> Expected | UnsafeAnyAction:

@@ -90,7 +90,7 @@ class PrivateFolder:
             raise _refused(name, "is not a plain relative path")
         *folders, last = name.split("/")
         with ExitStack() as opened:
-            with _named_source(name):
+            with _named_source(name, missing_hint=_say_where(source)):
                 place = _closing(opened, os.open(source, _OPEN_FOLDER))
                 for folder in folders:
                     place = _closing(opened, os.open(folder, _OPEN_FOLDER | os.O_NOFOLLOW, dir_fd=place))
@@ -239,21 +239,25 @@ def _write_all(file: int, data: bytes) -> None:
         view = view[os.write(file, view) :]
 
 
-def _refused(name: str, problem: str) -> PolicyError:
+def _refused(name: str, problem: str, hint: str = "") -> PolicyError:
     return PolicyError(
         Reason.EXECUTION_MISMATCH,
         f"{name} {problem}.",
-        hint="Put the approved file itself there; links, pipes and folders are not followed.",
+        hint=hint or "Put the approved file itself there; links, pipes and folders are not followed.",
     )
 
 
+def _say_where(source: Path) -> str:
+    return f"It was looked for in {source.absolute()}; say where the inputs are with --inputs DIR."
+
+
 @contextmanager
-def _named_source(name: str) -> Iterator[None]:
+def _named_source(name: str, *, missing_hint: str = "") -> Iterator[None]:
     """Names the failures of reading what should be run."""
     try:
         yield
     except FileNotFoundError as error:
-        raise _refused(name, "does not exist") from error
+        raise _refused(name, "does not exist", missing_hint) from error
     except OSError as error:
         # O_NOFOLLOW answers ELOOP for a linked file and ENOTDIR for a linked folder.
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
