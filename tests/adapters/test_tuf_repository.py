@@ -19,13 +19,12 @@ from placet.adapters.tuf_exchange import (
 from placet.adapters.tuf_publish import mirror, publish
 from placet.adapters.tuf_refresh import refresh
 from placet.adapters.tuf_repository import TrustRepository
+from placet.adapters.tuf_review import sign_reviewed
 from placet.adapters.tuf_signing import (
     attach_signature,
     pending_messages,
     pending_roles,
-    review,
     root_digests,
-    sign_reviewed,
 )
 from placet.core.encoding import b64decode_strict, sha256_hex
 from placet.core.errors import IndeterminateError, MalformedError, PlacetError, PolicyError, Reason
@@ -112,14 +111,17 @@ def test_a_damaged_signature_file_does_not_break_the_threshold(trust: TrustWorld
 
 
 def test_signing_is_for_the_key_s_own_person_and_for_what_was_shown(trust: TrustWorld) -> None:
-    shown = review(trust.repository)
+    shown = trust.review()
     with pytest.raises(PolicyError, match=r"belongs to ben@example\.com, not to the administrator anna"):
-        sign_reviewed(trust.repository, shown, ANNA, trust.keys[BEN])
-    assert sign_reviewed(trust.repository, shown, ANNA, trust.keys[ANNA]) == ("root", "targets")
-    assert sign_reviewed(trust.repository, review(trust.repository), ANNA, trust.keys[ANNA]) == ()
+        sign_reviewed(trust.repository, shown, ANNA, trust.keys[BEN], trust.anchors)
+    assert sign_reviewed(trust.repository, shown, ANNA, trust.keys[ANNA], trust.anchors) == (
+        "root",
+        "targets",
+    )
+    assert sign_reviewed(trust.repository, trust.review(), ANNA, trust.keys[ANNA], trust.anchors) == ()
     trust.stage_policy(STRICTER)
     with refused(Reason.SIGNATURE_INVALID):
-        sign_reviewed(trust.repository, shown, CLEO, trust.keys[CLEO])
+        sign_reviewed(trust.repository, shown, CLEO, trust.keys[CLEO], trust.anchors)
 
 
 def test_signatures_travel_in_files(trust: TrustWorld) -> None:
@@ -137,8 +139,8 @@ def test_a_challenge_shows_on_another_terminal_what_is_signed_and_nothing_else(t
     trust.publish(ANNA, BEN)
     trust.stage_policy(STRICTER)
     data = encode_challenge(trust.repository)
-    shown = parse_challenge(data)
-    here = review(trust.repository)
+    shown = parse_challenge(data, trust.anchors)
+    here = trust.review()
     assert (shown.old_files, shown.new_files, shown.old_root) == (
         here.old_files,
         here.new_files,
@@ -147,16 +149,17 @@ def test_a_challenge_shows_on_another_terminal_what_is_signed_and_nothing_else(t
     assert [item.message for item in shown.pending] == [item.message for item in here.pending]
     value = json.loads(data)
     for change in (
-        {"newFiles": value["oldFiles"]},
+        {"newFiles": value["published"]["files"]},
         {"newFiles": value["newFiles"] | {"extra": ""}},
         {"newFiles": {}},
         {"messages": []},
         {"messages": [{"role": "root", "message": value["messages"][0]["message"]}]},
         {"mediaType": "text/plain"},
-        {"oldRoot": 3},
+        {"published": 3},
+        {"published": value["published"] | {"roots": 3}},
     ):
         with pytest.raises(MalformedError):
-            parse_challenge(json.dumps(value | change).encode())
+            parse_challenge(json.dumps(value | change).encode(), trust.anchors)
 
 
 # -- people
@@ -254,7 +257,7 @@ def test_a_file_that_was_exchanged_in_the_draft_is_noticed(trust: TrustWorld) ->
     digest = sha256_hex(trust.repository.draft_files()["people.json"])
     (trust.repository.path / "objects" / digest).write_bytes(b'{"people":[]}')
     with pytest.raises(IndeterminateError, match=r"damaged: people\.json"):
-        review(trust.repository)
+        trust.review()
 
 
 def test_prepared_bytes_that_were_edited_are_refused(trust: TrustWorld) -> None:

@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from placet.adapters.tuf_anchor import TrustAnchors
 from placet.adapters.tuf_publish import Published, publish
 from placet.adapters.tuf_refresh import Refreshed, refresh
 from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import attach_signature, pending_messages
+from placet.adapters.tuf_review import Review, review
+from placet.adapters.tuf_signing import attach_signature, pending_messages, root_digests
 from placet.adapters.tuf_trust import Administrator, make_administrator
 from placet.core.sshsig import NAMESPACE_TRUST
 from placet.testing.authenticator import DEFAULT_WEB_ORIGIN, SoftSk, SoftWebAuthn
@@ -44,6 +46,9 @@ class TrustWorld:
             now=self.now,
         )
         self.snapshot = folder / "gate" / "snapshot.json"
+        # This machine made the trust root, as `init` does.
+        self.anchors = TrustAnchors(folder / "anchors")
+        self.anchors.begin(self.world.deployment, *root_digests(self.repository))
 
     @property
     def public(self) -> Path:
@@ -61,6 +66,9 @@ class TrustWorld:
     def publish(self, *people: str, now: int | None = None) -> Published:
         self.sign(*people)
         return publish(self.repository, now=self.now if now is None else now)
+
+    def review(self, **more: Any) -> Review:
+        return review(self.repository, self.anchors, **more)
 
     def stage_policy(self, text: str) -> None:
         self.repository.stage({"policy/default.toml": text.encode()}, now=self.now)

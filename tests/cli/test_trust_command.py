@@ -317,6 +317,37 @@ def test_a_failed_refresh_says_what_is_left(placet: Placet, keys: Path) -> None:
     assert snapshot_path().read_bytes() == before
 
 
+def test_each_administrator_s_machine_is_told_the_root_once(
+    placet: Placet, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = init(placet, keys)
+    draft_root = said.out.split("Draft root SHA-256, ")[1].split(": ")[1].split()[0]
+    said = sign(placet, keys, "anna")
+    assert f"Nothing is published yet, so everything is new. Draft root SHA-256: {draft_root}" in said.out
+    sign(placet, keys, "ben")
+    digest = json.loads(placet("publish", "--json").out)["rootSha256"]
+    placet("add-gate", "prod-us")
+    said = sign(placet, keys, "anna")
+    assert f"Compared with root 1 (SHA-256 {digest}), targets 1.\nWhat changes" in said.out
+
+    repository = default_repository()
+    monkeypatch.setenv("XDG_STATE_HOME", str(keys / "another-machine"))
+    signing = ("sign", "--as", BEN, "--key", keys / "ben", "--yes", "--repository", repository)
+    said = placet(*signing)
+    assert (said.code, "--root-sha256 HEX" in said.err) == (3, True)
+    said = placet(*signing, "--root-sha256", "0" * 64)
+    assert (said.code, "Sign nothing here" in said.err) == (1, True)
+    said = placet(*signing, "--root-sha256", digest)
+    assert f"{BEN} has signed targets" in said.out, said.err
+    assert "Next: `placet trust publish`" in said.out
+    placet("publish")
+    placet("add-gate", "prod-asia")
+    assert "Compared with root 1" in placet("sign").out
+    said = init(placet, keys, "--repository", keys / "elsewhere")
+    assert "follows a trust root of 'demo' already" in said.err
+    assert not (keys / "elsewhere").exists()
+
+
 def test_renewal_is_signed_and_published_like_any_change(placet: Placet, keys: Path) -> None:
     init(placet, keys)
     for name in ("anna", "ben"):

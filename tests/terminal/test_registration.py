@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from terminal_world import PageWorld, keep_credentials
 
+from placet.adapters.tuf_anchor import TrustAnchors
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_trust import make_administrator
 from placet.core.encoding import Digest, KeyId, b64url_encode

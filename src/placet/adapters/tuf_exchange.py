@@ -11,16 +11,12 @@ from typing import Any, cast
 from tuf.api.metadata import Targets  # type: ignore[attr-defined]  # re-exported without saying so
 
 from placet.adapters.sk_key import register
+from placet.adapters.tuf_anchor import TrustAnchors
+from placet.adapters.tuf_chain import PublishedSide, published_side
 from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import (
-    PendingRole,
-    Review,
-    attach_signature,
-    check_nothing_hidden,
-    review,
-    signing_keys,
-)
-from placet.adapters.tuf_trust import ROOT, SIGNED_BY_PEOPLE, TARGETS, parse_signed, person_of
+from placet.adapters.tuf_review import Review, compare
+from placet.adapters.tuf_signing import PendingRole, attach_signature, pending_messages, signing_keys
+from placet.adapters.tuf_trust import SIGNED_BY_PEOPLE, TARGETS, parse_signed, person_of
 from placet.core.decode import (
     read_choice,
     read_key_id,
@@ -45,33 +41,39 @@ _MAX_SIGNATURES_BYTES = 1024 * 1024
 # The whole trust root twice, before and after, in base64.
 _MAX_CHALLENGE_BYTES = 96 * 1024 * 1024
 _MAX_FILES = 10_000
+_MAX_ROOTS = 256
 
 
 def encode_challenge(repository: TrustRepository) -> bytes:
-    """Encodes what another terminal needs to show the change and to sign it: messages and files."""
-    shown = review(repository)
+    """Encodes what another terminal needs to judge, show and sign a change."""
+    pending, side = pending_messages(repository), published_side(repository)
+    targets = dict(pending).get(TARGETS)
+    new_files = side.files if targets is None else repository.files_named_by(targets)
     value = {
         "mediaType": CHALLENGE_MEDIA_TYPE,
-        "messages": [{"role": item.role, "message": b64encode(item.message)} for item in shown.pending],
-        "oldFiles": {name: b64encode(data) for name, data in shown.old_files.items()},
-        "newFiles": {name: b64encode(data) for name, data in shown.new_files.items()},
-        "oldRoot": None if shown.old_root is None else b64encode(shown.old_root),
+        "messages": [{"role": role, "message": b64encode(message)} for role, message in pending],
+        "newFiles": _encode_files(new_files),
+        "published": {
+            "roots": [b64encode(root) for root in side.roots],
+            "targets": None if side.targets is None else b64encode(side.targets),
+            "files": _encode_files(side.files),
+        },
     }
     return encode_canonical(value)
 
 
-def parse_challenge(data: bytes) -> Review:
-    """Reads a challenge file on another terminal; the new files are checked against the bytes to be signed.
+def parse_challenge(data: bytes, anchors: TrustAnchors, *, root_sha256: str | None = None) -> Review:
+    """Reads a challenge file on another terminal, and judges it as `review` judges a repository.
 
-    Who has signed already is not in the file, so `signed`, `unsigned` and `missing` are empty.  `old_files`
-    and `old_root` are the sender's word: a terminal with a snapshot of its own compares with that.
+    Who has signed already is not in the file, so `signed`, `unsigned` and `missing` are empty.
 
     Raises:
         MalformedError: it is not a challenge file, or a file in it is not the one that would be signed.
+        PlacetError: as `review`, where what the file says was published is not what this machine knows.
     """
     register()
     value: Any = parse_json(data, max_bytes=_MAX_CHALLENGE_BYTES, what="challenge file")
-    members = read_object(value, "", required=["mediaType", "messages", "oldFiles", "newFiles", "oldRoot"])
+    members = read_object(value, "", required=["mediaType", "messages", "newFiles", "published"])
     if members["mediaType"] != CHALLENGE_MEDIA_TYPE:
         raise MalformedError(Reason.UNSUPPORTED_TYPE, "This is no trust challenge.", path="/mediaType")
     messages: dict[str, bytes] = {}
@@ -79,28 +81,40 @@ def parse_challenge(data: bytes) -> Review:
         fields = read_object(item, f"/messages/{i}", required=["role", "message"])
         role = read_choice(fields["role"], f"/messages/{i}/role", SIGNED_BY_PEOPLE)
         messages[role] = _read_bytes(fields["message"], f"/messages/{i}/message")
-    old_files, new_files = (
-        {
-            name: _read_bytes(text, f"/{part}")
-            for name, text in read_map(members[part], f"/{part}", max_items=_MAX_FILES).items()
-        }
-        for part in ("oldFiles", "newFiles")
-    )
+    side = _read_side(members["published"])
+    new_files = _read_files(members["newFiles"], "/newFiles")
     signed = {role: parse_signed(message, role) for role, message in messages.items()}
     if TARGETS in signed:
-        check_nothing_hidden(messages[TARGETS], None)
         targets = cast(Targets, signed[TARGETS]).targets
         named = {name: info.hashes.get("sha256") for name, info in targets.items()}
         if named != {name: sha256_hex(content) for name, content in new_files.items()}:
             raise MalformedError(Reason.BAD_TRUST, "The files of the challenge are not those to be signed.")
-    elif new_files != old_files:
+    elif new_files != side.files:
         raise MalformedError(Reason.BAD_TRUST, "The challenge shows a change that it does not sign.")
     pending = tuple(
         PendingRole(role, item.version, int(item.expires.timestamp()), messages[role], 0, (), (), 0)
         for role, item in signed.items()
     )
-    old_root = None if members["oldRoot"] is None else _read_bytes(members["oldRoot"], "/oldRoot")
-    return Review(pending, old_files, new_files, old_root, messages.get(ROOT))
+    return compare(pending, side, new_files, anchors, root_sha256=root_sha256)
+
+
+def _encode_files(files: dict[str, bytes]) -> dict[str, str]:
+    return {name: b64encode(data) for name, data in files.items()}
+
+
+def _read_side(value: Any) -> PublishedSide:
+    members = read_object(value, "/published", required=["roots", "targets", "files"])
+    roots = read_list(members["roots"], "/published/roots", max_items=_MAX_ROOTS)
+    targets = members["targets"]
+    return PublishedSide(
+        roots=tuple(_read_bytes(root, f"/published/roots/{i}") for i, root in enumerate(roots)),
+        targets=None if targets is None else _read_bytes(targets, "/published/targets"),
+        files=_read_files(members["files"], "/published/files"),
+    )
+
+
+def _read_files(value: Any, path: str) -> dict[str, bytes]:
+    return {n: _read_bytes(text, path) for n, text in read_map(value, path, max_items=_MAX_FILES).items()}
 
 
 def _read_bytes(value: Any, path: str) -> bytes:

@@ -59,6 +59,8 @@ from placet.core.errors import IndeterminateError, MalformedError, PolicyError, 
 from placet.core.trust import compile_trust
 
 _FORMAT = "placet-trust-repository 1"
+# Far more than yearly rotation ever makes; bounds what a folder made by somebody else can cost.
+_MAX_ROOTS = 256
 # Names become paths and addresses on every kind of server.
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,200}")
 
@@ -146,6 +148,17 @@ class TrustRepository:
         if not found:
             return None
         return (self._metadata_folder / f"{version or max(found)}.root.json").read_bytes()
+
+    def published_root_files(self) -> tuple[bytes, ...]:
+        """Returns the published roots' files, oldest first, without a gap up to the newest."""
+        newest = self.published_root()
+        files: list[bytes] = []
+        for version in range(0 if newest is None else newest.version, 0, -1):
+            path = self._metadata_folder / f"{version}.root.json"
+            if not path.is_file() or len(files) == _MAX_ROOTS:
+                break
+            files.insert(0, path.read_bytes())
+        return tuple(files)
 
     def published_root(self) -> Root | None:
         """Returns the newest published root."""

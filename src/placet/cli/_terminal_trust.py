@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import threading
 
+from placet.adapters.tuf_anchor import TrustAnchors
 from placet.adapters.tuf_repository import TrustRepository
 from placet.cli._terminal_files import load_identity, open_credentials
 from placet.cli._terminal_shared import origin_of, serve_page
@@ -27,6 +28,8 @@ def run(args: argparse.Namespace) -> int:
     desk = TrustDesk(
         repository,
         args.person,
+        anchors=TrustAnchors(),
+        root_sha256=args.root_sha256,
         web_origin=origin,
         credentials=open_credentials(),
         # The page needs a moment to fetch the answer before the server goes away.

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from placet.adapters.ssh_keygen import read_public_key_file
+from placet.adapters.tuf_anchor import TrustAnchors
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_signing import pending_roles, root_digests
 from placet.adapters.tuf_trust import Administrator, make_administrator
@@ -71,10 +72,13 @@ def _init(args: argparse.Namespace) -> int:
     initial = trust_edit.initial_files(deployment=args.deployment, rp_id=rp_id, actions=_shipped_actions())
     deployment = Deployment(args.deployment, rp_id)
     administrators = [_administrator(text, deployment, args) for text in args.admin]
+    anchors = TrustAnchors()
+    anchors.check_unused(args.deployment)
     repository = TrustRepository.create(
         args.repository, files=initial, administrators=administrators, threshold=args.threshold, now=now()
     )
     (digest,) = root_digests(repository)
+    anchors.begin(args.deployment, digest)
     count = len(administrators)
     print(f"The trust root of {args.deployment} is drafted in {args.repository}; nobody has signed it yet.")
     print(f"{args.threshold} of {count} administrators sign: {', '.join(a.person for a in administrators)}.")
@@ -83,7 +87,7 @@ def _init(args: argparse.Namespace) -> int:
             "Note: one lost or stolen key is enough to "
             + ("change everything." if args.threshold == 1 else "stop every change; 2 of 3 is safer.")
         )
-    print(f"Draft root SHA-256, for enrolling the first people: {digest}")
+    print(f"Draft root SHA-256, for the other administrators and for enrolling the first people: {digest}")
     print("Next: add people, keys, terminals, gates and rules; then each administrator signs.")
     return 0
 

@@ -8,20 +8,17 @@ import sys
 
 from placet.adapters.private_file import write_atomically
 from placet.adapters.ssh_keygen import SshKeygenAuthenticator
+from placet.adapters.tuf_anchor import TrustAnchors
 from placet.adapters.tuf_exchange import attach_signatures, encode_challenge
 from placet.adapters.tuf_publish import Published, mirror, publish
 from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import (
-    PendingRole,
-    Review,
-    pending_roles,
-    review,
-    sign_reviewed,
-)
+from placet.adapters.tuf_review import Review, remember_published, review, sign_reviewed
+from placet.adapters.tuf_signing import PendingRole, pending_roles
 from placet.ceremony.trust_change import change_lines, group_digits, root_diff, semantic_diff
 from placet.cli import UserError
 from placet.cli._shared import now, read_file
 from placet.core.encoding import format_time, sha256_hex
+from placet.core.errors import PlacetError
 
 _MAX_SIGNATURES_BYTES = 1024 * 1024
 
@@ -42,10 +39,11 @@ def _sign(repository: TrustRepository, args: argparse.Namespace) -> int:
         for person, role in attach_signatures(repository, data):
             print(f"{person} has signed {role}.")
         return _say_next(repository)
-    shown = review(repository)
-    if not shown.pending:
+    if not pending_roles(repository):
         print("Nothing waits for signatures. Next: `placet trust publish` renews the timestamp, if need be.")
         return 0
+    anchors = TrustAnchors()
+    shown = review(repository, anchors, root_sha256=args.root_sha256)
     _show_change(shown)
     if args.export is not None:
         write_atomically(args.export, encode_challenge(repository))
@@ -57,7 +55,7 @@ def _sign(repository: TrustRepository, args: argparse.Namespace) -> int:
         if not args.yes and not _confirmed(args.person):
             print("Nothing was signed.")
             return 1
-        signed = sign_reviewed(repository, shown, args.person, authenticator)
+        signed = sign_reviewed(repository, shown, args.person, authenticator, anchors)
         print(f"{args.person} has signed {' and '.join(signed)}." if signed else f"{args.person} had signed.")
     return _say_next(repository)
 
@@ -71,6 +69,8 @@ def _show_change(shown: Review) -> None:
     if shown.new_root is not None:
         changes = root_diff(shown.old_root, shown.new_root) + changes
     print()
+    for sentence in shown.compared_with:
+        print(sentence)
     print("What changes (+ new, - gone, ~ different):")
     for line in change_lines(changes) or ["nothing but versions and dates"]:
         print(f"  {line}")
@@ -107,6 +107,11 @@ def _describe_signing(item: PendingRole) -> str:
 
 def _publish(repository: TrustRepository, args: argparse.Namespace) -> int:
     published = publish(repository, now=now())
+    try:
+        remember_published(repository, TrustAnchors())
+    except PlacetError as e:
+        # It is out already; but who signs here next must know that this is another trust root.
+        print(f"Note: this is not the trust root that this machine follows. {e}", file=sys.stderr)
     if args.to is not None:
         mirror(repository, args.to)
     place = args.to or repository.public_folder

@@ -167,6 +167,9 @@ def _configure_sign(commands: argparse._SubParsersAction[argparse.ArgumentParser
     sign = commands.add_parser("sign", help="see what changes, and sign it")
     sign.add_argument("--as", dest="person", metavar="ADMIN", help="the administrator who signs")
     sign.add_argument("--key", type=Path, metavar="FILE", help="their OpenSSH FIDO key")
+    sign.add_argument(
+        "--root-sha256", metavar="HEX", help="the root's SHA-256, told by another administrator; needed once"
+    )
     sign.add_argument("--yes", action="store_true", help="do not ask before signing")
     sign.add_argument(
         "--renew", action="store_true", help="prepare root and targets with new expiry dates first"

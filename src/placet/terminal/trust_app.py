@@ -30,6 +30,7 @@ def _describe(desk: TrustDesk) -> dict[str, Any]:
     return {
         "person": desk.person,
         "left": list(desk.left()),
+        "comparedWith": list(desk.shown.compared_with),
         "roles": [
             {
                 "role": item.role,

@@ -9,15 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
+from placet.adapters.tuf_anchor import TrustAnchors
 from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import (
-    PendingRole,
-    Review,
-    attach_signature,
-    pending_roles,
-    review,
-    signing_keys,
-)
+from placet.adapters.tuf_review import Review, check_key_is_for, keep_signature, review
+from placet.adapters.tuf_signing import PendingRole, pending_roles, signing_keys
 from placet.adapters.tuf_trust import person_of
 from placet.ceremony.trust_change import Change, root_diff, semantic_diff, visible
 from placet.core.encoding import KeyId, b64url_encode
@@ -29,9 +24,10 @@ _TOUCH_SECONDS = 120
 
 
 class ShownChange(NamedTuple):
-    """What the administrator is shown: the roles to be signed, and what changes."""
+    """What the administrator is shown: the roles to be signed, what changes, and compared with what."""
 
     pending: tuple[PendingRole, ...]
+    compared_with: tuple[str, ...]
     changes: tuple[Change, ...]
 
 
@@ -43,23 +39,30 @@ class TrustDesk:
         repository: TrustRepository,
         person: str,
         *,
+        anchors: TrustAnchors,
+        root_sha256: str | None = None,
         web_origin: str,
         credentials: CredentialStore,
         on_done: Callable[[], None],
     ) -> None:
         """Renders the change once; this very rendering is what is signed.
 
+        Args:
+            anchors: what this machine holds on to about trust roots.
+            root_sha256: the root's SHA-256, by hand; needed once, see `review`.
+
         Raises:
-            MalformedError: a file in the draft is not what its name says.
+            PlacetError: as `review`; or a file in the draft is not what its name says.
         """
         self.person, self.web_origin = person, web_origin
         self._repository, self._credentials, self._on_done = repository, credentials, on_done
-        self._review: Review = review(repository)
+        self._anchors = anchors
+        self._review: Review = review(repository, anchors, root_sha256=root_sha256)
         changes = semantic_diff(self._review.old_files, self._review.new_files)
         if self._review.new_root is not None:
             changes = root_diff(self._review.old_root, self._review.new_root) + changes
         shown = tuple(Change(*(visible(text) for text in change)) for change in changes)
-        self.shown = ShownChange(self._review.pending, shown)
+        self.shown = ShownChange(self._review.pending, self._review.compared_with, shown)
 
     def left(self) -> tuple[str, ...]:
         """Returns the roles that this administrator has still to sign, of those that were shown."""
@@ -100,7 +103,7 @@ class TrustDesk:
             DeskError: another key answered.
             PlacetError: the signature is not good, or the draft changed after it was shown.
         """
-        self._shown_role(role)
+        item = self._shown_role(role)
         keyid, known, _ = self._key(role)
         if assertion.credential_id != known.credential_id:
             raise DeskError("unknown-credential", "Another key answered.", f"Use the key of {self.person}.")
@@ -112,7 +115,7 @@ class TrustDesk:
             der_signature=assertion.signature,
             web_origin=self.web_origin,
         )
-        attach_signature(self._repository, role, keyid, sshsig)
+        keep_signature(self._repository, self._review, item, keyid, sshsig, self._anchors)
         left = self.left()
         if not left:
             self._on_done()
@@ -129,6 +132,7 @@ class TrustDesk:
         known = self._credentials.all()
         for keyid, key in signing_keys(self._repository, role).items():
             if person_of(key) == self.person and key.kind == "webauthn" and keyid in known:
+                check_key_is_for(self._review.deployment, key.wire)
                 return keyid, known[keyid], parse_public_key(key.wire).application
         raise DeskError(
             "no-key-here",

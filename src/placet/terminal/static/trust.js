@@ -30,6 +30,7 @@ function show(change) {
     el("h1", { tabindex: "-1" }, change.left.length ? `${change.person}, sign this change of who may approve what` : "Nothing waits for your signature"),
     el("section", { "aria-labelledby": "changes" },
       el("h2", { id: "changes" }, "What changes"),
+      ...change.comparedWith.map((sentence) => el("p", { class: "basis" }, sentence)),
       ...(change.changes.length ? [el("dl", { class: "stacked" }, ...change.changes.map(changeRow))] : [el("p", {}, "Nothing but versions and dates.")])),
     ...change.roles.map(roleSection),
     el("section", { "aria-labelledby": "decision" }, el("h2", { id: "decision" }, "Your signature"), left, el("div", { class: "buttons" }, ...buttons, next)));

@@ -1,0 +1,331 @@
+"""What an administrator looks at before signing: the bytes to be signed, and what they are compared with.
+
+Whoever prepared a draft may have made the whole folder around it, with a published side that says the same
+already; then nothing would seem to change.  So the published side is verified from what this machine holds on
+to (`tuf_anchor`): every root by the one before, from the one that a person told, versions that never go back,
+and a draft that is the very next version.  The same function judges a repository and a challenge file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+
+from tuf.api.metadata import Targets  # type: ignore[attr-defined]  # re-exported without saying so
+
+from placet.adapters.tuf_anchor import Anchor, TrustAnchors
+from placet.adapters.tuf_chain import (
+    PublishedSide,
+    VerifiedSide,
+    check_told,
+    continued,
+    file_digests,
+    no_continuation,
+    published_side,
+    seen_of,
+    verify_published,
+)
+from placet.adapters.tuf_repository import TrustRepository
+from placet.adapters.tuf_signing import PendingRole, attach_signature, pending_roles, signing_keys
+from placet.adapters.tuf_trust import (
+    ROOT,
+    SIGNED_BY_PEOPLE,
+    TARGETS,
+    encode_signed,
+    parse_signed,
+    person_of,
+)
+from placet.core.decode import read_hex_digest
+from placet.core.encoding import Digest, KeyId, parse_json, sha256_hex
+from placet.core.errors import (
+    IndeterminateError,
+    MalformedError,
+    PolicyError,
+    Reason,
+    visible,
+)
+from placet.core.people import Deployment, parse_deployment
+from placet.core.sshsig import NAMESPACE_TRUST, key_id, parse_public_key
+from placet.core.trust import DEPLOYMENT_FILE, MAX_FILE_BYTES
+from placet.ports.authenticator import Authenticator
+
+
+class Review(NamedTuple):
+    """What an administrator looks at: the bytes to be signed and the files they name, before and after.
+
+    `old_root` is the signed part of the published root, `new_root` the one in force after publishing.
+    `compared_with` says in sentences what the change was compared with; it is shown above the change.
+    """
+
+    pending: tuple[PendingRole, ...]
+    old_files: dict[str, bytes]
+    new_files: dict[str, bytes]
+    old_root: bytes | None
+    new_root: bytes | None
+    deployment: Deployment
+    compared_with: tuple[str, ...]
+    anchor: Anchor
+
+
+def review(repository: TrustRepository, anchors: TrustAnchors, *, root_sha256: str | None = None) -> Review:
+    """Returns everything that is needed to show a trust change; the files are those that the bytes name.
+
+    Args:
+        repository: the working repository, which others may have written.
+        anchors: what this machine holds on to; what was verified as published is added to it.
+        root_sha256: the root's SHA-256, by hand; needed once where this machine did not make the trust root.
+
+    Raises:
+        IndeterminateError: this machine knows no root of this deployment, and none was told.
+        VerificationError: the published side is no continuation of what this machine knows, or is not what
+            administrators signed, so the difference would lie.
+        MalformedError: the bytes to be signed say something that would not be shown.
+    """
+    pending = pending_roles(repository)
+    side = published_side(repository)
+    targets = next((item.message for item in pending if item.role == TARGETS), None)
+    new_files = side.files if targets is None else repository.files_named_by(targets)
+    return compare(pending, side, new_files, anchors, root_sha256=root_sha256)
+
+
+def compare(
+    pending: tuple[PendingRole, ...],
+    side: PublishedSide,
+    new_files: dict[str, bytes],
+    anchors: TrustAnchors,
+    *,
+    root_sha256: str | None,
+) -> Review:
+    """As `review`, from parts that came in any way."""
+    messages = {item.role: item.message for item in pending}
+    deployment = _deployment(new_files)
+    told = None if root_sha256 is None else read_hex_digest(root_sha256.strip().lower(), "/rootSha256")
+    anchor = _anchor_for(deployment, side, messages, anchors, told)
+    published = verify_published(side, anchor)
+    if published is not None:
+        check_told(told, published)
+        if side.files and _deployment(side.files) != deployment:
+            raise PolicyError(
+                Reason.BAD_TRUST,
+                "The draft changes the deployment's name or RP ID; no key would fit it any more.",
+                hint="Nobody signs this. For another deployment, make a trust root of its own.",
+            )
+    old_targets = None if published is None else published.targets
+    _check_next_versions(messages, published)
+    if TARGETS in messages:
+        check_nothing_hidden(messages[TARGETS], old_targets)
+    sentences = (_say_basis(published, messages), *_say_earlier(anchor, messages))
+    if published is not None:
+        anchor = anchor._replace(published=continued(anchor, published))
+        anchors.keep(anchor)
+    return Review(
+        pending=pending,
+        old_files=side.files,
+        new_files=new_files,
+        old_root=None if published is None else encode_signed(published.root),
+        new_root=messages.get(ROOT),
+        deployment=deployment,
+        compared_with=sentences,
+        anchor=anchor,
+    )
+
+
+def remember_published(repository: TrustRepository, anchors: TrustAnchors) -> None:
+    """Adds what a repository publishes to what this machine holds on to, where it follows the deployment.
+
+    Raises:
+        PlacetError: as `review`; nothing was added.
+    """
+    side = published_side(repository)
+    anchor = anchors.load(_deployment(side.files).name)
+    if anchor is not None and (published := verify_published(side, anchor)) is not None:
+        anchors.keep(anchor._replace(published=continued(anchor, published)))
+
+
+def sign_reviewed(
+    repository: TrustRepository,
+    reviewed: Review,
+    person: str,
+    authenticator: Authenticator,
+    anchors: TrustAnchors,
+) -> tuple[str, ...]:
+    """Signs what was shown, one touch for each prepared role that this person has not yet signed.
+
+    Returns:
+        The roles that were signed now.
+
+    Raises:
+        PolicyError: UNKNOWN_KEY where the key is not this administrator's, or is of another deployment.
+        AuthenticatorError: the key gave no signature; roles signed before stay signed.
+        VerificationError: the draft changed after it was shown, or the signature is not good.
+    """
+    keyid = key_id(authenticator.wire)
+    signed = []
+    for item in reviewed.pending:
+        key = signing_keys(repository, item.role).get(keyid)
+        if key is None or person_of(key) != person:
+            whose = "nobody who may sign" if key is None else person_of(key)
+            raise PolicyError(
+                Reason.UNKNOWN_KEY,
+                f"This key belongs to {whose}, not to the administrator {person}.",
+                hint="`placet trust show` lists the administrators and their keys.",
+            )
+        check_key_is_for(reviewed.deployment, authenticator.wire)
+        if person not in item.signed:
+            blob = authenticator.sign(NAMESPACE_TRUST, item.message)
+            keep_signature(repository, reviewed, item, keyid, blob, anchors)
+            signed.append(item.role)
+    return tuple(signed)
+
+
+def keep_signature(
+    repository: TrustRepository,
+    reviewed: Review,
+    item: PendingRole,
+    keyid: KeyId,
+    sshsig: bytes,
+    anchors: TrustAnchors,
+) -> None:
+    """Attaches a signature over what was shown, and remembers on this machine what was signed.
+
+    Raises:
+        PlacetError: as `attach_signature`.
+    """
+    attach_signature(repository, item.role, keyid, sshsig)
+    anchors.add_signed(reviewed.anchor, item.role, seen_of(parse_signed(item.message, item.role)))
+
+
+def check_key_is_for(deployment: Deployment, wire: bytes) -> None:
+    """Refuses a key that was made for another deployment, in whose name this one asks for a signature.
+
+    Raises:
+        PolicyError: UNKNOWN_KEY.
+    """
+    application = parse_public_key(wire).application
+    if application not in (deployment.rp_id, deployment.ssh_application):
+        raise PolicyError(
+            Reason.UNKNOWN_KEY,
+            f"This key was made for another deployment than {deployment.name!r}.",
+            expected=(deployment.rp_id, deployment.ssh_application),
+            actual=application,
+        )
+
+
+def check_nothing_hidden(message: bytes, published: Targets | None) -> None:
+    """Refuses targets that say more than the names and digests of files: that would be signed unseen.
+
+    Raises:
+        MalformedError: BAD_TRUST.
+    """
+    targets = cast(Targets, parse_signed(message, TARGETS))
+    old = None if published is None or published.delegations is None else published.delegations.to_dict()
+    new = None if targets.delegations is None else targets.delegations.to_dict()
+    extra = [targets.unrecognized_fields, *(info.unrecognized_fields for info in targets.targets.values())]
+    if new != old or any(extra):
+        raise MalformedError(
+            Reason.BAD_TRUST,
+            "The prepared targets hold delegations or members that this version cannot show.",
+            hint="Nobody signs what is not shown. Make the draft anew with this version's commands.",
+        )
+
+
+# -- from what this machine holds on to, to what is published
+
+
+def _anchor_for(
+    deployment: Deployment,
+    side: PublishedSide,
+    messages: Mapping[str, bytes],
+    anchors: TrustAnchors,
+    told: Digest | None,
+) -> Anchor:
+    """Returns what this machine knows, or was told now; before any publication, the draft root."""
+    known = anchors.load(deployment.name)
+    if not side.roots:
+        return _anchor_for_draft(deployment, messages, known, told, anchors)
+    if known is not None:
+        return known
+    if told is None:
+        others = ", ".join(anchors.known())
+        raise IndeterminateError(
+            Reason.TRUST_UNAVAILABLE,
+            f"This machine knows no root of the deployment {deployment.name!r}, so it cannot tell whether "
+            "what this repository shows as published is true.",
+            hint="Give the root's SHA-256 once, as --root-sha256 HEX, told by another administrator by "
+            "voice; never take it from the repository."
+            + (f" This machine follows {others}: is this the right repository?" if others else ""),
+        )
+    return Anchor(deployment.name, told, {}, {})
+
+
+def _anchor_for_draft(
+    deployment: Deployment,
+    messages: Mapping[str, bytes],
+    known: Anchor | None,
+    told: Digest | None,
+    anchors: TrustAnchors,
+) -> Anchor:
+    draft = sha256_hex(messages.get(ROOT, b""))
+    for wanted in (told, None if known is None else known.root_sha256):
+        if wanted is not None and wanted != draft:
+            raise no_continuation(
+                "Nothing is published here, and the draft root is not the one that this machine knows.",
+                expected=wanted,
+                actual=draft,
+                forget=f" If the trust root was founded anew, remove {anchors.path(deployment.name)}.",
+            )
+    if known is not None and known.published:
+        raise no_continuation("This machine has seen a published trust root, and none is published here.")
+    return known or Anchor(deployment.name, draft, {}, {})
+
+
+def _check_next_versions(messages: Mapping[str, bytes], published: VerifiedSide | None) -> None:
+    """Refuses a draft that leaves versions out: those were published, and are not shown here."""
+    for role, message in messages.items():
+        before = None if published is None else published.root if role == ROOT else published.targets
+        due = 1 if before is None else before.version + 1
+        version = parse_signed(message, role).version
+        if version != due:
+            raise no_continuation(f"The draft is {role} {version}, and after what is published comes {due}.")
+
+
+def _deployment(files: Mapping[str, bytes]) -> Deployment:
+    if DEPLOYMENT_FILE not in files:
+        raise MalformedError(Reason.BAD_TRUST, f"The trust root has no {DEPLOYMENT_FILE}.")
+    value = parse_json(files[DEPLOYMENT_FILE], max_bytes=MAX_FILE_BYTES, what=DEPLOYMENT_FILE)
+    return parse_deployment(value)
+
+
+# -- what the administrator reads about it
+
+
+def _say_basis(published: VerifiedSide | None, messages: Mapping[str, bytes]) -> str:
+    if published is None:
+        digest = sha256_hex(messages.get(ROOT, b""))
+        return (
+            f"Nothing is published yet, so everything is new. Draft root SHA-256: {digest}. Read it aloud to "
+            "the other administrators before you sign; all of them must see the same."
+        )
+    targets = "no targets" if published.targets is None else f"targets {published.targets.version}"
+    return f"Compared with root {published.root.version} (SHA-256 {published.root_sha256}), {targets}."
+
+
+def _say_earlier(anchor: Anchor, messages: Mapping[str, bytes]) -> list[str]:
+    """Says what was signed here and is not published here: it may be published elsewhere, and hidden now."""
+    said = []
+    for role in SIGNED_BY_PEOPLE:
+        seen, message = anchor.signed.get(role), messages.get(role)
+        if seen is None or message is None or seen.sha256 == sha256_hex(message):
+            continue
+        now = parse_signed(message, role)
+        if seen.version < now.version:
+            continue  # it was the base of what is published, or was given up for it
+        files = file_digests(now) if isinstance(now, Targets) else {}
+        names = sorted(n for n in files.keys() | seen.files.keys() if files.get(n) != seen.files.get(n))
+        where = ", ".join(map(visible, names)) or "dates and versions"
+        said.append(
+            f"This machine signed another {role} {seen.version} before (SHA-256 {seen.sha256}); it differs "
+            f"in {where}. If that was published after all, this repository is an old copy: ask the other "
+            "administrators."
+        )
+    return said
