@@ -252,7 +252,8 @@ class Demo:
             "The same approval, checked with nothing of ours: jq, base64 and stock ssh-keygen -Y verify.",
         )
         signers = STAGE / "allowed_signers"
-        signers.write_text("".join(allowed_signers(self.admin)))
+        words = ["trust", "show", "--allowed-signers"]
+        signers.write_text(self.gate.placet(*words, quiet=True))
         command = [str(ROOT / "examples/check-with-ssh-keygen.sh"), str(self.bundle), str(signers), "2"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         self.voice.show(shorten(done.stdout + done.stderr))
@@ -262,20 +263,6 @@ class Demo:
         self.voice.show(shorten(shlex.join(command)))
         self.voice.say("By hand, for the first signature:")
         self.voice.show(by_hand(shorten(str(self.bundle)), shorten(str(signers))))
-
-
-def allowed_signers(admin: Machine) -> list[str]:
-    """Returns one line per approver, from the trust root."""
-    from placet.core.sshsig import NAMESPACE_INTENT
-    from placet.core.trust import parse_trust
-
-    snapshot = STAGE / "gate/data/placet/trust/snapshot.json"
-    trust = parse_trust(snapshot.read_bytes())
-    return [
-        f'{person.id} namespaces="{NAMESPACE_INTENT}" {credential.public_key.key_type} '
-        f"{base64.b64encode(credential.public_key.wire).decode()}\n"
-        for person, credential in trust.credentials.values()
-    ]
 
 
 def by_hand(bundle: str, signers: str) -> str:

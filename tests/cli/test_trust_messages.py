@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from placet.adapters.paths import snapshot_path
 from placet.cli import _trust_gate, main
+from placet.core.bundle import parse_bundle
+from placet.core.dsse import PAYLOAD_TYPE, pae
+from placet.core.sshsig import armor
+from placet.testing.world import ALICE, World
 
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Where each refresh was made from; the refresh itself is tests/adapters/test_tuf_refresh.py's."""
     from placet.adapters.tuf_refresh import Refreshed
-    from placet.testing.world import World
 
     sources: list[str] = []
     world = World()
@@ -28,6 +33,31 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(_trust_gate, "refresh", refresh)
     monkeypatch.chdir(tmp_path)
     return sources
+
+
+def test_allowed_signers_name_people_namespace_and_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], require_tool: Callable[[str], str]
+) -> None:
+    world = World()
+    snapshot = tmp_path / "snapshot.json"
+    snapshot.write_bytes(world.snapshot())
+    assert main(["trust", "show", "--allowed-signers", "--snapshot", str(snapshot)]) == 0
+    signers = tmp_path / "allowed_signers"
+    signers.write_text(capsys.readouterr().out)
+    assert f'{ALICE} namespaces="intent-v1@placet.dev" ' in signers.read_text()
+    request = world.request_deploy()
+    bundle = parse_bundle(world.bundle(request, ALICE))
+    (signature,) = bundle.envelope.signatures
+    (tmp_path / "sig").write_text(armor(signature.sig))
+    for namespace, code in (("intent-v1@placet.dev", 0), ("request-v1@placet.dev", 255)):
+        words = [require_tool("ssh-keygen"), "-Y", "verify", "-n", namespace, "-f", str(signers)]
+        done = subprocess.run(
+            [*words, "-I", ALICE, "-s", str(tmp_path / "sig")],
+            input=pae(PAYLOAD_TYPE, request.payload),
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
 
 
 def test_refresh_remembers_its_source_beside_the_snapshot(
@@ -44,3 +74,11 @@ def test_refresh_remembers_its_source_beside_the_snapshot(
     monkeypatch.setenv("PLACET_TRUST_SOURCE", "https://set.example")
     assert main(["trust", "refresh"]) == 0
     assert published[-1] == "https://set.example"
+
+
+def test_the_script_without_us_says_how_it_is_called(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "examples" / "check-with-ssh-keygen.sh"
+    done = subprocess.run([script], capture_output=True, text=True, check=False)
+    assert (done.returncode, "BUNDLE ALLOWED_SIGNERS" in done.stderr) == (2, True)
+    done = subprocess.run([script, "x", tmp_path / "none"], capture_output=True, text=True, check=False)
+    assert (done.returncode, "placet trust show --allowed-signers" in done.stderr) == (2, True)

@@ -11,8 +11,9 @@ from placet.adapters.tuf_signing import PendingRole, pending_roles, root_digests
 from placet.adapters.tuf_trust import ROOT, administrators_of
 from placet.ceremony.trust_change import describe_credential, describe_rule, group_digits
 from placet.cli._shared import load_trust, now
-from placet.core.encoding import format_time
+from placet.core.encoding import b64encode, format_time
 from placet.core.policy import rule_to_object
+from placet.core.sshsig import NAMESPACE_INTENT
 from placet.core.trust import Trust, compile_trust, parse_trust
 
 
@@ -20,18 +21,31 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     if args.snapshot is not None or not args.repository.exists():
         trust = load_trust(args.snapshot)  # a gate has a snapshot and no repository
+        if args.allowed_signers:
+            return _print_allowed_signers(trust)
         print(json.dumps(_to_object(trust), indent=2) if args.json else "\n".join(_trust_lines(trust)))
         return 0
     repository = TrustRepository(args.repository)
     # Compiled as a gate would compile it; version and expiry of a draft are not yet anybody's.
     compiled = compile_trust(files=repository.draft_files(), versions={ROOT: 1}, expires_at=now())
     trust, pending = parse_trust(compiled), pending_roles(repository)
+    if args.allowed_signers:
+        return _print_allowed_signers(trust)
     if args.json:
         value = _to_object(trust) | _repository_object(repository, pending)
         del value["versions"], value["expiresAt"]
         print(json.dumps(value, indent=2))
     else:
         print("\n".join(_repository_lines(repository, pending) + _trust_lines(trust, draft=True)))
+    return 0
+
+
+def _print_allowed_signers(trust: Trust) -> int:
+    """Prints who may approve as `ssh-keygen -Y verify` reads it, one line per key."""
+    for person, credential in trust.credentials.values():
+        key = credential.public_key
+        # Never another namespace: a signature over a report or an enrolment must not pass for an approval.
+        print(f'{person.id} namespaces="{NAMESPACE_INTENT}" {key.key_type} {b64encode(key.wire)}')
     return 0
 
 
