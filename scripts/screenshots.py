@@ -9,6 +9,7 @@ the pictures change when the pages do and not with the day.
 from __future__ import annotations
 
 import base64
+import socket
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -218,7 +219,9 @@ def picture_trouble(session: ChromiumSession, example: Example, guard: Guard, fo
     take(session.page, folder, "trust-expired")
 
 
-def picture_enrolment(session: ChromiumSession, example: Example, folder: Path, sockets: Sequence) -> None:
+def picture_enrolment(
+    session: ChromiumSession, example: Example, folder: Path, sockets: Sequence[socket.socket]
+) -> None:
     """The page on which a person makes a credential."""
     deployment = Deployment(example.world.deployment, example.world.rp_id)
     desk = EnrolDesk(

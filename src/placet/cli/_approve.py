@@ -197,7 +197,9 @@ def _say_done(made: Decision, delivery: Delivery, progress: Progress) -> None:
         # A denial signs other bytes than the request's own.
         print("\n".join(digest_lines("Denial ", made.statement().payload_digest, "  ")))
     print("\n".join(digest_lines("Record ", made.record, "  ")))
-    for text in (delivery.text, *describe_outcome(made.decision, progress)):
+    # Not wrapped: it may end in a path, to be copied.
+    print(f"  {delivery.text}")
+    for text in describe_outcome(made.decision, progress):
         print("\n".join(wrap(text, "  ")))
     if delivery.state == "kept":
         print("  Start `placet terminal` when the relay is back; it sends what is kept.")
