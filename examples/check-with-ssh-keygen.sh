@@ -1,9 +1,9 @@
 #!/bin/bash
 # Checks an approval with stock tools: check-with-ssh-keygen.sh BUNDLE ALLOWED_SIGNERS [THRESHOLD]
+# ALLOWED_SIGNERS is what `placet trust show --allowed-signers` prints.
 # It checks keys, namespace and bytes.  Touch, PIN, origin, rules and window are checked by `placet verify`.
 set -euo pipefail
-[ $# -ge 2 ] || { echo "usage: $0 BUNDLE ALLOWED_SIGNERS [THRESHOLD]" >&2; exit 2; }
-[ -r "$2" ] || { echo "$2 cannot be read; make it: placet trust show --allowed-signers > $2" >&2; exit 2; }
+[ -r "${1-}" ] && [ -r "${2-}" ] || { sed -n 's/^# //p' "$0"; echo "Cannot be read: ${1:-BUNDLE} or ${2:-ALLOWED_SIGNERS}"; exit 2; } >&2
 bundle=$1 signers=$2 threshold=${3:-2} work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 jq -r .envelope.payload "$bundle" | base64 -d > "$work/payload"
 type=$(jq -r .envelope.payloadType "$bundle")
