@@ -45,8 +45,10 @@ def run(args: argparse.Namespace) -> int:
             changes, said = _enroll(args, repository, before)
         case _:
             data = read_file(args.file, "policy", MAX_POLICY_BYTES)
-            changes = trust_edit.set_policy(before, args.scope, data, targets=args.targets)
-            said = f"The rules of scope {args.scope} are in the draft."
+            changes = trust_edit.set_policy(
+                before, args.scope, data, targets=args.targets, shown_as=str(args.file)
+            )
+            said = f"The rules of {args.file} are in the draft, as those of the scope {args.scope}."
     return _stage(repository, changes, said)
 
 
@@ -148,18 +150,16 @@ def _add_terminal(args: argparse.Namespace, before: dict[str, bytes]) -> tuple[d
 
 
 def _read_terminal_key(text: str) -> PublicKey:
-    path = Path(text)
+    path, what = Path(text), f"{text[:80]!r} is neither a file nor a public key."
     if path.is_file():
         text = read_file(path, "public key", _MAX_KEY_FILE_BYTES).decode("utf-8", "replace")
+        what = f"The file {path} holds no public key."
     fields = text.split()
     try:
         # An OpenSSH public key line, or its middle part alone.
         return parse_public_key(base64.b64decode(fields[1 if len(fields) > 1 else 0], validate=True))
     except (binascii.Error, IndexError) as e:
-        raise UserError(
-            f"{str(path)[:80]!r} is neither a public key file nor a key in base64.",
-            "`placet terminal` shows the public key of its identity.",
-        ) from e
+        raise UserError(what, "`placet terminal init` prints the terminal's, with the whole line.") from e
 
 
 def _enroll(
