@@ -44,7 +44,7 @@ _CAPTIONS: tuple[tuple[str, str, str], ...] = (
     (SECTION_FORMAT, "/predicate/policy", "Rules"),
     (SECTION_FORMAT, "/predicate/display/template", "Template"),
     (SECTION_FORMAT, "/predicate/display/lang", "Language"),
-    (SECTION_FORMAT, f"{_REQUEST}/id", "Request ID"),
+    (SECTION_FORMAT, f"{_REQUEST}/id", "Request UUID"),
     (SECTION_FORMAT, f"{_REQUEST}/nonce", "Nonce"),
     (SECTION_FORMAT, "/_type", "Statement type"),
     (SECTION_FORMAT, "/predicateType", "Predicate type"),

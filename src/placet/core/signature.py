@@ -178,7 +178,7 @@ def _check_flags(sshsig: SshSig, *, require_uv: bool, allow_backup: bool) -> Non
         raise PolicyError(
             Reason.USER_VERIFICATION_MISSING,
             "The authenticator did not verify its user (PIN or fingerprint).",
-            hint="Set a PIN on the key, or create the SSH key with -O verify-required.",
+            hint="Set a PIN on the key; an SSH key must be made anew with -O verify-required.",
         )
     # WAN-03: attested credential data belongs to registrations; extension data and its flag come together.
     if flags & FLAG_AT or flags & ~_FLAGS_KNOWN or bool(flags & FLAG_ED) != bool(sshsig.extensions):
