@@ -207,7 +207,7 @@ class SoftwarePeople:
         from placet.core.sshsig import NAMESPACE_ENROL, parse_public_key
 
         key = self._keys[person]
-        message = enrolment_message(person, "demo", key.wire, root_sha256, invite)
+        message = enrolment_message(person, "demo", key.wire, root_sha256, invite, aaguid="")
         sig = key.sign(NAMESPACE_ENROL, message)
         public_key = parse_public_key(key.wire)
         enrolment = Enrolment(person, "demo", public_key, "webauthn", Digest(root_sha256), "", sig)

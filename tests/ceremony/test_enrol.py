@@ -1,5 +1,6 @@
 """Enrolment: a key answers one invite, for one person, under one trust root."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,8 +8,10 @@ import pytest
 from placet.ceremony.enrol import (
     Enrolment,
     check_assurance,
+    check_invite,
     encode_enrolment,
     enrolment_message,
+    make_invite,
     parse_enrolment,
     verify_enrolment,
 )
@@ -20,6 +23,7 @@ from placet.testing.authenticator import DEFAULT_WEB_ORIGIN, UP, SoftSk, SoftWeb
 from placet.testing.ctap.attestation import SOFTWARE_AAGUID
 
 ALICE, INVITE, ROOT = "alice@example.com", "correct-horse-battery", "ab" * 32
+CHROMIUM_AAGUID = "01020304-0506-0708-0102-030405060708"
 DEPLOYMENT = Deployment("demo", "demo.placet.localhost")
 EXPECTED: dict[str, Any] = {
     "person": ALICE,
@@ -32,11 +36,16 @@ EXPECTED: dict[str, Any] = {
 
 
 def made_by(
-    key: SoftSk | SoftWebAuthn, *, invite: str = INVITE, namespace: str = NAMESPACE_ENROL, **knobs: Any
+    key: SoftSk | SoftWebAuthn,
+    *,
+    invite: str = INVITE,
+    namespace: str = NAMESPACE_ENROL,
+    aaguid: str = "",
+    **knobs: Any,
 ) -> Enrolment:
-    message = enrolment_message(ALICE, "demo", key.wire, ROOT, invite)
+    message = enrolment_message(ALICE, "demo", key.wire, ROOT, invite, aaguid=aaguid)
     sig = key.sign(namespace, message, **knobs)
-    return Enrolment(ALICE, "demo", parse_public_key(key.wire), key.kind, Digest(ROOT), "", sig)
+    return Enrolment(ALICE, "demo", parse_public_key(key.wire), key.kind, Digest(ROOT), aaguid, sig)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +80,8 @@ def test_a_relay_that_puts_in_a_key_of_its_own_is_caught(key: SoftSk | SoftWebAu
         ({"root_digests": {"cd" * 32}}, VerificationError),
         ({"root_digests": set()}, VerificationError),
         ({"origins": set()}, PolicyError),
-        ({"invite": "short"}, MalformedError),
+        ({"invite": "kv7w-93hd-qq2x"}, MalformedError),
+        ({"invite": "a" * 16}, MalformedError),
         ({"invite": INVITE + " "}, VerificationError),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -100,10 +110,33 @@ def test_what_is_no_enrolment_file_is_malformed(data: bytes) -> None:
         parse_enrolment(data)
 
 
+@pytest.mark.parametrize("instead", ["", "d548826e-79b4-db40-a3d8-11116f7e8349"], ids=["none", "another"])
+def test_whoever_carries_the_file_does_not_take_away_that_it_is_software(instead: str) -> None:
+    made = made_by(SoftWebAuthn(), aaguid=CHROMIUM_AAGUID)
+    verify_enrolment(parse_enrolment(encode_enrolment(made)), **EXPECTED)
+    with pytest.raises(VerificationError, match="does not answer the invite"):
+        verify_enrolment(made._replace(aaguid=instead), **EXPECTED)
+
+
+@pytest.mark.parametrize("invite", ["a" * 16, "ab" * 40, "aaaa-bbbb-cccc-dddd"])
+def test_an_invite_that_can_be_guessed_is_refused(invite: str) -> None:
+    with pytest.raises(MalformedError, match="different characters") as error:
+        check_invite(invite)
+    assert "placet trust invite" in error.value.hint
+
+
+def test_a_fresh_invite_is_read_aloud_and_never_the_same() -> None:
+    made = {make_invite() for _ in range(50)}
+    assert len(made) == 50
+    for invite in made:
+        check_invite(invite)
+        assert re.fullmatch(r"([a-hjkmnp-z2-9]{4}-){4}[a-hjkmnp-z2-9]{4}", invite)
+
+
 def test_software_that_says_so_is_enrolled_as_software_only() -> None:
     digits = SOFTWARE_AAGUID.hex()
     own = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-    for aaguid in (own, "01020304-0506-0708-0102-030405060708"):
+    for aaguid in (own, CHROMIUM_AAGUID):
         check_assurance("software", aaguid)
         with pytest.raises(PolicyError, match="says that it is software"):
             check_assurance("vouched", aaguid.upper())

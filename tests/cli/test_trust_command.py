@@ -214,13 +214,24 @@ def test_enrolment_by_ssh_keygen_answers_the_invite(placet: Placet, keys: Path) 
     assert "It answers your invite." in said.out
 
 
+def test_an_invite_comes_from_the_command_and_no_other_is_easy(placet: Placet, keys: Path) -> None:
+    said = placet("invite")
+    assert (said.code, said.err) == (0, "")
+    (invite,) = said.out.split()
+    prove = ("prove", ALICE, "--key", keys / "alice", "--deployment", "demo", "--root-sha256", "ab" * 32)
+    refused = placet(*prove, "--out", keys / "out", "--invite", "a" * 16)
+    assert (refused.code, "fewer than 6 different" in refused.err) == (1, True)
+    assert placet(*prove, "--out", keys / "out", "--invite", invite).code == 0
+
+
 def test_a_virtual_authenticator_is_enrolled_as_software_only(placet: Placet, keys: Path) -> None:
     digest = init(placet, keys).out.split("first people: ")[1].split()[0]
     placet("add-person", BOB)
     placet("add-terminal", "t1", "--key", _base64(SoftTerminalKey().wire).decode())
     browser = SoftWebAuthn()
-    sig = browser.sign(NAMESPACE_ENROL, enrolment_message(BOB, "demo", browser.wire, digest, INVITE))
     model = "01020304-0506-0708-0102-030405060708"
+    message = enrolment_message(BOB, "demo", browser.wire, digest, INVITE, aaguid=model)
+    sig = browser.sign(NAMESPACE_ENROL, message)
     public = parse_public_key(browser.wire)
     proof = keys / "bob.enrolment.json"
     proof.write_bytes(
@@ -228,6 +239,12 @@ def test_a_virtual_authenticator_is_enrolled_as_software_only(placet: Placet, ke
     )
     enroll = ("enroll", BOB, "--key", proof, "--invite", INVITE, "--assurance")
     assert "says that it is software" in placet(*enroll, "vouched").err
+    whole = proof.read_bytes()
+    value = json.loads(whole)
+    del value["aaguid"]
+    proof.write_text(json.dumps(value))
+    assert "does not answer the invite" in placet(*enroll, "vouched").err
+    proof.write_bytes(whole)
     assert placet(*enroll, "software", "--kind", "sk").code == 2
     said = placet(*enroll, "software")
     assert said.code == 0, said.err

@@ -8,6 +8,7 @@ its own cannot sign a statement that names the invite.
     *.enrolment.json
     {"mediaType", "person", "deployment", "publicKey", "kind", "rootSha256", "sig", "aaguid"?}
 
+The authenticator's model (AAGUID) is signed, too: a courier cannot take away that it is software.
 The signature is an SSHSIG in namespace ``enrol-v1@placet.dev``, so it can never be taken for an approval.
 
 Leaves out: attestation.  Who vouches for the hardware is decided by the administrator who records the key.
@@ -15,6 +16,7 @@ Leaves out: attestation.  Who vouches for the hardware is decided by the adminis
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -30,6 +32,11 @@ STATEMENT_TYPE = "https://placet.dev/enrolment/v1"
 _MAX_BYTES = 64 * 1024
 # Whoever carries the file can try invites against the signature at leisure; 16 random letters outlast that.
 MIN_INVITE = 16
+# Random letters are never this few; words that somebody made up, or sixteen times the same, can be.
+MIN_DISTINCT = 6
+# Without letters and digits that are taken for each other, in writing or by ear.
+_INVITE_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+_INVITE_GROUPS, _INVITE_GROUP_LENGTH = 5, 4
 
 # Authenticator models that are software and say so; they can be enrolled as `software` only.
 SOFTWARE_AAGUIDS = frozenset(
@@ -53,7 +60,7 @@ class Enrolment(NamedTuple):
 
 
 def enrolment_message(
-    person: str, deployment: str, public_key: bytes, root_sha256: str, invite: str
+    person: str, deployment: str, public_key: bytes, root_sha256: str, invite: str, *, aaguid: str
 ) -> bytes:
     """Returns the bytes that the new key signs in namespace ``enrol-v1@placet.dev``.
 
@@ -63,10 +70,12 @@ def enrolment_message(
         public_key: the new key in SSH wire form.
         root_sha256: digest of the root that the person's terminal was told.
         invite: the words that the administrator gave to the person.
+        aaguid: the authenticator's model, "" where it is not known.
     """
     return encode_canonical(
         {
             "_type": STATEMENT_TYPE,
+            "aaguid": aaguid,
             "deployment": deployment,
             "invite": invite,
             "person": person,
@@ -137,12 +146,17 @@ def verify_enrolment(
     Raises:
         PolicyError: it is for somebody else, or presence, verification or origin are not acceptable.
         VerificationError: it answers another invite or trust root, or the signature does not verify.
-        MalformedError: the signature is not an SSHSIG, or the invite is too short.
+        MalformedError: the signature is not an SSHSIG, or the invite can be guessed.
     """
     check_invite(invite)
     _check_addressee(enrolment, person, deployment, root_digests)
     message = enrolment_message(
-        person, deployment.name, enrolment.public_key.wire, enrolment.root_sha256, invite
+        person,
+        deployment.name,
+        enrolment.public_key.wire,
+        enrolment.root_sha256,
+        invite,
+        aaguid=enrolment.aaguid,
     )
     try:
         return verify_sshsig(
@@ -181,8 +195,16 @@ def _not_the_invite(person: str, cause: VerificationError) -> VerificationError:
     return VerificationError(
         cause.reason,
         f"This key does not answer the invite that {person} was given: {cause.message}",
-        hint="Check the invite's spelling. If it is right, somebody put in a key of their own: ask the "
-        "person, by voice, to enrol again.",
+        hint="Check the invite's spelling. If it is right, somebody changed the file or put in a key of "
+        "their own: ask the person, by voice, to enrol again.",
+    )
+
+
+def make_invite() -> str:
+    """Returns a fresh invite, in groups that can be read aloud; nobody guesses 99 bits."""
+    return "-".join(
+        "".join(secrets.choice(_INVITE_ALPHABET) for _ in range(_INVITE_GROUP_LENGTH))
+        for _ in range(_INVITE_GROUPS)
     )
 
 
@@ -196,7 +218,13 @@ def check_invite(invite: str) -> None:
         raise MalformedError(
             Reason.BAD_VALUE,
             f"An invite has at least {MIN_INVITE} random characters.",
-            hint="Make one with: openssl rand -hex 16",
+            hint="Make one with: placet trust invite",
+        )
+    if len(set(invite)) < MIN_DISTINCT:
+        raise MalformedError(
+            Reason.BAD_VALUE,
+            f"This invite can be guessed: it has fewer than {MIN_DISTINCT} different characters.",
+            hint="Make one with: placet trust invite",
         )
 
 

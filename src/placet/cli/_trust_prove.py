@@ -1,4 +1,4 @@
-"""``placet trust prove``: a person's side of enrolment, with stock ``ssh-keygen``."""
+"""``placet trust invite`` and ``prove``: both ends of an enrolment, with stock ``ssh-keygen``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 from placet.adapters.private_file import write_atomically
 from placet.adapters.ssh_keygen import SshKeygenAuthenticator
-from placet.ceremony.enrol import Enrolment, check_invite, encode_enrolment, enrolment_message
+from placet.ceremony.enrol import Enrolment, check_invite, encode_enrolment, enrolment_message, make_invite
 from placet.ceremony.trust_change import group_digits
 from placet.core.decode import read_hex_digest, read_name
 from placet.core.sshsig import NAMESPACE_ENROL, key_id, parse_public_key
@@ -14,12 +14,15 @@ from placet.core.sshsig import NAMESPACE_ENROL, key_id, parse_public_key
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
+    if args.trust_command == "invite":
+        print(make_invite())  # alone, so that a script can take it
+        return 0
     check_invite(args.invite)
     deployment = read_name(args.deployment, "")
     root_sha256 = read_hex_digest(args.root_sha256.lower(), "")
     authenticator = SshKeygenAuthenticator(args.key)
     key = parse_public_key(authenticator.wire)
-    message = enrolment_message(args.person, deployment, key.wire, root_sha256, args.invite)
+    message = enrolment_message(args.person, deployment, key.wire, root_sha256, args.invite, aaguid="")
     enrolment = Enrolment(
         person=args.person,
         deployment=deployment,

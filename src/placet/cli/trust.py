@@ -25,6 +25,7 @@ _MODULES = {
     "add-terminal": "_trust_draft",
     "add-gate": "_trust_draft",
     "enroll": "_trust_draft",
+    "invite": "_trust_prove",
     "prove": "_trust_prove",
     "set-policy": "_trust_draft",
     "sign": "_trust_sign",
@@ -41,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="trust_command", required=True, metavar="COMMAND")
     _configure_draft(commands)
+    commands.add_parser("invite", help="print a fresh invite, to be told to one person")
     _configure_prove(commands.add_parser("prove", help="as a person: show that you hold a new key"))
     _configure_enroll(commands.add_parser("enroll", help="record a person's key"))
     _configure_sign(commands)

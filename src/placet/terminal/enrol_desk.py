@@ -63,7 +63,7 @@ class EnrolDesk:
                 second credential of the same person, or a demonstration by one person.
 
         Raises:
-            MalformedError: BAD_VALUE where the invite is too short.
+            MalformedError: BAD_VALUE where the invite can be guessed.
         """
         check_invite(invitation.invite)
         self.invitation, self.web_origin, self.out = invitation, web_origin, out
@@ -187,7 +187,12 @@ class EnrolDesk:
     def _message(self, made: NewCredential) -> bytes:
         asked = self.invitation
         return enrolment_message(
-            asked.person, asked.deployment.name, made.public_key.wire, asked.root_sha256, asked.invite
+            asked.person,
+            asked.deployment.name,
+            made.public_key.wire,
+            asked.root_sha256,
+            asked.invite,
+            aaguid=made.aaguid,
         )
 
     def _pack(self, made: NewCredential, assertion: Assertion) -> bytes:
