@@ -123,7 +123,8 @@ def _publish(repository: TrustRepository, args: argparse.Namespace) -> int:
     print(f"Published in {place}: {versions}.")
     print(f"It is valid until {format_time(published.expires_at[role])} ({role}); publish again before then.")
     print(f"Root SHA-256, to be told to each gate once: {published.root_sha256}")
-    print(f"Next, at each gate: placet trust refresh --from {place} --root-sha256 {published.root_sha256}")
+    print("Next, at gates and terminals that have trust already: placet trust refresh")
+    print(f"At new ones: placet trust refresh --from {place} --root-sha256 {published.root_sha256}")
     return 0
 
 
