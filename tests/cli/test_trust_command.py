@@ -264,11 +264,15 @@ def test_a_virtual_authenticator_is_enrolled_as_software_only(placet: Placet, ke
         (("set-policy", "none.toml", "--scope", "default"), 2, "cannot be read"),
         (("set-policy", "good.toml", "--scope", "pay"), 1, "which targets"),
         (("add-terminal", "t1", "--key", "alice.pub"), 1, "plain Ed25519"),
-        (("add-terminal", "t1", "--key", "good.toml"), 2, "neither a public key file"),
-        (("add-terminal", "t1", "--key", "?"), 2, "neither a public key file"),
+        (("add-terminal", "t1", "--key", "good.toml"), 2, "good.toml holds no public key"),
+        (("add-terminal", "t1", "--key", "/none"), 2, "'/none' is neither a file nor a public key"),
         (("init", "--deployment", "demo", "--admin", "x=ben.pub", "--threshold", "1"), 1, "already there"),
         (("refresh", "--from", "nowhere"), 3, "no published trust root"),
         (("refresh",), 2, "Where is"),
+        (("refresh", "--from", ".", "--root-sha256", "0f"), 2, "64 hexadecimal characters"),
+        (("add-gate", "prod eu"), 1, "lower-case letters, digits, dots and hyphens"),
+        (("set-policy", "walk.toml", "--scope", "default"), 1, "walk.toml has a rule for 'run'"),
+        (("set-policy", "walk.toml", "--scope", "default"), 1, "mean https://placet.dev/actions/run/v1?"),
         (("verify",), 3, "Nothing is published"),
         (("verify", "--repository", "nowhere"), 3, "no trust repository"),
         (("show", "--snapshot", "good.toml"), 1, "not JSON"),
@@ -289,6 +293,7 @@ def test_what_goes_wrong_is_a_sentence(
     monkeypatch.chdir(keys)
     Path("bad.toml").write_text(DEFAULT_POLICY.replace("level = 1", "level = 9", 1))
     Path("worse.toml").write_text("\n[[rule]\n")
+    Path("walk.toml").write_text(DEFAULT_POLICY.replace("https://placet.dev/actions/run/v1", "run"))
     said = placet(*arguments)
     assert sentence in said.err
     assert said.code == code

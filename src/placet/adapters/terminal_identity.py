@@ -68,9 +68,7 @@ class FileTerminalIdentity:
         )
         secret = b64decode_strict(read_ascii(members["ed25519"], "/ed25519"), "/ed25519")
         if len(secret) != 32:
-            raise MalformedError(
-                Reason.BAD_KEY, "The key does not have 32 bytes.", path="/ed25519"
-            )
+            raise MalformedError(Reason.BAD_KEY, "The key does not have 32 bytes.", path="/ed25519")
         return cls(read_name(members["id"], "/id"), ed25519.Ed25519PrivateKey.from_private_bytes(secret))
 
     @property

@@ -200,6 +200,9 @@ def _configure_gate(commands: argparse._SubParsersAction[argparse.ArgumentParser
     show = commands.add_parser("show", help="show people, keys, terminals, gates, rules and signatures")
     show.add_argument("--snapshot", type=Path, metavar="FILE", help="show a gate's snapshot instead")
     show.add_argument("--json", action="store_true", help="for programs")
+    show.add_argument(
+        "--allowed-signers", action="store_true", help="print people's keys for `ssh-keygen -Y verify`"
+    )
     verify = commands.add_parser("verify", help="check everything published, as a fresh gate would")
     verify.add_argument("--root-sha256", metavar="HEX", help="the root's SHA-256 that gates are given")
     for command in (show, verify):
