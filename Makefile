@@ -29,7 +29,7 @@ check: setup      ## format, lint, types, layers, tests: what CI runs
 bench: setup      ## measure, and print the table of benchmarks/README.md
 	@$(PY) benchmarks/run_all.py
 
-fuzz: setup       ## mutate near-valid input for SECONDS (default 60)
+fuzz: setup       ## mutate near-valid input; SECONDS_TO_FUZZ=600 make fuzz takes longer than 60 s
 	@$(PY) fuzz/run.py --seconds $${SECONDS_TO_FUZZ:-60}
 
 vectors: setup    ## write vectors/ again from their seeds
