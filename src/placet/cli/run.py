@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -256,6 +255,9 @@ def _say_refusal(refusal: PlacetError) -> None:
 
 
 def _say(line: str) -> None:
-    # Standard output belongs to the command.  Where nobody can be told, the exit code still speaks.
-    with suppress(OSError):
+    # Standard output belongs to the command.  Where nobody can be told, the exit code still speaks:
+    # what could not be written is let go, or the interpreter's last flush would make it 120.
+    try:
         print(visible(line), file=sys.stderr, flush=True)
+    except OSError:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 -- for the rest of the process
