@@ -7,7 +7,7 @@ import time
 
 from placet.adapters.paths import config_dir, snapshot_path
 from placet.cli import UserError
-from placet.core.errors import IndeterminateError, MalformedError, PlacetError, Reason
+from placet.core.errors import IndeterminateError, MalformedError, PlacetError, Reason, visible
 from placet.core.people import Gate
 from placet.core.trust import MAX_SNAPSHOT_BYTES, Trust, parse_trust
 
@@ -149,3 +149,16 @@ def parse_duration(text: str) -> int:
 def action_uri(name: str) -> str:
     """Returns the type URI of a shipped action's short name, and any URI as it is."""
     return name if "/" in name else f"https://placet.dev/actions/{name}/v1"
+
+
+def describe_refusal(refusal: PlacetError) -> list[str]:
+    """Returns what stands below a refusal's first line: reason, difference, ignored signatures, next step."""
+    lines = [f"Reason    {refusal.reason}"]
+    for name, value in (("Expected", refusal.expected), ("Found", refusal.actual)):
+        if value is not None:
+            text = ", ".join(map(str, value)) or "nothing" if isinstance(value, tuple) else str(value)
+            lines.append(f"{name:<9} {text}")
+    lines += [f"Ignored   {cause} ({cause.reason})" for cause in refusal.causes]
+    if refusal.hint:
+        lines.append(f"Next      {refusal.hint}")
+    return [visible(line) for line in lines]

@@ -12,7 +12,7 @@ from placet.adapters.paths import state_dir
 from placet.adapters.sqlite_ledger import Birth, SqliteLedger
 from placet.adapters.system_clock import SystemClock
 from placet.cli import UserError
-from placet.cli._shared import choose_gate, load_trust, name_file, read_file, setting
+from placet.cli._shared import choose_gate, describe_refusal, load_trust, name_file, read_file, setting
 from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
 from placet.core.decode import Object
 from placet.core.encoding import Digest, format_time
@@ -244,14 +244,8 @@ def _say_approval(approval: VerifiedApproval) -> None:
 def _say_refusal(refusal: PlacetError) -> None:
     verdict = "UNDECIDED" if isinstance(refusal, IndeterminateError) else "DENIED"
     _say(f"{verdict}: {refusal}")
-    _say(f"  Reason    {refusal.reason}")
-    for name, value in (("Expected", refusal.expected), ("Found", refusal.actual)):
-        if value is not None:
-            _say(f"  {name:<9} {value}")
-    for cause in refusal.causes:
-        _say(f"  Ignored   {cause} ({cause.reason})")
-    if refusal.hint:
-        _say(f"  Next      {refusal.hint}")
+    for line in describe_refusal(refusal):
+        _say(f"  {line}")
 
 
 def _say(line: str) -> None:

@@ -12,11 +12,20 @@ import sys
 from typing import Any
 
 from placet.cli import EXIT_ALLOW, EXIT_DENY, EXIT_UNDECIDED, UserError
-from placet.cli._shared import action_uri, choose_gate, load_trust, name_file, now, read_file, setting
+from placet.cli._shared import (
+    action_uri,
+    choose_gate,
+    describe_refusal,
+    load_trust,
+    name_file,
+    now,
+    read_file,
+    setting,
+)
 from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
 from placet.core.display import escape_value
 from placet.core.encoding import encode_canonical, format_time, is_hex
-from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, visible
+from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
 from placet.core.levels import LEVEL_NAMES, level_name
 from placet.core.statement import parse_statement
 from placet.core.trust import Trust
@@ -158,20 +167,9 @@ def _print_refusal(refusal: PlacetError, *, as_json: bool) -> int:
     else:
         word, colour = ("UNDECIDED", _YELLOW) if undecided else ("DENIED", _RED)
         print(_verdict(word, colour, str(refusal)))
-        print(f"  Reason    {refusal.reason}")
-        for name, value in (("Expected", refusal.expected), ("Found", refusal.actual)):
-            if value is not None:
-                print(f"  {name:<9} {_plain(value)}")
-        for cause in refusal.causes:
-            print(f"  Ignored   {cause} ({cause.reason})")
-        if refusal.hint:
-            print(f"  Next      {refusal.hint}")
+        for line in describe_refusal(refusal):
+            print(f"  {line}")
     return EXIT_UNDECIDED if undecided else EXIT_DENY
-
-
-def _plain(value: object) -> str:
-    text = ", ".join(map(str, value)) or "nothing" if isinstance(value, tuple) else str(value)
-    return visible(text)
 
 
 def refusal_to_object(refusal: PlacetError) -> dict[str, Any]:
