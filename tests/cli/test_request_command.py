@@ -17,7 +17,7 @@ from placet.adapters.paths import config_dir
 from placet.adapters.relay_client import RelayClient
 from placet.cli._relay import token_path
 from placet.core.bundle import parse_request
-from placet.core.encoding import Digest
+from placet.core.encoding import Digest, is_hex
 from placet.core.requester import verify_requester
 from placet.core.statement import parse_statement
 from placet.core.verify import UnsafeAnyAction, verify_for_use
@@ -376,6 +376,7 @@ def test_another_machine_takes_it_back_with_the_token_only(world: World, tmp_pat
     assert (without.returncode, "not on this machine" in without.stderr) == (2, True)
     wrong = placet(tmp_path, "withdraw", request_id, "--relay", relay, "--token", "x" * 43)
     assert wrong.returncode == 2
+    assert is_hex(token, 64)  # nothing in it can be taken for a flag
     assert placet(tmp_path, "withdraw", request_id, "--relay", relay, "--token", token).returncode == 0
 
 

@@ -228,7 +228,8 @@ def _print_request(request: IntentRequest) -> None:
 
 
 def _to_relay(request: IntentRequest, args: argparse.Namespace, trust: Trust, timeout: int) -> int:
-    token = secrets.token_urlsafe(32)
+    # Hexadecimal, because a token that began with a hyphen would read as a flag of `placet withdraw`.
+    token = secrets.token_hex(32)
     with open_relay(args.relay) as relay:
         from placet.adapters.relay_client import RelayClientError
 
