@@ -23,6 +23,7 @@ from placet.core.signature import SignatureFacts, verify_sshsig
 from placet.core.sshsig import NAMESPACE_INTENT, NAMESPACE_REPORT, key_id, parse_sshsig, signed_data
 from placet.core.statement import IntentStatement, check_action, parse_statement
 from placet.core.trust import Trust
+from placet.core.verify import current_definition
 from placet.ports.terminal_identity import TerminalIdentity
 
 
@@ -54,7 +55,7 @@ def prepare(request: IntentRequest, *, trust: Trust, now: int) -> Review:
     statement = parse_statement(request.payload)
     if statement.decision != "approve":
         raise PolicyError(Reason.DECISION_IS_DENY, "A request asks for an approval; this one is a denial.")
-    definition = _current_definition(statement, trust)
+    definition = current_definition(statement, trust)
     check_action(statement, definition)
     view = render_view(statement, definition)
     if now < statement.issued_at:
@@ -75,21 +76,6 @@ def prepare(request: IntentRequest, *, trust: Trust, now: int) -> Review:
         requester=verify_requester(statement, request.evidence, trust=trust, at=now),
         evidence=_evidence_results(request, statement),
     )
-
-
-def _current_definition(statement: IntentStatement, trust: Trust) -> ActionDefinition:
-    definition = trust.actions.get(statement.action_type)
-    if definition is None:
-        raise PolicyError(
-            Reason.UNKNOWN_ACTION, f"The trust root defines no action of type {statement.action_type}."
-        )
-    if (statement.template_file, statement.template_digest) != (definition.file, definition.digest):
-        raise PolicyError(
-            Reason.TEMPLATE_STALE,
-            "The request uses another template than the trust root holds now.",
-            hint="Refresh trust on the requester and here, and ask again.",
-        )
-    return definition
 
 
 def _check_gate(statement: IntentStatement, trust: Trust) -> None:

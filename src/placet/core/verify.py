@@ -139,7 +139,12 @@ def _check_trust_not_older(bundle: IntentBundle, trust: Trust) -> None:
             )
 
 
-def _check_action_and_display(statement: IntentStatement, trust: Trust) -> ActionDefinition:
+def current_definition(statement: IntentStatement, trust: Trust) -> ActionDefinition:
+    """Returns the definition of a statement's action, which must be the one it was shown with.
+
+    Raises:
+        PolicyError: UNKNOWN_ACTION, TEMPLATE_STALE.
+    """
     definition = trust.actions.get(statement.action_type)
     if definition is None:  # VER-03
         raise PolicyError(
@@ -154,6 +159,11 @@ def _check_action_and_display(statement: IntentStatement, trust: Trust) -> Actio
             path="/predicate/display/template",
             hint="Refresh trust and request the approval again.",
         )
+    return definition
+
+
+def _check_action_and_display(statement: IntentStatement, trust: Trust) -> ActionDefinition:
+    definition = current_definition(statement, trust)
     check_action(statement, definition)
     check_text(statement, definition)
     return definition
