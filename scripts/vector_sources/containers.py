@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from placet.ceremony.request import attach_proof, requester_message
+from placet.ceremony.request import attach_proof, attach_token, bind_nonce, requester_message, token_audience
 from placet.core.bundle import Answer, IntentRequest, encode_answer, encode_bundle, encode_request
 from placet.core.dsse import Signature, envelope_to_object
 from placet.core.encoding import format_time, sha256_hex
@@ -27,6 +27,7 @@ from vector_sources.book import (
     sign,
     world,
 )
+from vector_sources.worlds import ISSUER
 
 
 def containers() -> Book:
@@ -157,4 +158,33 @@ def requesters() -> Book:
     changed = evidence(content, proof.media_type)
     spelled = IntentRequest(altered(good.payload, {"/predicate/evidence/0/digest/sha256": changed.digest}), (changed,))
     no("spelling", "REQ-02", "A proof that an editor touched.", spelled)
+    _tokens(book, bare)
     return book
+
+
+def _tokens(book: Book, bare: IntentRequest) -> None:
+    """Tokens as proofs; the runner is told what their issuers say."""
+    salt = bytes(range(32))
+    bound = bind_nonce(bare, salt=salt)
+    good = attach_token(bound, salt=salt, token="header.claims.signature")
+    audience = token_audience(bound)
+
+    def inputs(request: IntentRequest, said: dict[str, str] | None, trust: str = "accounts") -> dict[str, Any]:
+        told = [] if said is None else [{"kind": "requester-token", "digest": request.evidence[0].digest, "subjects": [], "identity": said}]
+        return {"request": b64(encode_request(request)), "trust": trust, "evidence": told}
+
+    def no(name: str, ids: str, description: str, *given: Any) -> None:
+        book.refuse("requester", name, ids, description, inputs(*given), "request-proof-invalid", category="verification", now=AT)
+
+    carol = {"issuer": ISSUER, "subject": "4711", "audience": audience}
+    book.accept("requester", "token", "REQ-03 REQ-04 REQ-05 REQ-06", "An issuer says that Carol asks.", inputs(good, carol), requester=CAROL)
+    moved = IntentRequest(altered(good.payload, {"/predicate/request/requestedBy": "https://ci.example/run/1"}), good.evidence)
+    no("token-of-another-request", "REQ-04 INV-1", "A token and its nonce, on other words.", moved, carol)
+    short = attach_token(bind_nonce(bare, salt=salt[:16]), salt=salt[:16], token="header.claims.signature")
+    no("token-short-salt", "REQ-04", "A salt that could be searched.", short, carol)
+    no("token-for-another-audience", "REQ-05", "A token for another service.", good, carol | {"audience": "https://registry.example"})
+    no("token-of-nobody", "REQ-06", "An account that no person has.", good, carol | {"subject": "4712"})
+    no("token-of-another-issuer", "REQ-06", "The same subject at another issuer.", good, carol | {"issuer": "https://evil.example"})
+    book.refuse("requester", "token-unverified", "REQ-05", "A token that nothing here verified.", inputs(good, None), "evidence-not-verified", category="indeterminate", now=AT)
+    renamed = IntentRequest(altered(good.payload, {"/predicate/evidence/0/name": "requester-proof"}), good.evidence)
+    no("token-renamed", "REQ-03", "A token under the name of a proof.", renamed, carol)

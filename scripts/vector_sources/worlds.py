@@ -10,6 +10,7 @@ from placet.testing.world import ALICE, BOB, CAROL, NOW, World
 from vector_sources.book import world
 
 ONE_HOUR = 3600
+ISSUER = "https://issuer.example"
 POLICY = """
 [[rule]]
 action = "https://placet.dev/actions/{action}/v1"
@@ -53,6 +54,7 @@ def worlds() -> dict[str, World]:
         "newer": world(versions={"root": 1, "targets": 2, "snapshot": 9, "timestamp": 9}),
         "expired-key": world(credential_members=expired_key),
         "future-key": world(credential_members={BOB: {"notBefore": format_time(NOW + 600)}}),
+        "accounts": world(accounts={CAROL: [{"issuer": ISSUER, "subject": "4711"}]}),
         "uv-optional": world(credential_members=UV_OPTIONAL),
     }
 

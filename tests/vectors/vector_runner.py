@@ -16,6 +16,8 @@ from placet.core.actions import parse_action
 from placet.core.admission import admit
 from placet.core.approvals import Approver
 from placet.core.bundle import (
+    EvidenceFact,
+    Identity,
     encode_answer,
     encode_bundle,
     encode_request,
@@ -30,7 +32,7 @@ from placet.core.errors import PlacetError
 from placet.core.policy import parse_policy, rule_from_object, rule_to_object
 from placet.core.report import encode_report, verify_report
 from placet.core.requester import verify_requester
-from placet.core.rules import EvidenceFact, check_rule_quorum
+from placet.core.rules import check_rule_quorum
 from placet.core.signature import verify_sshsig
 from placet.core.sshsig import key_id, parse_public_key, signed_data
 from placet.core.statement import check_action, parse_statement
@@ -235,8 +237,20 @@ def _report(inputs: Any, now: int) -> Facts:
 def _requester(inputs: Any, now: int) -> Facts:
     request = parse_request(_b64(inputs["request"]))
     statement = parse_statement(request.payload)
-    requester = verify_requester(statement, request.evidence, trust=load_trust(inputs["trust"]), at=now)
+    requester = verify_requester(
+        statement,
+        request.evidence,
+        trust=load_trust(inputs["trust"]),
+        at=now,
+        facts=tuple(_fact(fact) for fact in inputs.get("evidence", [])),
+    )
     return {"requester": requester}
+
+
+def _fact(value: Any) -> EvidenceFact:
+    said = value.get("identity")
+    identity = None if said is None else Identity(said["issuer"], said["subject"], said["audience"])
+    return EvidenceFact(value["kind"], value["digest"], frozenset(value["subjects"]), identity)
 
 
 def _verify_for_use(inputs: Any, now: int) -> Facts:
@@ -249,10 +263,7 @@ def _verify_for_use(inputs: Any, now: int) -> Facts:
             wanted["target"], frozenset(wanted["subjects"]), wanted["actionType"], wanted["parameters"]
         ),
         now=now,
-        evidence=[
-            EvidenceFact(fact["kind"], fact["digest"], frozenset(fact["subjects"]))
-            for fact in inputs.get("evidence", [])
-        ],
+        evidence=[_fact(fact) for fact in inputs.get("evidence", [])],
     )
     return _approval_facts(approval)
 

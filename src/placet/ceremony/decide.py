@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from placet.core.actions import ActionDefinition
-from placet.core.bundle import Answer, IntentRequest
+from placet.core.bundle import Answer, EvidenceFact, IntentRequest
 from placet.core.display import View, denial_text, render_text, render_view
 from placet.core.dsse import PAYLOAD_TYPE, Envelope, Signature, pae
 from placet.core.encoding import KeyId, encode_canonical, format_time, sha256_hex
@@ -24,6 +24,7 @@ from placet.core.sshsig import NAMESPACE_INTENT, NAMESPACE_REPORT, key_id, parse
 from placet.core.statement import IntentStatement, check_action, parse_statement
 from placet.core.trust import Trust
 from placet.core.verify import current_definition
+from placet.ports.evidence_verifier import EvidenceVerifier, NoEvidence
 from placet.ports.terminal_identity import TerminalIdentity
 
 
@@ -39,12 +40,18 @@ class Review(NamedTuple):
     evidence: tuple[EvidenceResult, ...]
 
 
-def prepare(request: IntentRequest, *, trust: Trust, now: int) -> Review:
+def prepare(
+    request: IntentRequest,
+    *,
+    trust: Trust,
+    now: int,
+    evidence: EvidenceVerifier = NoEvidence(),  # noqa: B008 -- it has no state
+) -> Review:
     """Verifies a request as the gate would, and renders every leaf of it.
 
     Raises:
         MalformedError, VerificationError, PolicyError: the request must not be shown for signing.
-        IndeterminateError: TRUST_EXPIRED.
+        IndeterminateError: TRUST_EXPIRED, EVIDENCE_NOT_VERIFIED.
     """
     if now >= trust.expires_at:
         raise IndeterminateError(
@@ -67,14 +74,15 @@ def prepare(request: IntentRequest, *, trust: Trust, now: int) -> Review:
     if now >= statement.expires_at:
         raise PolicyError(Reason.EXPIRED, f"The request expired at {format_time(statement.expires_at)}.")
     _check_gate(statement, trust)
+    facts = evidence.verify(statement, request.evidence, trust=trust)
     return Review(
         request=request,
         statement=statement,
         definition=definition,
         view=view,
         rules=applicable_rules(statement, trust),
-        requester=verify_requester(statement, request.evidence, trust=trust, at=now),
-        evidence=_evidence_results(request, statement),
+        requester=verify_requester(statement, request.evidence, trust=trust, at=now, facts=facts),
+        evidence=_evidence_results(request, statement, facts),
     )
 
 
@@ -83,12 +91,15 @@ def _check_gate(statement: IntentStatement, trust: Trust) -> None:
         raise PolicyError(Reason.UNKNOWN_GATE, f"The trust root knows no gate named {statement.audience!r}.")
 
 
-def _evidence_results(request: IntentRequest, statement: IntentStatement) -> tuple[EvidenceResult, ...]:
+def _evidence_results(
+    request: IntentRequest, statement: IntentStatement, facts: tuple[EvidenceFact, ...]
+) -> tuple[EvidenceResult, ...]:
     """Says of each piece of evidence what this terminal found.
 
-    The requester's proof has been verified when this is called.  Other kinds have their verifiers in
-    a later version; until then the terminal says honestly that it did not check them.
+    The requester's proof has been verified when this is called.  Of kinds without a verifier the
+    terminal says honestly that it did not check them.
     """
+    verified = {fact.digest for fact in facts}
     named = {reference.digest: reference.media_type for reference in statement.evidence}
     for carried in request.evidence:
         if named.get(carried.digest) != carried.media_type:
@@ -96,7 +107,10 @@ def _evidence_results(request: IntentRequest, statement: IntentStatement) -> tup
                 Reason.EVIDENCE_MISMATCH, "The request carries evidence that its statement does not name."
             )
     return tuple(
-        EvidenceResult(r.digest, "verified" if r.media_type == PROOF_MEDIA_TYPE else "not-checked")
+        EvidenceResult(
+            r.digest,
+            "verified" if r.media_type == PROOF_MEDIA_TYPE or r.digest in verified else "not-checked",
+        )
         for r in statement.evidence
     )
 

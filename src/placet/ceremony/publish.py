@@ -18,8 +18,9 @@ from placet.core.quorum import evaluate_without_requester
 from placet.core.report import parse_report
 from placet.core.requester import verify_requester
 from placet.core.rules import applicable_rules, check_rule_quorum, reached_level
-from placet.core.statement import parse_statement
+from placet.core.statement import IntentStatement, parse_statement
 from placet.core.trust import Trust
+from placet.ports.evidence_verifier import EvidenceVerifier, NoEvidence
 
 
 class Progress(NamedTuple):
@@ -62,19 +63,27 @@ def add_answer(bundle: IntentBundle, answer: Answer) -> IntentBundle:
     return bundle._replace(envelope=envelope, reports=tuple(reports), trust_versions=versions)
 
 
-def assemble(request: IntentRequest, answers: Iterable[Answer], *, trust: Trust, now: int) -> Progress:
+def assemble(
+    request: IntentRequest,
+    answers: Iterable[Answer],
+    *,
+    trust: Trust,
+    now: int,
+    evidence: EvidenceVerifier = NoEvidence(),  # noqa: B008 -- it has no state
+) -> Progress:
     """Builds the bundle from all answers that count, and says what is still missing.
 
     Args:
         answers: as they came from the relay, which may have altered or invented them.
         now: Unix seconds.
+        evidence: verifies what the request carries.
 
     Raises:
         MalformedError, VerificationError, PolicyError: the request itself could never be approved.
     """
     statement = parse_statement(request.payload)
     rules = applicable_rules(statement, trust)
-    requester = verify_requester(statement, request.evidence, trust=trust, at=now)
+    requester = _verify_requester(request, statement, trust, now, evidence)
     bundle, denied_by, dropped = empty_bundle(request), [], []
     for answer in answers:
         try:
@@ -103,7 +112,14 @@ def assemble(request: IntentRequest, answers: Iterable[Answer], *, trust: Trust,
     return Progress(bundle, approvers, tuple(dict.fromkeys(denied_by)), tuple(dropped), refusal, level)
 
 
-def can_be_met_without(absent: Collection[str], request: IntentRequest, *, trust: Trust, now: int) -> bool:
+def can_be_met_without(
+    absent: Collection[str],
+    request: IntentRequest,
+    *,
+    trust: Trust,
+    now: int,
+    evidence: EvidenceVerifier = NoEvidence(),  # noqa: B008 -- it has no state
+) -> bool:
     """Returns whether the people who are enrolled, without those absent, could still meet every quorum.
 
     Levels and terminals are ignored: somebody may yet sign with another key, or elsewhere.
@@ -111,6 +127,7 @@ def can_be_met_without(absent: Collection[str], request: IntentRequest, *, trust
     Args:
         absent: the people who said no.
         now: Unix seconds.
+        evidence: verifies what the request carries.
 
     Raises:
         MalformedError, VerificationError, PolicyError: the request itself could never be approved.
@@ -118,7 +135,7 @@ def can_be_met_without(absent: Collection[str], request: IntentRequest, *, trust
     if not absent:
         return True
     statement = parse_statement(request.payload)
-    requester = verify_requester(statement, request.evidence, trust=trust, at=now)
+    requester = _verify_requester(request, statement, trust, now, evidence)
     people = {
         person.id: person.groups
         for person in trust.people
@@ -127,3 +144,10 @@ def can_be_met_without(absent: Collection[str], request: IntentRequest, *, trust
     return all(
         evaluate_without_requester(rule, people, requester).met for rule in applicable_rules(statement, trust)
     )
+
+
+def _verify_requester(
+    request: IntentRequest, statement: IntentStatement, trust: Trust, now: int, evidence: EvidenceVerifier
+) -> str | None:
+    facts = evidence.verify(statement, request.evidence, trust=trust)
+    return verify_requester(statement, request.evidence, trust=trust, at=now, facts=facts)

@@ -16,11 +16,20 @@ from placet.core.display import render_text, render_view
 from placet.core.encoding import Digest, KeyId, b64encode, encode_canonical, format_time, sha256_hex
 from placet.core.errors import PolicyError, Reason
 from placet.core.policy import select_rules
-from placet.core.requester import PROOF_MEDIA_TYPE, PROOF_NAME, encode_proof, proof_message
+from placet.core.requester import (
+    AUDIENCE_PREFIX,
+    PROOF_MEDIA_TYPE,
+    PROOF_NAME,
+    TOKEN_MEDIA_TYPE,
+    TOKEN_NAME,
+    encode_proof,
+    encode_token,
+    proof_message,
+    token_nonce,
+)
 from placet.core.statement import (
     PREDICATE_TYPE,
     STATEMENT_TYPE,
-    IntentStatement,
     action_subject,
     check_action,
     parse_statement,
@@ -149,10 +158,52 @@ def requester_message(request: IntentRequest) -> bytes:
 
 def attach_proof(request: IntentRequest, *, keyid: KeyId, sshsig: bytes) -> IntentRequest:
     """Adds the requester's proof to a request that carries none; the payload, and so the ID, changes."""
-    statement: IntentStatement = parse_statement(request.payload)
     content = encode_proof(keyid, sshsig)
-    proof = Evidence(sha256_hex(content), PROOF_MEDIA_TYPE, content)
-    predicate = statement.value["predicate"]
-    entries = [*predicate["evidence"], _evidence_entry(PROOF_NAME, proof)]
-    payload = encode_canonical({**statement.value, "predicate": {**predicate, "evidence": entries}})
-    return IntentRequest(parse_statement(payload).payload, (*request.evidence, proof))
+    return _attach(request, PROOF_NAME, Evidence(sha256_hex(content), PROOF_MEDIA_TYPE, content))
+
+
+def bind_nonce(request: IntentRequest, *, salt: bytes) -> IntentRequest:
+    """Makes the nonce a salted digest of everything else, so that a token can stand for this request alone.
+
+    Args:
+        salt: 32 fresh random bytes; `attach_token` needs them again.
+    """
+    value = parse_statement(request.payload).value
+    nonce = b64encode(token_nonce(value, salt))
+    return request._replace(
+        payload=_with_predicate(value, request={**value["predicate"]["request"], "nonce": nonce})
+    )
+
+
+def token_audience(request: IntentRequest) -> str:
+    """Returns the audience for which the requester asks an issuer for a token."""
+    nonce: str = parse_statement(request.payload).value["predicate"]["request"]["nonce"]
+    return AUDIENCE_PREFIX + nonce
+
+
+def attach_token(request: IntentRequest, *, salt: bytes, token: str) -> IntentRequest:
+    """Adds a token as the requester's proof to a request whose nonce `bind_nonce` made.
+
+    Raises:
+        PolicyError: REQUEST_PROOF_INVALID: the nonce is of another request or salt.
+    """
+    value = parse_statement(request.payload).value
+    if b64encode(token_nonce(value, salt)) != value["predicate"]["request"]["nonce"]:
+        raise PolicyError(
+            Reason.REQUEST_PROOF_INVALID,
+            "The request is not the one for which the token's audience was made.",
+            hint="Begin again: make the request, then ask for the token.",
+        )
+    content = encode_token(salt, token)
+    return _attach(request, TOKEN_NAME, Evidence(sha256_hex(content), TOKEN_MEDIA_TYPE, content))
+
+
+def _attach(request: IntentRequest, name: str, proof: Evidence) -> IntentRequest:
+    value = parse_statement(request.payload).value
+    entries = [*value["predicate"]["evidence"], _evidence_entry(name, proof)]
+    return IntentRequest(_with_predicate(value, evidence=entries), (*request.evidence, proof))
+
+
+def _with_predicate(value: Object, **changes: object) -> bytes:
+    payload = encode_canonical({**value, "predicate": {**value["predicate"], **changes}})
+    return parse_statement(payload).payload

@@ -54,6 +54,26 @@ class Evidence(NamedTuple):
     content: bytes
 
 
+class Identity(NamedTuple):
+    """Whom an OIDC issuer vouches for in a token, and to what end."""
+
+    issuer: str
+    subject: str
+    audience: str
+
+
+class EvidenceFact(NamedTuple):
+    """Evidence that the caller verified itself: its kind, its digest, and the subjects that it covers.
+
+    `identity` is what a requester's token says, None for other evidence.
+    """
+
+    kind: str
+    digest: Digest
+    subjects: frozenset[str]
+    identity: Identity | None = None
+
+
 class IntentRequest(NamedTuple):
     """What a requester submits: the statement's bytes and its evidence."""
 

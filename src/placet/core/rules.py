@@ -6,24 +6,15 @@ The gate selects the rules itself; the policy that a statement names is only com
 from __future__ import annotations
 
 from itertools import product
-from typing import NamedTuple
 
 from placet.core.approvals import Approver, Ignored
-from placet.core.encoding import Digest
+from placet.core.bundle import EvidenceFact
 from placet.core.errors import IndeterminateError, PolicyError, Reason
 from placet.core.levels import LEVEL_NAMES, MAX_LEVEL_WITHOUT_LOG, level_name
 from placet.core.policy import Rule, select_rules
 from placet.core.quorum import QuorumResult, evaluate_without_requester
 from placet.core.statement import IntentStatement
 from placet.core.trust import Trust
-
-
-class EvidenceFact(NamedTuple):
-    """Evidence that the caller verified itself: its kind, its digest, and the subjects that it covers."""
-
-    kind: str
-    digest: Digest
-    subjects: frozenset[str]
 
 
 def applicable_rules(statement: IntentStatement, trust: Trust) -> tuple[Rule, ...]:

@@ -12,18 +12,13 @@ from typing import NamedTuple
 
 from placet.core.actions import ActionDefinition
 from placet.core.approvals import Approver, Ignored, verify_approvals
-from placet.core.bundle import IntentBundle, parse_bundle
+from placet.core.bundle import EvidenceFact, IntentBundle, parse_bundle
 from placet.core.display import check_text
 from placet.core.encoding import Digest, format_time
 from placet.core.errors import IndeterminateError, MalformedError, PolicyError, Reason, VerificationError
 from placet.core.expected import Expected, UnsafeAnyAction, check_expected, use_units_of
 from placet.core.requester import verify_requester
-from placet.core.rules import (
-    EvidenceFact,
-    applicable_rules,
-    check_rule_evidence,
-    check_rule_quorum,
-)
+from placet.core.rules import applicable_rules, check_rule_evidence, check_rule_quorum
 from placet.core.statement import IntentStatement, check_action, parse_statement
 from placet.core.trust import Trust
 
@@ -91,13 +86,16 @@ def verify_for_use(
     return _decide(parsed, statement, trust=trust, at=now, evidence=tuple(evidence), use_units=use_units)
 
 
-def verify_for_audit(bundle: bytes, *, trust: Trust, logged_at: int | None) -> VerifiedApproval:
+def verify_for_audit(
+    bundle: bytes, *, trust: Trust, logged_at: int | None, evidence: Iterable[EvidenceFact] = ()
+) -> VerifiedApproval:
     """Verifies an approval of the past, judged at the time when it was logged (VER-09).
 
     Args:
         bundle: the ``*.intent.json`` file's bytes.
         trust: the trust of that time.
         logged_at: when the log's witnesses saw the decision, in Unix seconds; None where nothing proves it.
+        evidence: what the caller verified of the bundle's evidence.
 
     Raises:
         IndeterminateError: TIME_UNPROVEN without a logged time.
@@ -115,7 +113,9 @@ def verify_for_audit(bundle: bytes, *, trust: Trust, logged_at: int | None) -> V
     _check_decision(statement)
     _check_window(statement, logged_at)
     use_units = use_units_of(statement, definition, frozenset(s.digest for s in statement.subjects))
-    return _decide(parsed, statement, trust=trust, at=logged_at, evidence=(), use_units=use_units)
+    return _decide(
+        parsed, statement, trust=trust, at=logged_at, evidence=tuple(evidence), use_units=use_units
+    )
 
 
 def _check_trust_current(trust: Trust, now: int) -> None:
@@ -222,7 +222,7 @@ def _decide(
 ) -> VerifiedApproval:
     rules = applicable_rules(statement, trust)
     _check_evidence_named(bundle, statement)
-    requester = verify_requester(statement, bundle.evidence, trust=trust, at=at)
+    requester = verify_requester(statement, bundle.evidence, trust=trust, at=at, facts=evidence)
     approvers, ignored = verify_approvals(bundle, statement, trust=trust, at=at)
     for rule in rules:
         check_rule_evidence(rule, statement, evidence)

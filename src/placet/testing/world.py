@@ -91,6 +91,7 @@ class World:
 
     Attributes:
         keys: person ID → software key; replace or add to make attackers.
+        accounts: person ID → identities at OIDC issuers.
         assurance: person ID → assurance written into the trust root; `software` unless a test says otherwise.
         terminals: terminal ID → identity.
         policy: the text of ``policy/default.toml``.
@@ -113,6 +114,7 @@ class World:
             for person in (ALICE, BOB, CAROL)
         }
         self.groups: dict[str, list[str]] = {person: ["release"] for person in (ALICE, BOB, CAROL)}
+        self.accounts: dict[str, list[Object]] = {}
         self.assurance: dict[str, str] = {}
         self.credential_members: dict[str, Object] = {}
         self.terminals = {
@@ -143,7 +145,12 @@ class World:
     def files(self) -> dict[str, bytes]:
         """Returns the trust root's target files."""
         people = [
-            {"id": p, "groups": self.groups.get(p, []), "accounts": [], "credentials": [self.credential(p)]}
+            {
+                "id": p,
+                "groups": self.groups.get(p, []),
+                "accounts": self.accounts.get(p, []),
+                "credentials": [self.credential(p)],
+            }
             for p in self.keys
         ]
         terminals = [
