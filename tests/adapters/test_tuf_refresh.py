@@ -231,7 +231,7 @@ def test_a12_a_server_operator_adds_an_own_root(trust: TrustWorld) -> None:
     first = trust.publish(ANNA, BEN)
     trust.refresh(root_sha256=first.root_sha256)
     mallory = SoftSk()
-    online = {role: trust.repository.online_signer(role).public_key for role in ("snapshot", "timestamp")}
+    online = {role: trust.repository.online_signers(role)[0].public_key for role in ("snapshot", "timestamp")}
     forged = build_root(
         [administrator("mallory@example.com", mallory)],
         threshold=1,
@@ -253,7 +253,7 @@ def test_a12_one_person_with_two_keys_is_refused_by_the_gate_too(trust: TrustWor
             root.add_key(administrator(ANNA, key).key, role)
             root.roles[role].threshold = 2
     for role in ("snapshot", "timestamp"):
-        root.add_key(trust.repository.online_signer(role).public_key, role)
+        root.add_key(trust.repository.online_signers(role)[0].public_key, role)
     trust.publish(ANNA, BEN)
     message = encode_signed(root)
     signed = {key.keyid: key.sign(NAMESPACE_TRUST, message) for key in (one, two)}
@@ -301,7 +301,7 @@ def test_a_malformed_policy_that_was_signed_leaves_the_old_snapshot(
     before = trust.snapshot.read_bytes()
     # Administrators with a tool of their own: placet's would have refused it twice.
     files = trust.repository.published_files() | {"policy/default.toml": b"[[rule]]\nlevel = "}
-    trust.repository._prepare_targets(files, trust.now)
+    trust.repository.prepare_targets(files, now=trust.now)
     monkeypatch.setattr(tuf_publish, "compile_trust", lambda **_: b"")
     trust.publish(ANNA, BEN)
     with pytest.raises(MalformedError, match=r"policy/default\.toml is not TOML.*(line|end)"):
@@ -320,9 +320,8 @@ def republish(trust: TrustWorld, roles: dict[str, "Metadata[Targets]"]) -> None:
     for name, metadata in roles.items():
         (folder / f"{metadata.signed.version}.{name}.json").write_bytes(metadata.to_bytes(JSONSerializer()))
     main = roles["targets"]
-    snapshot, _ = tuf_publish._sign_online(
-        trust.repository, main.signed.version, main.to_bytes(JSONSerializer()), trust.now
-    )
+    meta = tuf_publish.MetaFile.from_data(main.signed.version, main.to_bytes(JSONSerializer()), ["sha256"])
+    snapshot, _ = tuf_publish._sign_online(trust.repository, {"targets.json": meta}, trust.now)
     for name, metadata in roles.items():
         snapshot.meta[f"{name}.json"] = tuf_publish.MetaFile(metadata.signed.version)
     data = tuf_publish._signed_online(trust.repository, snapshot)
@@ -338,7 +337,7 @@ def delegate(trust: TrustWorld, owner: SoftSk, paths: list[str], *, own: list[st
     files = trust.repository.published_files()
     files["scopes.json"] = json.dumps({"scopes": {"default": ["**"], "payments": ["k8s://pay/**"]}}).encode()
     policy = DEFAULT_POLICY.encode()
-    trust.repository._prepare_targets(files, trust.now)
+    trust.repository.prepare_targets(files, now=trust.now)
     message = trust.repository.draft_bytes("targets")
     assert message is not None
     targets = tuf_publish.parse_signed(message, "targets")

@@ -92,7 +92,7 @@ def parse_challenge(data: bytes, anchors: TrustAnchors, *, root_sha256: str | No
     elif new_files != side.files:
         raise MalformedError(Reason.BAD_TRUST, "The challenge shows a change that it does not sign.")
     pending = tuple(
-        PendingRole(role, item.version, int(item.expires.timestamp()), messages[role], 0, (), (), 0)
+        PendingRole(role, item.version, int(item.expires.timestamp()), messages[role])
         for role, item in signed.items()
     )
     return compare(pending, side, new_files, anchors, root_sha256=root_sha256)

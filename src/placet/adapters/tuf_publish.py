@@ -1,8 +1,9 @@
 """Publishing: from a fully signed draft to a folder that gates read.
 
-Order is what makes it safe: contents first, then the metadata that names them, the timestamp last and by
-one rename.  Until then gates see the old trust root, from then on the new one; a crash in between loses
-nothing and is repaired by publishing again.
+Order is what makes it safe: contents first, then the metadata that names them, the timestamp by one rename.
+Until then gates see the old trust root, from then on the new one; a crash in between loses nothing and is
+completed by publishing again.  A new root comes last.  What was published right before it is signed by those
+whom the old root names *and* by those whom the new one names, so gates on either side of it accept it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported with
 from tuf.api.serialization.json import JSONSerializer
 
 from placet.adapters.private_file import write_atomically
+from placet.adapters.tuf_published import delegated_paths, role_file_name
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_signing import check_complete, signatures
 from placet.adapters.tuf_trust import (
@@ -57,31 +59,37 @@ def publish(repository: TrustRepository, *, now: int) -> Published:
 
     Raises:
         PolicyError: QUORUM_NOT_MET naming who is missing.
-        IndeterminateError: root or targets have expired and must be renewed first.
+        IndeterminateError: root, targets or a delegated role have expired and must be renewed first.
         MalformedError: no gate could use this trust root.
     """
     with repository.lock():
         check_complete(repository)
-        root_file, targets_file = _current_files(repository)
+        root_file, targets_files = _current_files(repository)
         root = cast(Root, parse_metadata(root_file, ROOT).signed)
-        targets = parse_metadata(targets_file, TARGETS)
-        check_people_hold_one_key(root)
-        with named_errors("the draft"):
-            root.verify_delegate(TARGETS, targets.signed_bytes, targets.signatures)
-        _check_not_expired({ROOT: root, TARGETS: targets.signed}, now)
+        roles = _verify_roles(root, targets_files)
+        _check_not_expired({ROOT: root, **roles}, now)
         files = repository.draft_files()
         compile_trust(files=files, versions={ROOT: root.version}, expires_at=now)
 
-        _write_targets(repository, targets.signed, files)
-        metadata = repository.public_folder / "metadata"
-        _write_public(metadata / f"{root.version}.root.json", root_file)
-        _write_public(metadata / f"{targets.signed.version}.targets.json", targets_file)
-        snapshot, timestamp = _sign_online(repository, targets.signed.version, targets_file, now)
+        for role, targets in roles.items():
+            _write_targets(repository, targets, files)
+            name = f"{targets.version}.{role_file_name(role)}.json"
+            _write_public(repository.metadata_folder / name, targets_files[role])
+        root_path = repository.metadata_folder / f"{root.version}.root.json"
+        if repository.published_root() is None:
+            _write_public(root_path, root_file)
+        meta = {
+            f"{role}.json": MetaFile.from_data(targets.version, targets_files[role], ["sha256"])
+            for role, targets in roles.items()
+        }
+        snapshot, timestamp = _sign_online(repository, meta, now)
+        # After the timestamp, which gates that have the old root and those with the new one accept.
+        _write_public(root_path, root_file)
         repository.clear_drafts()
-    roles = {ROOT: root, TARGETS: targets.signed, SNAPSHOT: snapshot, TIMESTAMP: timestamp}
+    signed = {ROOT: root, **roles, SNAPSHOT: snapshot, TIMESTAMP: timestamp}
     return Published(
-        versions={name: signed.version for name, signed in roles.items()},
-        expires_at={name: int(signed.expires.timestamp()) for name, signed in roles.items()},
+        versions={name: item.version for name, item in signed.items()},
+        expires_at={name: int(item.expires.timestamp()) for name, item in signed.items()},
         root_sha256=sha256_hex(root_file),
     )
 
@@ -103,31 +111,44 @@ def mirror(repository: TrustRepository, folder: Path) -> None:
 def _in_safe_order(folder: Path) -> Iterator[Path]:
     yield from sorted(path for path in (folder / "targets").rglob("*") if path.is_file())
     metadata = sorted(path for path in (folder / "metadata").iterdir() if not path.name.startswith("."))
-    # A new root may name a new timestamp key; it comes right before the timestamp.
-    last = ("root.json", "timestamp.json")
-    yield from (path for path in metadata if not path.name.endswith(last))
-    for ending in last:
+    # The timestamp by one rename, when all that it leads to is there; a new root after it, as in `publish`.
+    yield from (path for path in metadata if not path.name.endswith(("root.json", "timestamp.json")))
+    for ending in ("timestamp.json", "root.json"):
         yield from (path for path in metadata if path.name.endswith(ending))
 
 
-def _current_files(repository: TrustRepository) -> tuple[bytes, bytes]:
-    """Returns the metadata files of root and targets as they will be public."""
-    found = []
-    for role, published in (
-        (ROOT, repository.published_root_bytes()),
-        (TARGETS, repository.published_targets_bytes()),
-    ):
-        message = repository.draft_bytes(role)
-        if message is not None:
-            published = assemble(parse_signed(message, role), signatures(repository, role))
-        if published is None:
-            raise IndeterminateError(
-                Reason.TRUST_UNAVAILABLE,
-                f"The repository has no {role}.",
-                hint="Make it with `placet trust init`.",
-            )
-        found.append(published)
-    return found[0], found[1]
+def _current_files(repository: TrustRepository) -> tuple[bytes, dict[str, bytes]]:
+    """Returns the metadata files of the root, and of targets and delegated roles, as they will be public."""
+    root = _current_file(repository, ROOT, repository.published_root_bytes())
+    roles = (TARGETS, *delegated_paths(repository.current_targets()))
+    return root, {
+        role: _current_file(repository, role, repository.published_targets_bytes(role)) for role in roles
+    }
+
+
+def _current_file(repository: TrustRepository, role: str, published: bytes | None) -> bytes:
+    if (message := repository.draft_bytes(role)) is not None:
+        return assemble(parse_signed(message, role), signatures(repository, role))
+    if published is None:
+        raise IndeterminateError(
+            Reason.TRUST_UNAVAILABLE,
+            f"The repository has no {role}.",
+            hint="Make it with `placet trust init`.",
+        )
+    return published
+
+
+def _verify_roles(root: Root, targets_files: dict[str, bytes]) -> dict[str, Targets]:
+    """Returns targets and delegated roles, each verified by the quorum of whoever delegates it."""
+    check_people_hold_one_key(root)
+    found: dict[str, Targets] = {}
+    for role, data in targets_files.items():
+        metadata = parse_metadata(data, role)
+        delegator = root if role == TARGETS else found[TARGETS]
+        with named_errors("the draft"):
+            delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+        found[role] = metadata.signed
+    return found
 
 
 def _check_not_expired(roles: dict[str, Root | Targets], now: int) -> None:
@@ -141,8 +162,9 @@ def _check_not_expired(roles: dict[str, Root | Targets], now: int) -> None:
 
 
 def _write_targets(repository: TrustRepository, targets: Targets, files: dict[str, bytes]) -> None:
-    for name, data in files.items():
-        if targets.targets[name].hashes["sha256"] != sha256_hex(data):
+    for name, info in targets.targets.items():
+        data = files[name]
+        if info.hashes["sha256"] != sha256_hex(data):
             raise PolicyError(Reason.BAD_TRUST, f"{name} is not the file that was signed.")
         folder, _, base = name.rpartition("/")
         path = repository.public_folder / "targets" / folder / f"{sha256_hex(data)}.{base}"
@@ -151,14 +173,14 @@ def _write_targets(repository: TrustRepository, targets: Targets, files: dict[st
 
 
 def _sign_online(
-    repository: TrustRepository, targets_version: int, targets_file: bytes, now: int
+    repository: TrustRepository, meta: dict[str, MetaFile], now: int
 ) -> tuple[Snapshot, Timestamp]:
-    metadata = repository.public_folder / "metadata"
+    metadata = repository.metadata_folder
     old_snapshot, old_timestamp = repository.published_snapshot(), repository.published_timestamp()
     snapshot = Snapshot(
         version=1 if old_snapshot is None else old_snapshot.version + 1,
         expires=utc(now + VALIDITY_SECONDS[SNAPSHOT]),
-        meta={"targets.json": MetaFile.from_data(targets_version, targets_file, ["sha256"])},
+        meta=meta,
     )
     snapshot_file = _signed_online(repository, snapshot)
     timestamp = Timestamp(
@@ -173,7 +195,8 @@ def _sign_online(
 
 def _signed_online(repository: TrustRepository, signed: Snapshot | Timestamp) -> bytes:
     metadata: Metadata[Any] = Metadata(cast(Any, signed))
-    metadata.sign(repository.online_signer(signed.type))
+    for signer in repository.online_signers(signed.type):
+        metadata.sign(signer, append=True)
     return bytes(metadata.to_bytes(JSONSerializer()))
 
 

@@ -4,6 +4,7 @@
     objects/<sha256>     contents of target files, by digest
     draft/root.json      the exact bytes that administrators sign, while a new root is prepared
     draft/targets.json   the same for targets; it names every target file by digest
+    draft/<role>.json    the same for a delegated role, which names the files of its scope
     draft/<role>.signatures/<key ID>.sshsig
     keys/                online keys of snapshot and timestamp, readable by their owner alone, never published
     published/           what gates read: metadata/ and targets/, as any web server can serve it
@@ -22,7 +23,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -31,26 +32,26 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported without saying so
     Root,
-    Snapshot,
     TargetFile,
     Targets,
-    Timestamp,
 )
 
 from placet.adapters.private_file import write_atomically
 from placet.adapters.sk_key import register
+from placet.adapters.tuf_published import (
+    PublishedTrust,
+    delegated_paths,
+    role_file_name,
+)
 from placet.adapters.tuf_trust import (
     ROOT,
     SIGNED_BY_PEOPLE,
     SIGNED_ONLINE,
-    SNAPSHOT,
     TARGETS,
-    TIMESTAMP,
     VALIDITY_SECONDS,
     Administrator,
     build_root,
     encode_signed,
-    parse_metadata,
     parse_signed,
     utc,
 )
@@ -59,13 +60,11 @@ from placet.core.errors import IndeterminateError, MalformedError, PolicyError, 
 from placet.core.trust import compile_trust
 
 _FORMAT = "placet-trust-repository 1"
-# Far more than yearly rotation ever makes; bounds what a folder made by somebody else can cost.
-_MAX_ROOTS = 256
 # Names become paths and addresses on every kind of server.
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,200}")
 
 
-class TrustRepository:
+class TrustRepository(PublishedTrust):
     """One working repository.  Methods that change it take its lock; two administrators may work at once."""
 
     def __init__(self, path: Path) -> None:
@@ -131,7 +130,7 @@ class TrustRepository:
                 write_atomically(building / "keys" / f"{role}.pem", signer.private_bytes)
             write_atomically(building / "repository.json", json.dumps({"format": _FORMAT}).encode())
             repository = cls(building)
-            repository._write_draft(root)
+            repository.write_draft(ROOT, root)
             repository.stage(files, now=now)
             building.rename(path)
         except BaseException:
@@ -139,70 +138,22 @@ class TrustRepository:
             raise
         return cls(path)
 
-    # -- what is published
-
-    def published_root_bytes(self, version: int | None = None) -> bytes | None:
-        """Returns a published root's file, the newest by default; None where there is none."""
-        names = (path.name.split(".")[0] for path in self._metadata_folder.glob("*.root.json"))
-        found = [int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 10]
-        if not found:
-            return None
-        return (self._metadata_folder / f"{version or max(found)}.root.json").read_bytes()
-
-    def published_root_files(self) -> tuple[bytes, ...]:
-        """Returns the published roots' files, oldest first, without a gap up to the newest."""
-        newest = self.published_root()
-        files: list[bytes] = []
-        for version in range(0 if newest is None else newest.version, 0, -1):
-            path = self._metadata_folder / f"{version}.root.json"
-            if not path.is_file() or len(files) == _MAX_ROOTS:
-                break
-            files.insert(0, path.read_bytes())
-        return tuple(files)
-
-    def published_root(self) -> Root | None:
-        """Returns the newest published root."""
-        data = self.published_root_bytes()
-        return None if data is None else cast(Root, parse_metadata(data, ROOT).signed)
-
-    def published_timestamp(self) -> Timestamp | None:
-        """Returns the published timestamp: what it names is what gates see."""
-        path = self._metadata_folder / "timestamp.json"
-        if not path.exists():
-            return None
-        return cast(Timestamp, parse_metadata(path.read_bytes(), TIMESTAMP).signed)
-
-    def published_snapshot(self) -> Snapshot | None:
-        """Returns the snapshot that the published timestamp names."""
-        timestamp = self.published_timestamp()
-        if timestamp is None:
-            return None
-        path = self._metadata_folder / f"{timestamp.snapshot_meta.version}.snapshot.json"
-        return cast(Snapshot, parse_metadata(path.read_bytes(), SNAPSHOT).signed)
-
-    def published_targets_bytes(self) -> bytes | None:
-        """Returns the file of the targets that gates see."""
-        snapshot = self.published_snapshot()
-        if snapshot is None:
-            return None
-        meta = snapshot.meta["targets.json"]
-        return (self._metadata_folder / f"{meta.version}.targets.json").read_bytes()
-
-    def published_files(self) -> dict[str, bytes]:
-        """Returns the target files that gates see."""
-        data = self.published_targets_bytes()
-        return {} if data is None else self._read_files(cast(Targets, parse_metadata(data, TARGETS).signed))
-
     # -- the draft
+
+    def draft_roles(self) -> tuple[str, ...]:
+        """Returns the prepared roles that are not yet published: root, targets, delegated ones by name."""
+        delegated = sorted(delegated_paths(self.current_targets()))
+        roles = (*SIGNED_BY_PEOPLE, *delegated)
+        return tuple(role for role in roles if self.draft_bytes(role) is not None)
 
     def draft_bytes(self, role: str) -> bytes | None:
         """Returns the exact bytes of a prepared role, while it is not yet published."""
-        path = self.path / "draft" / f"{role}.json"
+        path = self._draft_path(role)
         if not path.exists():
             return None
         message = path.read_bytes()
         published: Root | Targets | None = (
-            self.published_root() if role == ROOT else self._published_targets()
+            self.published_root() if role == ROOT else self.published_targets(role)
         )
         # A crash after publishing and before clearing leaves a draft that is already out.
         if published is not None and parse_signed(message, role).version <= published.version:
@@ -214,52 +165,8 @@ class TrustRepository:
         message = self.draft_bytes(ROOT)
         return None if message is None else cast(Root, parse_signed(message, ROOT))
 
-    def draft_files(self) -> dict[str, bytes]:
-        """Returns the target files as they will be published, each checked against its digest."""
-        message = self.draft_bytes(TARGETS)
-        return self.published_files() if message is None else self.files_named_by(message)
-
-    def files_named_by(self, targets_message: bytes) -> dict[str, bytes]:
-        """Returns the files that prepared targets name by digest."""
-        return self._read_files(cast(Targets, parse_signed(targets_message, TARGETS)))
-
-    def stage(self, changes: Mapping[str, bytes], *, now: int) -> bool:
-        """Puts files into the draft and prepares `targets` anew, which voids signatures on the earlier draft.
-
-        Returns:
-            Whether anything changed.
-
-        Raises:
-            MalformedError: with these files it would be no trust root; nothing was changed.
-        """
-        with self.lock():
-            files = self.draft_files()
-            if all(files.get(name) == data for name, data in changes.items()):
-                return False
-            self._check_changes(changes)
-            files.update(changes)
-            compile_trust(files=files, versions={ROOT: 1}, expires_at=now)
-            self._prepare_targets(files, now)
-            return True
-
-    def renew(self, *, now: int) -> None:
-        """Prepares root and targets with new expiry dates and nothing else changed."""
-        with self.lock():
-            root = self.published_root()
-            if root is not None and self.draft_root() is None:
-                root.version += 1
-                root.expires = utc(now + VALIDITY_SECONDS[ROOT])
-                self._write_draft(root)
-            self._prepare_targets(self.draft_files(), now)
-
-    def clear_drafts(self) -> None:
-        """Removes drafts once they are published."""
-        for role in SIGNED_BY_PEOPLE:
-            (self.path / "draft" / f"{role}.json").unlink(missing_ok=True)
-            shutil.rmtree(self.signatures_folder(role), ignore_errors=True)
-
-    def delegator(self) -> Root:
-        """Returns the root that decides who signs targets: the drafted one, or else the published one.
+    def current_root(self) -> Root:
+        """Returns the root as it will be: the drafted one, or else the published one.
 
         Raises:
             IndeterminateError: there is neither.
@@ -269,36 +176,159 @@ class TrustRepository:
             raise IndeterminateError(Reason.TRUST_UNAVAILABLE, f"The repository in {self.path} has no root.")
         return root
 
-    # -- the folder
+    def current_targets(self, role: str = TARGETS) -> Targets | None:
+        """Returns the targets, or a delegated role, as they will be: drafted, or else published."""
+        message = self.draft_bytes(role)
+        if message is None:
+            return self.published_targets(role)
+        return cast(Targets, parse_signed(message, role))
 
-    @property
-    def public_folder(self) -> Path:
-        """What gates read."""
-        return self.path / "published"
+    def draft_files(self) -> dict[str, bytes]:
+        """Returns the target files as they will be published, each checked against its digest."""
+        targets = self.current_targets()
+        files = {} if targets is None else self.read_files(targets)
+        for role in delegated_paths(targets):
+            if (delegated := self.current_targets(role)) is not None:
+                files |= self.read_files(delegated)
+        return files
+
+    def files_named_by(self, targets_message: bytes) -> dict[str, bytes]:
+        """Returns the files that prepared targets name by digest."""
+        return self.read_files(cast(Targets, parse_signed(targets_message, TARGETS)))
+
+    def stage(self, changes: Mapping[str, bytes], *, now: int, removals: Collection[str] = ()) -> bool:
+        """Puts files into the draft and takes others out; each role that names one of them is prepared anew.
+
+        Signatures on the earlier draft of such a role are void.
+
+        Returns:
+            Whether anything changed.
+
+        Raises:
+            MalformedError: with these files it would be no trust root; nothing was changed.
+            PolicyError: BAD_TRUST for a published action definition, which never changes.
+        """
+        with self.lock():
+            before = self.draft_files()
+            self._check_changes(changes, removals)
+            files = {name: data for name, data in (before | dict(changes)).items() if name not in removals}
+            if files == before:
+                return False
+            compile_trust(files=files, versions={ROOT: 1}, expires_at=now)
+            paths = delegated_paths(self.current_targets())
+            for role in (*paths, TARGETS):
+                mine = {name for name in files if _role_of(name, paths) == role}
+                was = {name for name in before if _role_of(name, paths) == role}
+                if {name: files[name] for name in mine} != {name: before[name] for name in was}:
+                    self.prepare_targets({name: files[name] for name in mine}, now=now, role=role)
+            return True
+
+    def renew(self, *, now: int) -> None:
+        """Prepares root and targets with new expiry dates and nothing else changed."""
+        with self.lock():
+            root = self.published_root()
+            if root is not None and self.draft_root() is None:
+                root.version += 1
+                root.expires = utc(now + VALIDITY_SECONDS[ROOT])
+                self.write_draft(ROOT, root)
+            targets = self.current_targets()
+            self.prepare_targets({} if targets is None else self.read_files(targets), now=now)
+
+    def prepare_targets(
+        self,
+        files: Mapping[str, bytes],
+        *,
+        now: int,
+        role: str = TARGETS,
+        validity: int | None = None,
+    ) -> None:
+        """Drafts the next version of targets, or of a delegated role, with these files; needs the lock.
+
+        Delegations stay as they are drafted, or else published.
+        """
+        published, current = self.published_targets(role), self.current_targets(role)
+        self.keep_objects(files)
+        self.write_draft(
+            role,
+            Targets(
+                version=1 if published is None else published.version + 1,
+                expires=utc(now + (validity or VALIDITY_SECONDS[TARGETS])),
+                targets={name: TargetFile.from_data(name, data, ["sha256"]) for name, data in files.items()},
+                delegations=None if current is None else current.delegations,
+            ),
+        )
+
+    def keep_objects(self, files: Mapping[str, bytes]) -> None:
+        """Keeps contents by digest, before anything names them; needs the lock."""
+        (self.path / "objects").mkdir(exist_ok=True)
+        for data in files.values():
+            path = self.path / "objects" / sha256_hex(data)
+            if not path.exists():
+                write_atomically(path, data)
+
+    def write_draft(self, role: str, signed: Root | Targets) -> None:
+        """Writes a prepared role, which voids the signatures on its earlier draft; needs the lock."""
+        write_atomically(self._draft_path(role), encode_signed(signed))
+        # Signatures over the earlier draft no longer verify; removing them is tidiness, not a check.
+        shutil.rmtree(self.signatures_folder(role), ignore_errors=True)
+
+    def clear_drafts(self) -> None:
+        """Removes all drafts with their signatures; needs the lock."""
+        for path in sorted((self.path / "draft").glob("[!.]*.json")):
+            path.unlink(missing_ok=True)
+            shutil.rmtree(path.with_suffix(".signatures"), ignore_errors=True)
+
+    def delegators(self, role: str) -> tuple[Root | Targets, ...]:
+        """Returns the metadata whose quorums must *all* sign a prepared role, the newest first.
+
+        A new root is signed by the old quorum and by its own.  Where a drafted root changes who signs
+        targets, so are the new targets: gates that have the old root and those that have the new one accept
+        them, so that no moment of publishing, and no crash in it, leaves something that some refuse.
+
+        Raises:
+            IndeterminateError: there is no root.
+        """
+        if role not in SIGNED_BY_PEOPLE:
+            targets = self.current_targets()
+            return () if targets is None else (targets,)
+        current, published = self.current_root(), self.published_root()
+        if published is None or published.version == current.version:
+            return (current,)
+        if role == TARGETS and _signers(current, role) == _signers(published, role):
+            return (current,)
+        return current, published
+
+    # -- the folder
 
     def signatures_folder(self, role: str) -> Path:
         """Where signatures over a prepared role are collected."""
-        return self.path / "draft" / f"{role}.signatures"
+        return self._draft_path(role).with_suffix(".signatures")
 
-    def online_signer(self, role: str) -> CryptoSigner:
-        """Returns the online key of `snapshot` or `timestamp`.
+    def _draft_path(self, role: str) -> Path:
+        return self.path / "draft" / f"{role_file_name(role)}.json"
+
+    def online_signers(self, role: str) -> tuple[CryptoSigner, ...]:
+        """Returns the online keys that sign `snapshot` or `timestamp`, that of the newest root first.
+
+        While a root with another online key is drafted, the published root's key signs too, if it is here.
 
         Raises:
-            IndeterminateError: it is missing, damaged, or others can read it.
+            IndeterminateError: the newest root's is missing, damaged, or others can read it.
         """
-        path = self.path / "keys" / f"{role}.pem"
-        try:
-            if path.stat().st_mode & 0o077:
-                raise IndeterminateError(
-                    Reason.BAD_TRUST,
-                    f"Others can read the online key {path}.",
-                    hint=f"If nobody did, run: chmod 600 {path}",
-                )
-            return CryptoSigner(load_pem_private_key(path.read_bytes(), password=None))
-        except (OSError, ValueError) as e:
+        current, published = self.current_root(), self.published_root()
+        due = list(current.roles[role].keyids)
+        older = [] if published is None else [k for k in published.roles[role].keyids if k not in due]
+        paths = sorted((self.path / "keys").glob(f"{role}*.pem"))
+        found = {signer.public_key.keyid: signer for signer in map(_read_online_key, paths)}
+        signers = tuple(found[keyid] for keyid in (*due, *older) if keyid in found)
+        if not signers or signers[0].public_key.keyid not in due:
             raise IndeterminateError(
-                Reason.TRUST_UNAVAILABLE, f"The online key {path} cannot be read: {e}."
-            ) from e
+                Reason.TRUST_UNAVAILABLE,
+                f"The online key of {role} is not in {self.path / 'keys'}.",
+                hint="Publish on the host that holds the online keys, or replace them: "
+                "placet trust rotate-online-keys",
+            )
+        return signers
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -310,59 +340,41 @@ class TrustRepository:
         finally:
             os.close(descriptor)
 
-    @property
-    def _metadata_folder(self) -> Path:
-        return self.public_folder / "metadata"
-
-    def _published_targets(self) -> Targets | None:
-        data = self.published_targets_bytes()
-        return None if data is None else cast(Targets, parse_metadata(data, TARGETS).signed)
-
-    def _check_changes(self, changes: Mapping[str, bytes]) -> None:
+    def _check_changes(self, changes: Mapping[str, bytes], removals: Collection[str]) -> None:
         published = self.published_files()
-        for name, data in changes.items():
+        for name in (*changes, *removals):
             if not _SAFE_NAME.fullmatch(name) or ".." in name:
                 raise MalformedError(Reason.BAD_VALUE, f"{name!r} cannot be the name of a target file.")
             # Approvals name an action's definition by digest; changing one would change what was approved.
-            if name.startswith("actions/") and published.get(name, data) != data:
+            after = None if name in removals else changes[name]
+            if name.startswith("actions/") and published.get(name, after) != after:
                 raise PolicyError(
                     Reason.BAD_TRUST,
                     f"{name} is published and never changes.",
                     hint="Put the changed definition beside it, under the next version number.",
                 )
 
-    def _prepare_targets(self, files: Mapping[str, bytes], now: int) -> None:
-        published = self._published_targets()
-        (self.path / "objects").mkdir(exist_ok=True)
-        for data in files.values():
-            path = self.path / "objects" / sha256_hex(data)
-            if not path.exists():
-                write_atomically(path, data)
-        self._write_draft(
-            Targets(
-                version=1 if published is None else published.version + 1,
-                expires=utc(now + VALIDITY_SECONDS[TARGETS]),
-                targets={name: TargetFile.from_data(name, data, ["sha256"]) for name, data in files.items()},
-                delegations=None if published is None else published.delegations,
+
+def _read_online_key(path: Path) -> CryptoSigner:
+    try:
+        if path.stat().st_mode & 0o077:
+            raise IndeterminateError(
+                Reason.BAD_TRUST,
+                f"Others can read the online key {path}.",
+                hint=f"If nobody did, run: chmod 600 {path}",
             )
-        )
+        return CryptoSigner(load_pem_private_key(path.read_bytes(), password=None))
+    except (OSError, ValueError) as e:
+        raise IndeterminateError(
+            Reason.TRUST_UNAVAILABLE, f"The online key {path} cannot be read: {e}."
+        ) from e
 
-    def _write_draft(self, signed: Root | Targets) -> None:
-        write_atomically(self.path / "draft" / f"{signed.type}.json", encode_signed(signed))
-        # Signatures over the earlier draft no longer verify; removing them is tidiness, not a check.
-        shutil.rmtree(self.signatures_folder(signed.type), ignore_errors=True)
 
-    def _read_files(self, targets: Targets) -> dict[str, bytes]:
-        files = {}
-        for name, info in targets.targets.items():
-            digest = info.hashes.get("sha256", "")
-            path = self.path / "objects" / digest
-            data = path.read_bytes() if path.is_file() else b""
-            if sha256_hex(data) != digest:
-                raise IndeterminateError(
-                    Reason.TRUST_UNAVAILABLE,
-                    f"The repository is damaged: {name} is not in {path}.",
-                    hint="Copy the folder objects/ back from a backup; nothing else is lost.",
-                )
-            files[name] = data
-        return files
+def _role_of(name: str, delegated: Mapping[str, Collection[str]]) -> str:
+    """Returns the role that signs a target file."""
+    return next((role for role, paths in delegated.items() if name in paths), TARGETS)
+
+
+def _signers(root: Root, role: str) -> tuple[int, dict[str, dict[str, object]]]:
+    members = root.roles[role]
+    return members.threshold, {keyid: root.keys[keyid].to_dict() for keyid in members.keyids}

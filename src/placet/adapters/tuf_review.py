@@ -160,22 +160,30 @@ def sign_reviewed(
         VerificationError: the draft changed after it was shown, or the signature is not good.
     """
     keyid = key_id(authenticator.wire)
-    signed = []
+    signed, found = [], False
     for item in reviewed.pending:
         key = signing_keys(repository, item.role).get(keyid)
-        if key is None or person_of(key) != person:
-            whose = "nobody who may sign" if key is None else person_of(key)
-            raise PolicyError(
-                Reason.UNKNOWN_KEY,
-                f"This key belongs to {whose}, not to the administrator {person}.",
-                hint="`placet trust show` lists the administrators and their keys.",
-            )
+        if key is None:
+            continue  # such as the key of a new administrator under the role of another
+        if person_of(key) != person:
+            raise _not_theirs(person, person_of(key))
+        found = True
         check_key_is_for(reviewed.deployment, authenticator.wire)
-        if person not in item.signed:
+        if keyid not in item.signed_keys:
             blob = authenticator.sign(NAMESPACE_TRUST, item.message)
             keep_signature(repository, reviewed, item, keyid, blob, anchors)
             signed.append(item.role)
+    if not found:
+        raise _not_theirs(person, "nobody who may sign")
     return tuple(signed)
+
+
+def _not_theirs(person: str, whose: str) -> PolicyError:
+    return PolicyError(
+        Reason.UNKNOWN_KEY,
+        f"This key belongs to {whose}, not to the administrator {person}.",
+        hint="`placet trust show` lists the administrators and their keys.",
+    )
 
 
 def keep_signature(

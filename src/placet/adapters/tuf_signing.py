@@ -11,15 +11,17 @@ from typing import NamedTuple
 
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Signature  # type: ignore[attr-defined]
+from tuf.api.metadata import Root, Targets  # type: ignore[attr-defined]  # re-exported without saying so
 
 from placet.adapters.private_file import write_atomically
 from placet.adapters.sk_key import SkKey
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_trust import (
     ROOT,
-    SIGNED_BY_PEOPLE,
+    check_one_key_each,
     parse_signed,
     person_of,
+    role_keys,
 )
 from placet.core.encoding import (
     Digest,
@@ -29,25 +31,68 @@ from placet.core.encoding import (
 from placet.core.errors import PolicyError, Reason
 
 
-class PendingRole(NamedTuple):
-    """A prepared role: `message` are the exact bytes that administrators sign.
+class QuorumState(NamedTuple):
+    """One quorum that must sign a prepared role.
 
-    `signed` and `unsigned` are people; `missing` is how many of them must still sign.
+    `of` says whose it is, such as ``root 3``; `signed` and `unsigned` are people, one key each.
+    """
+
+    of: str
+    threshold: int
+    signed: tuple[str, ...]
+    unsigned: tuple[str, ...]
+
+    @property
+    def missing(self) -> int:
+        """How many of them must still sign."""
+        return max(0, self.threshold - len(self.signed))
+
+
+class PendingRole(NamedTuple):
+    """A prepared role: `message` are the exact bytes that are signed, and *every* quorum must be met.
+
+    A new root has two, its own and that of the root before.  `signed_keys` hold a good signature already.
     """
 
     role: str
     version: int
     expires_at: int
     message: bytes
-    threshold: int
-    signed: tuple[str, ...]
-    unsigned: tuple[str, ...]
-    missing: int
+    quorums: tuple[QuorumState, ...] = ()
+    signed_keys: frozenset[KeyId] = frozenset()
+
+    @property
+    def threshold(self) -> int:
+        """The threshold of the newest quorum."""
+        return self.quorums[0].threshold if self.quorums else 0
+
+    @property
+    def missing(self) -> int:
+        """How many people must still sign, at least."""
+        return max((quorum.missing for quorum in self.quorums), default=0)
+
+    @property
+    def signed(self) -> tuple[str, ...]:
+        """Who has signed, in any of the quorums."""
+        return tuple(sorted({person for quorum in self.quorums for person in quorum.signed}))
+
+    @property
+    def unsigned(self) -> tuple[str, ...]:
+        """Who could still sign: with a key of a quorum that is not met, or not having signed at all."""
+        have = set(self.signed)
+        return tuple(
+            sorted(
+                person
+                for person in {person for quorum in self.quorums for person in quorum.unsigned}
+                if person not in have
+                or any(quorum.missing and person in quorum.unsigned for quorum in self.quorums)
+            )
+        )
 
 
 def pending_roles(repository: TrustRepository) -> tuple[PendingRole, ...]:
-    """Returns the prepared roles with who signed and who is missing, `root` first."""
-    drafts = [(role, repository.draft_bytes(role)) for role in SIGNED_BY_PEOPLE]
+    """Returns the prepared roles with who signed and who is missing: root, targets, then delegated ones."""
+    drafts = [(role, repository.draft_bytes(role)) for role in repository.draft_roles()]
     return tuple(_pending_role(repository, role, message) for role, message in drafts if message is not None)
 
 
@@ -57,12 +102,17 @@ def pending_messages(repository: TrustRepository) -> list[tuple[str, bytes]]:
 
 
 def signing_keys(repository: TrustRepository, role: str) -> dict[KeyId, SkKey]:
-    """Returns the keys that may sign a prepared role; for a new root those of the old one too."""
-    roots = [repository.delegator()]
-    if role == ROOT and (published := repository.published_root()) is not None:
-        roots.append(published)
-    keys = {keyid: root.keys[keyid] for root in roots for keyid in root.roles[role].keyids}
-    return {KeyId(keyid): key for keyid, key in keys.items() if isinstance(key, SkKey)}
+    """Returns the keys that may sign a prepared role, those of every quorum that it needs.
+
+    Raises:
+        PolicyError: BAD_TRUST where a person holds two keys in one of them, or a key belongs to nobody.
+    """
+    found: dict[KeyId, SkKey] = {}
+    for delegator in repository.delegators(role):
+        keys = role_keys(delegator, role)
+        check_one_key_each(role, list(keys.values()))
+        found |= {keyid: key for keyid, key in keys.items() if isinstance(key, SkKey)}
+    return found
 
 
 def signatures(repository: TrustRepository, role: str) -> dict[KeyId, bytes]:
@@ -123,33 +173,44 @@ def check_complete(repository: TrustRepository) -> None:
         PolicyError: QUORUM_NOT_MET.
     """
     for pending in pending_roles(repository):
-        if pending.missing:
-            people = ", ".join(pending.unsigned)
-            have = ", ".join(pending.signed) or "nobody"
-            raise PolicyError(
-                Reason.QUORUM_NOT_MET,
-                f"{pending.role} version {pending.version} needs {pending.missing} more of these signatures: "
-                f"{people}. Signed so far: {have}.",
-                hint="Each of them runs `placet trust sign --as ID --key FILE`.",
-            )
+        for quorum in pending.quorums:
+            if quorum.missing:
+                raise PolicyError(
+                    Reason.QUORUM_NOT_MET,
+                    f"{pending.role} version {pending.version} needs {quorum.missing} more of these "
+                    f"signatures{name_quorum(pending, quorum)}: {', '.join(quorum.unsigned)}. "
+                    f"Signed so far: {', '.join(quorum.signed) or 'nobody'}.",
+                    hint="Each of them runs `placet trust sign --as ID --key FILE`.",
+                )
+
+
+def name_quorum(pending: PendingRole, quorum: QuorumState) -> str:
+    """Returns whose signatures these are, where there could be a doubt, as the end of a phrase."""
+    return f", by the keys of {quorum.of}" if len(pending.quorums) > 1 else ""
 
 
 def _pending_role(repository: TrustRepository, role: str, message: bytes) -> PendingRole:
     signed = parse_signed(message, role)
-    delegator = repository.delegator()
     collected = {str(k): Signature(k, blob.hex()) for k, blob in signatures(repository, role).items()}
-    results = [delegator.get_verification_result(role, message, collected)]
-    if role == ROOT and (published := repository.published_root()) is not None:
-        results.append(published.get_verification_result(role, message, collected))
-    have = {person_of(key) for result in results for key in result.signed.values()}
-    lack = {person_of(key) for result in results for key in result.unsigned.values()} - have
     return PendingRole(
         role=role,
         version=signed.version,
         expires_at=int(signed.expires.timestamp()),
         message=message,
-        threshold=delegator.roles[role].threshold,
-        signed=tuple(sorted(have)),
-        unsigned=tuple(sorted(lack)),
-        missing=max(max(0, result.missing) for result in results),
+        quorums=tuple(
+            _quorum_state(delegator, role, message, collected) for delegator in repository.delegators(role)
+        ),
+        signed_keys=frozenset(KeyId(keyid) for keyid in collected),
+    )
+
+
+def _quorum_state(
+    delegator: Root | Targets, role: str, message: bytes, collected: dict[str, Signature]
+) -> QuorumState:
+    result = delegator.get_verification_result(role, message, collected)
+    return QuorumState(
+        of=f"{delegator.type} {delegator.version}",
+        threshold=result.threshold,
+        signed=tuple(sorted(person_of(key) for key in result.signed.values())),
+        unsigned=tuple(sorted(person_of(key) for key in result.unsigned.values())),
     )

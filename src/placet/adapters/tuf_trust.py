@@ -153,9 +153,22 @@ def person_of(key: Key) -> str:
     return person
 
 
-def administrators_of(root: Root, role: str = ROOT) -> dict[KeyId, str]:
+def role_keys(delegator: Root | Targets, role: str) -> dict[KeyId, Key]:
+    """Returns the keys that may sign a role, as root says it, or targets for a delegated role.
+
+    Raises:
+        MalformedError: BAD_TRUST where it says nothing of that role, or does not hold a key that it names.
+    """
+    try:
+        keyids = delegator.get_delegated_role(role).keyids
+        return {KeyId(keyid): delegator.get_key(keyid) for keyid in keyids}
+    except ValueError as e:
+        raise MalformedError(Reason.BAD_TRUST, f"Nothing says who signs {role}: {e}.") from e
+
+
+def administrators_of(delegator: Root | Targets, role: str = ROOT) -> dict[KeyId, str]:
     """Returns key ID → person for a role that people sign."""
-    return {KeyId(keyid): person_of(root.keys[keyid]) for keyid in root.roles[role].keyids}
+    return {keyid: person_of(key) for keyid, key in role_keys(delegator, role).items()}
 
 
 def encode_signed(signed: Signed) -> bytes:

@@ -50,7 +50,7 @@ def _print_allowed_signers(trust: Trust) -> int:
 
 
 def _repository_lines(repository: TrustRepository, pending: tuple[PendingRole, ...]) -> list[str]:
-    root = repository.delegator()
+    root = repository.current_root()
     lines = [f"Repository {repository.path}", "", "Administrators"]
     for keyid, person in administrators_of(root).items():
         lines += [f"  {person}", f"    key {group_digits(keyid)}"]
@@ -134,7 +134,7 @@ def _to_object(trust: Trust) -> dict[str, Any]:
 
 
 def _repository_object(repository: TrustRepository, pending: tuple[PendingRole, ...]) -> dict[str, Any]:
-    root = repository.delegator()
+    root = repository.current_root()
     return {
         "administrators": [{"id": p, "keyid": k} for k, p in administrators_of(root).items()],
         "threshold": root.roles[ROOT].threshold,
