@@ -13,22 +13,24 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.api.metadata import Root, TargetFile, Targets  # type: ignore[attr-defined]
 from tuf.ngclient import Updater, UpdaterConfig  # type: ignore[attr-defined]
 from tuf.ngclient.fetcher import FetcherInterface
-from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
 
 from placet.adapters.private_file import write_atomically
 from placet.adapters.sk_key import register
+from placet.adapters.tuf_fetch import FOLDER_SCHEME, MAX_SECONDS, FolderFetcher, HttpFetcher
 from placet.adapters.tuf_trust import (
     ROOT,
+    SIGNED_ONLINE,
     SNAPSHOT,
     TARGETS,
     TIMESTAMP,
@@ -36,23 +38,29 @@ from placet.adapters.tuf_trust import (
     check_people_hold_one_key,
     named_errors,
     parse_metadata,
+    utc,
 )
-from placet.core.encoding import Digest, sha256_hex
+from placet.core.encoding import Digest, format_time, sha256_hex
 from placet.core.errors import (
     IndeterminateError,
+    MalformedError,
     PlacetError,
     PolicyError,
     Reason,
     VerificationError,
     visible,
 )
-from placet.core.trust import MAX_SNAPSHOT_BYTES, Trust, compile_trust, parse_trust
+from placet.core.trust import MAX_FILE_BYTES, MAX_SNAPSHOT_BYTES, Trust, compile_trust, parse_trust
 
 _MAX_ROOT_BYTES = UpdaterConfig.root_max_length
 # Far more roots than yearly rotation ever makes; bounds the search for the one that was pinned.
 _MAX_ROOTS = 256
-_FOLDER_SCHEME = "folder:///"
+# No snapshot holds more; bounds what the signed metadata of one careless scope owner makes a gate fetch.
+_MAX_FILES = 10_000
 _FIRST_ROOT = "first.root.json"
+# When trust was last refreshed here, by this machine's clock, which must not go back behind it (A18).
+_FLOOR = "refreshed-at"
+_CLOCK_STEP_SECONDS = 3600
 
 
 class Refreshed(NamedTuple):
@@ -64,24 +72,12 @@ class Refreshed(NamedTuple):
     changed: bool
 
 
-class FolderFetcher(FetcherInterface):
-    """Reads a published repository from a folder: a stick, a checkout, a mounted share."""
+class Followed(NamedTuple):
+    """What the published metadata says, verified from the first root on.  `expires_at` is of all roles."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        path = (self._folder / unquote(url.removeprefix(_FOLDER_SCHEME))).resolve()
-        # Target names come from metadata; a link or `..` must not reach other files of this machine.
-        if not path.is_relative_to(self._folder) or not path.is_file():
-            raise DownloadHTTPError(f"{path} is not there", 404)
-        return _read_chunks(path)
-
-
-def _read_chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(65_536):
-            yield chunk
+    files: dict[str, bytes]
+    versions: dict[str, int]
+    expires_at: int
 
 
 def refresh(
@@ -90,6 +86,8 @@ def refresh(
     *,
     root: bytes | None = None,
     root_sha256: str | None = None,
+    now: int | None = None,
+    max_seconds: float = MAX_SECONDS,
 ) -> Refreshed:
     """Fetches, verifies and compiles the published trust root, and replaces the snapshot.
 
@@ -98,46 +96,71 @@ def refresh(
         snapshot: where the gate's snapshot lies; the client keeps what it accepted beside it.
         root: the first root's file, where it was brought along; otherwise it is looked for in `source`.
         root_sha256: the digest of the first root, by hand.  Needed once; later it must still fit.
+        now: Unix seconds; this machine's clock if left out.
+        max_seconds: how long everything together may take over HTTP.
 
     Raises:
         PlacetError: with the reason; the old snapshot is untouched.
     """
     register()
-    address, fetcher = _open_source(source)
+    now = int(time.time()) if now is None else now
+    address, fetcher = _open_source(source, max_seconds)
     kept = snapshot.with_suffix(".tuf")
     try:
         (kept / "targets").mkdir(parents=True, exist_ok=True, mode=0o700)
         with _lock(kept / "lock"), named_errors(source):
+            _check_clock(kept / _FLOOR, now)
             bootstrap = _first_root(kept, address, fetcher, root, root_sha256)
-            updater = Updater(
-                str(kept / "metadata"),
-                f"{address}metadata/",
-                str(kept / "targets"),
-                f"{address}targets/",
-                fetcher=fetcher,
-                config=UpdaterConfig(app_user_agent="placet"),
-                bootstrap=bootstrap,
+            followed = follow(kept, address, fetcher, bootstrap, at=now)
+            compiled = compile_trust(
+                files=followed.files, versions=followed.versions, expires_at=followed.expires_at
             )
-            updater.refresh()
-            if not (kept / _FIRST_ROOT).exists():
-                write_atomically(kept / _FIRST_ROOT, bootstrap)
-            files, roles = _download_targets(updater, kept / "metadata")
-            versions, expires_at = _judge_roles(kept / "metadata", roles)
-            compiled = compile_trust(files=files, versions=versions, expires_at=expires_at)
             old = _read_old(snapshot)
-            _check_not_older(old, versions)
+            _check_not_older(old, followed.versions, kept / "metadata")
             write_atomically(snapshot, compiled)
+            write_atomically(kept / _FLOOR, str(now).encode())
     except OSError as e:
         raise IndeterminateError(
             Reason.TRUST_UNAVAILABLE, f"The trust snapshot cannot be kept in {snapshot.parent}: {e}."
         ) from e
-    changed = old is None or old.versions != versions
-    return Refreshed(parse_trust(compiled), versions, expires_at, changed)
+    changed = old is None or old.versions != followed.versions
+    return Refreshed(parse_trust(compiled), followed.versions, followed.expires_at, changed)
 
 
-def _open_source(source: str) -> tuple[str, FetcherInterface]:
+def follow(kept: Path, address: str, fetcher: FetcherInterface, bootstrap: bytes, *, at: int) -> Followed:
+    """Runs TUF's client workflow from a trusted root on, and downloads every target.
+
+    Args:
+        kept: the client's folder, with what it accepted before.
+        bootstrap: the first root, which the caller trusts.
+        at: the time by which expiry is judged, in Unix seconds.
+
+    Raises:
+        PlacetError, OSError, or an error of python-tuf, which `named_errors` names.
+    """
+    updater = Updater(
+        str(kept / "metadata"),
+        f"{address}metadata/",
+        str(kept / "targets"),
+        f"{address}targets/",
+        fetcher=fetcher,
+        config=UpdaterConfig(app_user_agent="placet"),
+        bootstrap=bootstrap,
+    )
+    # The one thing that python-tuf does not offer: to be told the time.  Were it renamed, expiry would be
+    # judged by the machine's clock, which refuses more and never less; the tests of audits would show it.
+    updater._trusted_set.reference_time = utc(at)
+    updater.refresh()
+    if not (kept / _FIRST_ROOT).exists():
+        write_atomically(kept / _FIRST_ROOT, bootstrap)
+    files, roles = _download_targets(updater, kept / "metadata")
+    versions, expires_at = _judge_roles(kept / "metadata", roles)
+    return Followed(files, versions, expires_at)
+
+
+def _open_source(source: str, max_seconds: float) -> tuple[str, FetcherInterface]:
     if source.startswith(("http://", "https://")):
-        return source.rstrip("/") + "/", Urllib3Fetcher(app_user_agent="placet")
+        return source.rstrip("/") + "/", HttpFetcher(max_seconds)
     folder = Path(source)
     # An administrator's own working repository is the natural thing to name, too.
     if (folder / "repository.json").is_file():
@@ -148,7 +171,22 @@ def _open_source(source: str) -> tuple[str, FetcherInterface]:
             f"There is no published trust root in {source}.",
             hint="Name the folder or address that `placet trust publish` filled.",
         )
-    return _FOLDER_SCHEME, FolderFetcher(folder)
+    return FOLDER_SCHEME, FolderFetcher(folder)
+
+
+def _check_clock(path: Path, now: int) -> None:
+    """Refuses a clock that was set back: expired metadata would be fresh again (A18)."""
+    try:
+        floor = int(path.read_bytes())
+    except (OSError, ValueError):
+        return  # the first refresh; whoever can write here can write the snapshot as well
+    if now < floor - _CLOCK_STEP_SECONDS:
+        raise IndeterminateError(
+            Reason.TIME_UNPROVEN,
+            f"This machine's clock says {format_time(now)}, but trust was refreshed here at "
+            f"{format_time(floor)} already.",
+            hint=f"Correct the clock; if the later time was the wrong one, remove {path} and refresh again.",
+        )
 
 
 def _first_root(
@@ -221,6 +259,8 @@ def _download_targets(updater: Updater, metadata: Path) -> tuple[dict[str, bytes
                 Reason.BAD_TRUST, f"The role {role[:64]!r} delegates further; that is not read."
             )
         roles.append(role)
+    if len(names) > _MAX_FILES:
+        raise MalformedError(Reason.TOO_MANY, f"A trust root has at most {_MAX_FILES} files.")
     files = {}
     for name in names:
         info = updater.get_targetinfo(name)
@@ -247,6 +287,12 @@ def _delegated(targets: Targets) -> dict[str, list[str]]:
 
 
 def _download(updater: Updater, info: TargetFile) -> bytes:
+    if info.length > MAX_FILE_BYTES:
+        raise MalformedError(
+            Reason.TOO_LARGE,
+            f"{visible(info.path[:200])} would have {info.length} bytes; a file of a trust root has at most "
+            f"{MAX_FILE_BYTES}.",
+        )
     path = Path(updater.find_cached_target(info) or updater.download_target(info))
     data = path.read_bytes()
     info.verify_length_and_hashes(data)
@@ -276,17 +322,38 @@ def _read_old(snapshot: Path) -> Trust | None:
         return None  # none yet, or damaged: the client's own record still stops a rollback
 
 
-def _check_not_older(old: Trust | None, versions: dict[str, int]) -> None:
+def _check_not_older(old: Trust | None, versions: dict[str, int], metadata: Path) -> None:
     """Refuses a rollback also where somebody removed the client's record beside the snapshot."""
     if old is None:
         return
+    rotated = _rotated(metadata, old.versions.get(ROOT, 0))
     for role, version in old.versions.items():
-        if versions.get(role, version) < version:
+        # The way back from a stolen online key that counted versions up: administrators give out new keys,
+        # and the versions that the old ones vouched for are forgotten, as TUF's client workflow has it.
+        vouched_by = TIMESTAMP if role in SIGNED_ONLINE else SNAPSHOT
+        forgotten = role != ROOT and vouched_by in rotated
+        if versions.get(role, version) < version and not forgotten:
             raise VerificationError(
                 Reason.BAD_TRUST,
                 f"The published {role} is version {versions[role]}; this snapshot has {version} already.",
                 hint="Somebody may want to bring back a revoked approver. Refresh from the real repository.",
             )
+
+
+def _rotated(metadata: Path, old_root: int) -> frozenset[str]:
+    """Returns the online roles that could no longer be signed with the keys they had in an earlier root."""
+    try:
+        before: Root = parse_metadata(
+            (metadata / "root_history" / f"{old_root}.root.json").read_bytes(), ROOT
+        ).signed
+    except (OSError, PlacetError):
+        return frozenset()
+    now: Root = parse_metadata(_kept_file(metadata, ROOT), ROOT).signed
+    return frozenset(
+        role
+        for role in SIGNED_ONLINE
+        if len(set(before.roles[role].keyids) & set(now.roles[role].keyids)) < now.roles[role].threshold
+    )
 
 
 @contextmanager
