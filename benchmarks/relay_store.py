@@ -69,7 +69,10 @@ def run_bare(folder: Path, count: int) -> float:
     for request in requests:
         connection.execute("BEGIN IMMEDIATE")
         values = (request.id, request.container, request.withdraw_hash, NOW, request.expires_at)
-        connection.execute(_INSERT_REQUEST, values)
+        seal = sqlite_database.seal_of(
+            request.id, request.withdraw_hash, NOW, request.expires_at, request.container
+        )
+        connection.execute(_INSERT_REQUEST, (*values, "", seal))
         connection.execute("COMMIT")
     elapsed = time.perf_counter() - start
     connection.close()

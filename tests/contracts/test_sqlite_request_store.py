@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from request_store_contract import RequestStoreContract
@@ -13,8 +15,12 @@ class TestSqliteRequestStore(RequestStoreContract):
     def open_store(self, place: Path) -> SqliteRequestStore:
         return SqliteRequestStore.open(place / "relay.sqlite3")
 
+    def damage(self, place: Path, table: str) -> None:
+        with closing(sqlite3.connect(place / "relay.sqlite3", isolation_level=None)) as shell:
+            shell.execute(f"UPDATE {table} SET container = CAST('X' || substr(container, 2) AS BLOB)")
 
-class TestSqliteRequestStoreWithoutGroups(RequestStoreContract):
+
+class TestSqliteRequestStoreWithoutGroups(TestSqliteRequestStore):
     """One commit per write obeys the same contract: grouping is speed, never meaning."""
 
     def open_store(self, place: Path) -> SqliteRequestStore:

@@ -7,6 +7,7 @@ not wake each other's waiters.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import secrets
 import sqlite3
@@ -16,7 +17,7 @@ from typing import Any
 from placet.adapters.sqlite_errors import translate
 from placet.ports.request_store import StoreFailedError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # "plct": tells our file from anybody else's SQLite database.
 _APPLICATION_ID = 0x706C6374
 # 4 GiB: some four thousand requests of the largest size, millions of usual ones.
@@ -38,6 +39,8 @@ CREATE TABLE requests (
     submitted_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
     withdrawn_at INTEGER,
+    caller TEXT NOT NULL,
+    seal TEXT NOT NULL,
     container BLOB NOT NULL
 ) STRICT;
 CREATE INDEX requests_that_may_be_open ON requests (expires_at) WHERE withdrawn_at IS NULL;
@@ -46,10 +49,45 @@ CREATE TABLE answers (
     request_seq INTEGER NOT NULL REFERENCES requests (seq),
     digest TEXT NOT NULL,
     received_at INTEGER NOT NULL,
+    caller TEXT NOT NULL,
+    signer TEXT NOT NULL,
     container BLOB NOT NULL,
     UNIQUE (request_seq, digest)
 ) STRICT;
 """
+_COUNTING = """
+CREATE INDEX open_requests_by_caller ON requests (caller, expires_at) WHERE withdrawn_at IS NULL;
+CREATE INDEX requests_by_closing ON requests (min(expires_at, coalesce(withdrawn_at, expires_at)));
+CREATE TABLE usage (
+    caller TEXT PRIMARY KEY,
+    requests INTEGER NOT NULL,
+    answers INTEGER NOT NULL,
+    kept_bytes INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    requests_that_day INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO usage SELECT '*', (SELECT count(*) FROM requests), (SELECT count(*) FROM answers),
+    (SELECT coalesce(sum(length(container)), 0) FROM requests)
+    + (SELECT coalesce(sum(length(container)), 0) FROM answers), 0, 0;
+"""
+# What was kept before callers were told apart belongs to nobody; its bytes count for everybody together.
+_FROM_1_TO_2 = """
+ALTER TABLE requests ADD COLUMN caller TEXT NOT NULL DEFAULT '';
+ALTER TABLE requests ADD COLUMN seal TEXT NOT NULL DEFAULT '';
+ALTER TABLE answers ADD COLUMN caller TEXT NOT NULL DEFAULT '';
+ALTER TABLE answers ADD COLUMN signer TEXT NOT NULL DEFAULT '';
+UPDATE requests SET seal = seal_of(id, withdraw_hash, submitted_at, expires_at, container);
+"""
+
+
+def seal_of(request_id: str, withdraw_hash: str, submitted_at: int, expires_at: int, container: bytes) -> str:
+    """Returns the digest that tells whether a stored request is the one that was stored.
+
+    The request's id covers its payload only; a flipped bit in the evidence, in the withdraw token's
+    digest or in a time would otherwise be served as if it had been sent so.
+    """
+    head = f"{request_id} {withdraw_hash} {submitted_at} {expires_at} ".encode()
+    return hashlib.sha256(head + container).hexdigest()
 
 
 def take_lock(path: Path) -> int:
@@ -79,6 +117,14 @@ def take_lock(path: Path) -> int:
             hint="Stop it first, or give this one another folder with --state.",
         ) from e
     return lock
+
+
+def size_of(path: Path) -> int:
+    """Returns a file's size, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -146,13 +192,21 @@ def _prepare(connection: sqlite3.Connection, path: Path, max_bytes: int) -> str:
         )
     page_size = _pragma(connection, "page_size")
     _pragma(connection, f"max_page_count = {max(1, max_bytes // page_size)}")
-    if is_new:
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {_SCHEMA} INSERT INTO store VALUES ('{secrets.token_hex(8)}');"  # noqa: S608
-            f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-        )
+    if is_new or version < SCHEMA_VERSION:
+        _create_or_migrate(connection, is_new=is_new)
     (store_id,) = connection.execute("SELECT id FROM store").fetchone()
     return str(store_id)
+
+
+def _create_or_migrate(connection: sqlite3.Connection, *, is_new: bool) -> None:
+    """Makes the tables, or brings those of an earlier version up to date: all of it or nothing."""
+    connection.create_function("seal_of", 5, seal_of, deterministic=True)
+    name = f"INSERT INTO store VALUES ('{secrets.token_hex(8)}');"  # noqa: S608 (our own random hexadecimal)
+    first = f"{_SCHEMA} {name}" if is_new else _FROM_1_TO_2
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {first} {_COUNTING}"
+        f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+    )
 
 
 def _pragma(connection: sqlite3.Connection, text: str) -> Any:

@@ -12,19 +12,38 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from placet.adapters.group_commit import MAX_GROUP, GroupCommit
-from placet.adapters.sqlite_database import DEFAULT_MAX_BYTES, connect, open_database, take_lock
+from placet.adapters.sqlite_counting import (
+    check_answer_bytes,
+    count_answer,
+    count_request,
+    delete_closed,
+    read_present,
+    read_present_answers,
+    read_usage,
+)
+from placet.adapters.sqlite_database import (
+    DEFAULT_MAX_BYTES,
+    connect,
+    open_database,
+    seal_of,
+    size_of,
+    take_lock,
+)
 from placet.adapters.sqlite_errors import translate
+from placet.core.encoding import sha256_hex
+from placet.ports.request_limits import check_new_answer, check_new_request
 from placet.ports.request_store import (
-    MAX_ANSWERS,
+    MAX_DELETED,
     MAX_PAGE,
-    AnswerLimitError,
+    UNLIMITED,
     Cursor,
+    Limits,
     NewAnswer,
     NewRequest,
     Page,
@@ -36,6 +55,7 @@ from placet.ports.request_store import (
     StateFilter,
     StoredRequest,
     StoreFailedError,
+    StoreUsage,
     UnknownRequestError,
     Watch,
 )
@@ -46,21 +66,16 @@ T = TypeVar("T")
 _READERS = 2
 
 _REQUEST_COLUMNS = "id, container, withdraw_hash, submitted_at, expires_at, withdrawn_at"
-_SELECT_REQUEST = f"SELECT {_REQUEST_COLUMNS} FROM requests WHERE id = ?"  # noqa: S608 (constant)
+_SELECT_REQUEST = f"SELECT {_REQUEST_COLUMNS}, seal FROM requests WHERE id = ?"  # noqa: S608 (constant)
 _INSERT_REQUEST = """
-INSERT INTO requests (id, container, withdraw_hash, submitted_at, expires_at) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (id) DO NOTHING
+INSERT INTO requests (id, container, withdraw_hash, submitted_at, expires_at, caller, seal)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 """
-# The open state and the number of answers are judged by the statement that writes: nothing can come between.
 _INSERT_ANSWER = """
-INSERT INTO answers (request_seq, digest, received_at, container)
-SELECT seq, ?, ?, ? FROM requests
-WHERE id = ? AND withdrawn_at IS NULL AND expires_at > ?
-  AND (SELECT count(*) FROM answers WHERE request_seq = requests.seq) < ?
-ON CONFLICT (request_seq, digest) DO NOTHING
+INSERT INTO answers (request_seq, digest, received_at, caller, signer, container) VALUES (?, ?, ?, ?, ?, ?)
 """
 _SELECT_ANSWERS = """
-SELECT answers.container FROM answers JOIN requests ON requests.seq = request_seq
+SELECT answers.container, digest FROM answers JOIN requests ON requests.seq = request_seq
 WHERE id = ? ORDER BY answers.seq
 """
 _LIST = """
@@ -119,27 +134,53 @@ class SqliteRequestStore:
             raise
         return cls(path, store_id, GroupCommit(connection, str(path), max_group=max_group), lock)
 
-    async def submit(self, request: NewRequest, *, now: int) -> tuple[StoredRequest, bool]:
+    async def submit(
+        self, request: NewRequest, *, now: int, limits: Limits = UNLIMITED
+    ) -> tuple[StoredRequest, bool]:
         """See `RequestStore.submit`."""
 
         def job(connection: sqlite3.Connection) -> tuple[StoredRequest, bool]:
-            if request.expires_at > now:
-                values = (request.id, request.container, request.withdraw_hash, now, request.expires_at)
-                if connection.execute(_INSERT_REQUEST, values).rowcount == 1:
-                    return StoredRequest(*values, None, ()), True
-            return _same_request(connection, request), False
+            if (kept := _find_same(connection, request)) is not None:
+                return kept, False
+            if request.expires_at <= now:
+                raise RequestClosedError(
+                    "The request had expired before it arrived.",
+                    hint="Make a new request; if it was made just now, check the clocks of both machines.",
+                )
+            size = len(request.container)
+            check_new_request(read_present(connection, request.caller, now, limits), size, limits, now=now)
+            stored = StoredRequest(
+                request.id, request.container, request.withdraw_hash, now, request.expires_at, None, ()
+            )
+            connection.execute(_INSERT_REQUEST, (*stored[:5], request.caller, _seal(stored)))
+            count_request(connection, request.caller, size, now)
+            return stored, True
 
         return await self._writer.run(job, on_commit=lambda: self._announce(None))
 
-    async def add_answer(self, request_id: RequestId, answer: NewAnswer, *, now: int) -> bool:
+    async def add_answer(
+        self, request_id: RequestId, answer: NewAnswer, *, now: int, limits: Limits = UNLIMITED
+    ) -> bool:
         """See `RequestStore.add_answer`."""
 
         def job(connection: sqlite3.Connection) -> bool:
-            values = (answer.digest, now, answer.container, request_id, now, MAX_ANSWERS)
-            if connection.execute(_INSERT_ANSWER, values).rowcount == 1:
-                return True
-            _explain_missing_answer(connection, request_id, answer, now)
-            return False
+            # One writer, one transaction: nothing can come between these looks and the insert.
+            select = "SELECT seq, withdrawn_at, expires_at FROM requests WHERE id = ?"
+            row = connection.execute(select, (request_id,)).fetchone()
+            if row is None:
+                raise _unknown(request_id)
+            seq, withdrawn_at, expires_at = row
+            known = "SELECT 1 FROM answers WHERE request_seq = ? AND digest = ?"
+            if connection.execute(known, (seq, answer.digest)).fetchone():
+                return False
+            if withdrawn_at is not None or expires_at <= now:
+                raise _closed(RequestState.EXPIRED if withdrawn_at is None else RequestState.WITHDRAWN)
+            check_new_answer(read_present_answers(connection, seq, answer), limits)
+            check_answer_bytes(connection, answer, now, limits)
+            values = (seq, answer.digest, now, answer.caller, answer.signer, answer.container)
+            connection.execute(_INSERT_ANSWER, values)
+            count_answer(connection, answer.caller, len(answer.container))
+            return True
 
         return await self._writer.run(job, on_commit=lambda: self._announce(request_id))
 
@@ -161,7 +202,9 @@ class SqliteRequestStore:
             if row is None:
                 raise _unknown(request_id)
             answers = connection.execute(_SELECT_ANSWERS, (request_id,)).fetchall()
-            return StoredRequest._make((*row, tuple(answer for (answer,) in answers)))
+            if not all(_is_whole(container, digest) for container, digest in answers):
+                raise _damaged(request_id)
+            return _read_whole(row)._replace(answers=tuple(container for container, _ in answers))
 
         return await self._read(job)
 
@@ -181,6 +224,16 @@ class SqliteRequestStore:
             return Page(requests, position, len(rows) > limit)
 
         return await self._read(job)
+
+    async def delete_closed(self, *, closed_before: int, limit: int = MAX_DELETED) -> int:
+        """See `RequestStore.delete_closed`."""
+        limit = max(1, min(limit, MAX_DELETED))
+        return await self._writer.run(lambda connection: delete_closed(connection, closed_before, limit))
+
+    async def measure(self, *, now: int) -> StoreUsage:
+        """See `RequestStore.measure`."""
+        disk_bytes = sum(size_of(Path(self._path + suffix)) for suffix in ("", "-wal", "-shm"))
+        return await self._read(lambda connection: read_usage(connection, now, disk_bytes))
 
     @contextlib.contextmanager
     def watch(self, request_id: RequestId | None) -> Iterator[Watch]:
@@ -277,39 +330,47 @@ def _unknown(request_id: RequestId) -> UnknownRequestError:
     )
 
 
-def _same_request(connection: sqlite3.Connection, request: NewRequest) -> StoredRequest:
+def _closed(state: RequestState) -> RequestClosedError:
+    return RequestClosedError(
+        f"The request is {state}; it takes no more answers.",
+        hint="If the action is still wanted, ask for it with a new request.",
+    )
+
+
+def _damaged(request_id: RequestId) -> StoreFailedError:
+    return StoreFailedError(
+        f"The request {request_id[:16]}… is damaged in the relay's database; it is not served in part.",
+        hint="Make a new request. The relay's operator finds out more with `placet relay check`.",
+    )
+
+
+def _seal(request: StoredRequest) -> str:
+    return seal_of(
+        request.id, request.withdraw_hash, request.submitted_at, request.expires_at, request.container
+    )
+
+
+def _is_whole(container: object, digest: object) -> bool:
+    return isinstance(container, bytes) and sha256_hex(container) == digest
+
+
+def _read_whole(row: Sequence[Any]) -> StoredRequest:
+    """Reads a row of `_SELECT_REQUEST`, if it still is what was stored."""
+    *columns, seal = row
+    request = StoredRequest._make((*columns, ()))
+    if not isinstance(request.container, bytes) or _seal(request) != seal:
+        raise _damaged(request.id)
+    return request
+
+
+def _find_same(connection: sqlite3.Connection, request: NewRequest) -> StoredRequest | None:
     row = connection.execute(_SELECT_REQUEST, (request.id,)).fetchone()
     if row is None:
-        raise RequestClosedError(
-            "The request had expired before it arrived.",
-            hint="Make a new request; if it was made just now, check the clocks of both machines.",
-        )
-    kept = StoredRequest._make((*row, ()))
+        return None
+    kept = _read_whole(row)
     if kept.container != request.container or kept.withdraw_hash != request.withdraw_hash:
         raise RequestConflictError(
             f"The request {request.id[:16]}… is here already, with other evidence or another withdraw token.",
             hint="Make a new request: each has its own nonce, so two never share an id by accident.",
         )
     return kept
-
-
-def _explain_missing_answer(
-    connection: sqlite3.Connection, request_id: RequestId, answer: NewAnswer, now: int
-) -> None:
-    """Says why an answer was not inserted; returns if it was there already."""
-    row = connection.execute(_SELECT_REQUEST, (request_id,)).fetchone()
-    if row is None:
-        raise _unknown(request_id)
-    known = "SELECT 1 FROM answers JOIN requests ON requests.seq = request_seq WHERE id = ? AND digest = ?"
-    if connection.execute(known, (request_id, answer.digest)).fetchone():
-        return
-    state = StoredRequest._make((*row, ())).state(now)
-    if state is not RequestState.OPEN:
-        raise RequestClosedError(
-            f"The request is {state}; it takes no more answers.",
-            hint="If the action is still wanted, ask for it with a new request.",
-        )
-    raise AnswerLimitError(
-        f"The request has {MAX_ANSWERS} answers already; no more are kept.",
-        hint="Withdraw it and make a new request.",
-    )

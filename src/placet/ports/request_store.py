@@ -4,7 +4,8 @@
     ├── UnknownRequestError    no request has this id
     ├── RequestConflictError   the id is taken by something else
     ├── RequestClosedError     the request is withdrawn or expired
-    ├── AnswerLimitError       the request already has as many answers as are kept
+    ├── AnswerLimitError       the request already has as many answers as are kept, here or from there
+    ├── QuotaExceededError     this caller has as much here as one caller may
     ├── StoreBusyError         try again in a moment; nothing was stored
     ├── StoreFullError         no room is left; nothing was stored
     └── StoreFailedError       the store is damaged or unreachable; an operator is needed
@@ -32,6 +33,10 @@ Cursor = NewType("Cursor", str)
 MAX_ANSWERS = 32
 # A page that fills an inbox screen several times and stays small on the wire.
 MAX_PAGE = 100
+# Deleted in one transaction at most: writers wait for no more than this.
+MAX_DELETED = 100
+# More than any store holds: what a limit is where nobody set one.
+NO_LIMIT = 2**62
 
 
 class RequestState(StrEnum):
@@ -86,9 +91,23 @@ class RequestClosedError(RequestStoreError):
 
 
 class AnswerLimitError(RequestStoreError):
-    """The request already has `MAX_ANSWERS` answers."""
+    """The request already has `MAX_ANSWERS` answers, or as many as this caller or key may give."""
 
     reason = "too-many-answers"
+
+
+class QuotaExceededError(RequestStoreError):
+    """This caller has as much here as one caller may; nothing was stored.
+
+    Attributes:
+        retry_after: seconds after which trying again can make sense.
+    """
+
+    reason = "quota-exceeded"
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: int = 60) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class StoreBusyError(RequestStoreError):
@@ -118,6 +137,8 @@ class NewRequest(NamedTuple):
     withdraw_hash: Digest
     """SHA-256 of the secret that may withdraw the request."""
     expires_at: int
+    caller: str = ""
+    """Who sent it, as the relay tells callers apart: quotas count by it.  No part of the request."""
 
 
 class NewAnswer(NamedTuple):
@@ -126,6 +147,49 @@ class NewAnswer(NamedTuple):
     digest: Digest
     """SHA-256 of `container`: what makes a second delivery recognisable."""
     container: bytes
+    caller: str = ""
+    """Who sent it, as in `NewRequest`."""
+    signer: str = ""
+    """The key whose signature was *verified*, or "": a key ID that is merely claimed limits nobody."""
+
+
+class Limits(NamedTuple):
+    """How much one caller, and all together, may have in the store; held at the moment of the write.
+
+    A caller's kept bytes are those of the containers of its requests and answers that are not yet deleted.
+    """
+
+    open_requests: int = NO_LIMIT
+    """Of the caller, at once."""
+    requests_per_day: int = NO_LIMIT
+    """Of the caller, between two midnights UTC, whatever became of them."""
+    kept_bytes: int = NO_LIMIT
+    """Of the caller."""
+    answers: int = NO_LIMIT
+    """Of the caller to one request."""
+    answers_per_signer: int = NO_LIMIT
+    """Of one verified key to one request, whoever sent them."""
+    all_open_requests: int = NO_LIMIT
+    """Of everybody.  Given smaller for some callers, the rest is reserved for the others."""
+    all_kept_bytes: int = NO_LIMIT
+    """Of everybody."""
+    all_answers: int = MAX_ANSWERS
+    """Of everybody to one request, `MAX_ANSWERS` at most."""
+
+
+UNLIMITED = Limits()
+
+
+class StoreUsage(NamedTuple):
+    """How much is in the store."""
+
+    requests: int
+    open_requests: int
+    answers: int
+    kept_bytes: int
+    """Of all containers, of requests and answers."""
+    disk_bytes: int
+    """What the store takes on its disk, with everything around; 0 where the store cannot know."""
 
 
 def _state(withdrawn_at: int | None, expires_at: int, now: int) -> RequestState:
@@ -196,8 +260,12 @@ class RequestStore(Protocol):
       raises, nothing was stored, except that `StoreFailedError` leaves the outcome unknown.
     - **Idempotent.**  A repeated write with the same content changes nothing and succeeds, also
       after the request closed.  So a client that lost the acknowledgement just tries again.
-    - **Atomic.**  An answer is stored if and only if the request is open and has fewer than
-      `MAX_ANSWERS` at that very moment, however many writers there are.
+    - **Atomic.**  An answer is stored if and only if the request is open, has fewer than
+      `MAX_ANSWERS`, and the limits hold at that very moment, however many writers there are.
+      The same goes for a request and its limits.
+    - **Limits never refuse what is there.**  A repeated write succeeds whatever the limits.
+    - **Whole or not at all.**  What is read is what was stored: each container is compared with
+      its digest on every read, and one that differs raises `StoreFailedError`.
     - **Order.**  Requests are listed in the order in which they became visible: a reader that
       goes on from a cursor misses nothing that appears later.
     - **Foreign cursors start over.**  A cursor of another store, such as the one from before a
@@ -209,8 +277,10 @@ class RequestStore(Protocol):
     A store belongs to one event loop.  Times are Unix seconds and come from the caller.
     """
 
-    async def submit(self, request: NewRequest, *, now: int) -> tuple[StoredRequest, bool]:
-        """Keeps a request.
+    async def submit(
+        self, request: NewRequest, *, now: int, limits: Limits = UNLIMITED
+    ) -> tuple[StoredRequest, bool]:
+        """Keeps a request (`placet.ports.request_limits` has the rules for `limits`).
 
         Returns:
             The request as kept (without its answers), and whether this call created it.
@@ -218,12 +288,15 @@ class RequestStore(Protocol):
         Raises:
             RequestConflictError: the id is there with another container or withdraw token.
             RequestClosedError: the request is new and already expired.
+            QuotaExceededError: the caller has as much as one caller may.
             StoreBusyError, StoreFullError, StoreFailedError: see there.
         """
         ...
 
-    async def add_answer(self, request_id: RequestId, answer: NewAnswer, *, now: int) -> bool:
-        """Keeps an answer to an open request.
+    async def add_answer(
+        self, request_id: RequestId, answer: NewAnswer, *, now: int, limits: Limits = UNLIMITED
+    ) -> bool:
+        """Keeps an answer to an open request (`placet.ports.request_limits` has the rules for `limits`).
 
         Returns:
             Whether this call added it; False when the very same answer was there.
@@ -231,7 +304,8 @@ class RequestStore(Protocol):
         Raises:
             UnknownRequestError: there is no such request.
             RequestClosedError: it is withdrawn or expired.
-            AnswerLimitError: it has as many answers as are kept.
+            AnswerLimitError: it has as many answers as are kept, or as this caller or key may give.
+            QuotaExceededError: the caller has as much as one caller may.
             StoreBusyError, StoreFullError, StoreFailedError: see there.
         """
         ...
@@ -266,6 +340,31 @@ class RequestStore(Protocol):
 
     def watch(self, request_id: RequestId | None) -> AbstractContextManager[Watch]:
         """Watches one request for answers and withdrawal, or, with None, for new requests."""
+        ...
+
+    async def delete_closed(self, *, closed_before: int, limit: int = MAX_DELETED) -> int:
+        """Deletes the oldest requests that were withdrawn or expired before a time, with their answers.
+
+        An open request is never deleted: the caller gives a time in the past.  Cursors keep their meaning.
+
+        Args:
+            closed_before: Unix seconds, exclusive.
+            limit: how many at most (1 to `MAX_DELETED`), in one transaction.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            StoreBusyError, StoreFullError, StoreFailedError: see there.
+        """
+        ...
+
+    async def measure(self, *, now: int) -> StoreUsage:
+        """Tells how much is in the store; cheap enough for every few seconds.
+
+        Raises:
+            StoreBusyError, StoreFailedError: see there.
+        """
         ...
 
     async def check_health(self) -> None:
