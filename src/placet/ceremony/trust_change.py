@@ -261,13 +261,14 @@ def _describe_root(root: bytes) -> dict[tuple[str, str], str]:
             signs = [role for role, members in value["roles"].items() if keyid in members["keyids"]]
             kind = "administrator" if "person" in key else "online key"
             name = visible(f"{key.get('person', '')} {group_digits(keyid)}".strip())
-            entries[kind, name] = visible(f"signs {', '.join(signs)}; {_describe_root_key(key)}")
+            entries[kind, name] = visible(f"signs {', '.join(signs)}; {describe_signing_key(key)}")
     except (KeyError, TypeError, AttributeError) as e:
         raise MalformedError(Reason.BAD_TRUST, "This is no root metadata.") from e
     return entries
 
 
-def _describe_root_key(key: Object) -> str:
+def describe_signing_key(key: Object) -> str:
+    """Returns everything that metadata says about a key which signs trust, but its ID and its person."""
     known = {"keytype", "scheme", "keyval", "person"}
     rest = {name: value for name, value in sorted(key.items()) if name not in known}
     how = ", ".join(f"{name} {_plain(value)}" for name, value in rest.items())
