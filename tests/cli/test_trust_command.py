@@ -16,7 +16,7 @@ from placet.adapters.tuf_trust import make_administrator
 from placet.ceremony.enrol import Enrolment, encode_enrolment, enrolment_message
 from placet.ceremony.trust_edit import initial_files
 from placet.cli import main
-from placet.cli.trust import default_repository
+from placet.cli._trust_shared import default_repository
 from placet.core.encoding import Digest
 from placet.core.sshsig import NAMESPACE_ENROL, NAMESPACE_TRUST, parse_public_key
 from placet.core.trust import parse_trust

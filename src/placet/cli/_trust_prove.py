@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from placet.adapters.private_file import write_atomically
 from placet.adapters.ssh_keygen import SshKeygenAuthenticator
@@ -10,6 +11,22 @@ from placet.ceremony.enrol import Enrolment, check_invite, encode_enrolment, enr
 from placet.ceremony.trust_change import group_digits
 from placet.core.decode import read_hex_digest, read_name
 from placet.core.sshsig import NAMESPACE_ENROL, key_id, parse_public_key
+
+
+def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declares the commands' arguments."""
+    commands.add_parser("invite", help="print a fresh invite, to be told to one person")
+    parser = commands.add_parser("prove", help="as a person: show that you hold a new key")
+    parser.description = (
+        "Signs an administrator's invite with your new OpenSSH FIDO key, and writes the *.enrolment.json "
+        "file from which they enroll it. The invite itself is not in the file."
+    )
+    parser.add_argument("person", metavar="PERSON", help="your ID")
+    parser.add_argument("--key", required=True, type=Path, metavar="FILE", help="your OpenSSH FIDO key")
+    parser.add_argument("--deployment", required=True, metavar="NAME")
+    parser.add_argument("--invite", required=True, metavar="TEXT", help="as the administrator told you")
+    parser.add_argument("--root-sha256", required=True, metavar="HEX", help="as the administrator told you")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.enrolment.json")
 
 
 def run(args: argparse.Namespace) -> int:

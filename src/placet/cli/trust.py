@@ -6,8 +6,8 @@ import argparse
 import importlib
 from pathlib import Path
 
-from placet.adapters.paths import data_dir
 from placet.cli import UserError
+from placet.cli._trust_shared import add_repository
 from placet.ports.authenticator import AuthenticatorError
 
 DESCRIPTION = """\
@@ -18,16 +18,17 @@ Changes go into a draft. Each administrator sees what changes and signs; `publis
 `refresh` runs at the gate and leaves its verified snapshot.
 """
 
-# Subcommand → the module that runs it; imported only then, since most of them need python-tuf.
-_MODULES = {
-    "init": "_trust_draft",
-    "add-person": "_trust_draft",
-    "add-terminal": "_trust_draft",
-    "add-gate": "_trust_draft",
-    "enroll": "_trust_draft",
-    "invite": "_trust_prove",
-    "prove": "_trust_prove",
-    "set-policy": "_trust_draft",
+# The modules of the subcommands, in the order of the help.  Each declares its own arguments; what needs
+# python-tuf is imported only when one runs.
+_MODULES = (
+    "_trust_init",
+    "_trust_draft",
+    "_trust_prove",
+    "_trust_enroll",
+)
+
+# Subcommands whose arguments are declared below, and the modules that run them.
+_OLDER_MODULES = {
     "sign": "_trust_sign",
     "publish": "_trust_sign",
     "refresh": "_trust_gate",
@@ -41,128 +42,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="trust_command", required=True, metavar="COMMAND")
-    _configure_draft(commands)
-    commands.add_parser("invite", help="print a fresh invite, to be told to one person")
-    _configure_prove(commands.add_parser("prove", help="as a person: show that you hold a new key"))
-    _configure_enroll(commands.add_parser("enroll", help="record a person's key"))
+    for name in _MODULES:
+        known = set(commands.choices)
+        importlib.import_module(f"placet.cli.{name}").configure(commands)
+        for command in commands.choices.keys() - known:
+            commands.choices[command].set_defaults(module=name)
     _configure_sign(commands)
     _configure_gate(commands)
+    for command, name in _OLDER_MODULES.items():
+        commands.choices[command].set_defaults(module=name)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     try:
-        module = importlib.import_module(f"placet.cli.{_MODULES[args.trust_command]}")
+        code: int = importlib.import_module(f"placet.cli.{args.module}").run(args)
     except ModuleNotFoundError as e:
         if e.name not in ("tuf", "securesystemslib"):
             raise
         raise UserError(
             "This command needs python-tuf.", "Install it with: pip install 'placet[trust]'"
         ) from e
-    try:
-        code: int = module.run(args)
     except AuthenticatorError as e:
         raise UserError(str(e)) from e
     return code
-
-
-def default_repository() -> Path:
-    """Where the administrators' repository lies unless another is named."""
-    return data_dir() / "trust-repository"
-
-
-def _configure_draft(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    init = commands.add_parser("init", help="make a new trust root, not yet signed")
-    init.add_argument("--deployment", required=True, metavar="NAME", help="its name, as in a host name")
-    init.add_argument("--rp-id", metavar="HOST", help="its RP ID (default: NAME.placet.localhost)")
-    init.add_argument(
-        "--admin",
-        required=True,
-        nargs="+",
-        action="extend",
-        metavar="ID=PUBKEYFILE",
-        help="an administrator with the one key that counts for them",
-    )
-    init.add_argument("--threshold", required=True, type=int, metavar="K", help="how many of them must sign")
-    init.add_argument(
-        "--admin-origin",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="URL",
-        help="pages on which administrators' browser keys may sign",
-    )
-    init.add_argument(
-        "--admin-no-uv",
-        action="store_true",
-        help="accept administrators' signatures without PIN or fingerprint (not advised)",
-    )
-    _add_repository(init)
-    _configure_edits(commands)
-
-
-def _configure_edits(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    person = commands.add_parser("add-person", help="add a person")
-    person.add_argument("id", metavar="ID", help="such as alice@example.com")
-    person.add_argument("--group", nargs="+", action="extend", default=[], metavar="G", help="their groups")
-    person.add_argument(
-        "--account",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("ISSUER", "SUBJECT"),
-        help="an OIDC identity that is this person",
-    )
-    terminal = commands.add_parser("add-terminal", help="add an approval terminal")
-    terminal.add_argument("id", metavar="ID", help="its name, the first part of its page's host name")
-    terminal.add_argument("--key", required=True, metavar="FILE|BASE64", help="its identity's public key")
-    terminal.add_argument("--origin", nargs="+", action="extend", default=[], metavar="URL", help="its page")
-    gate = commands.add_parser("add-gate", help="add a gate")
-    gate.add_argument("id", metavar="ID", help="such as prod-eu")
-    gate.add_argument("--ledger", metavar="NAME", help="its use ledger (default: ID)")
-    policy = commands.add_parser("set-policy", help="set the rules of a scope")
-    policy.add_argument("file", type=Path, metavar="FILE.toml")
-    policy.add_argument("--scope", required=True, metavar="NAME")
-    policy.add_argument(
-        "--targets", nargs="+", default=[], metavar="PATTERN", help="the targets that the scope governs"
-    )
-    for command in (person, terminal, gate, policy):
-        _add_repository(command)
-
-
-def _configure_enroll(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Records a person's key from an OpenSSH .pub file, or from the *.enrolment.json file that their "
-        "terminal wrote, which proves that the key answers your invite."
-    )
-    parser.add_argument("person", metavar="PERSON")
-    parser.add_argument("--key", required=True, type=Path, metavar="FILE", help=".pub or .enrolment.json")
-    parser.add_argument(
-        "--kind", choices=["sk", "webauthn"], help="how it signs (default: what it was made for)"
-    )
-    parser.add_argument(
-        "--assurance",
-        required=True,
-        choices=["vouched", "software", "attested"],
-        help="vouched: you saw the hardware; software: a key in software, level 1 at most",
-    )
-    parser.add_argument("--invite", metavar="TEXT", help="the invite that you gave to the person")
-    parser.add_argument("--no-uv", action="store_true", help="accept signatures without PIN or fingerprint")
-    parser.add_argument("--valid", default="365d", metavar="DURATION", help="from now on (default: 365d)")
-    _add_repository(parser)
-
-
-def _configure_prove(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Signs an administrator's invite with your new OpenSSH FIDO key, and writes the *.enrolment.json "
-        "file from which they enroll it. The invite itself is not in the file."
-    )
-    parser.add_argument("person", metavar="PERSON", help="your ID")
-    parser.add_argument("--key", required=True, type=Path, metavar="FILE", help="your OpenSSH FIDO key")
-    parser.add_argument("--deployment", required=True, metavar="NAME")
-    parser.add_argument("--invite", required=True, metavar="TEXT", help="as the administrator told you")
-    parser.add_argument("--root-sha256", required=True, metavar="HEX", help="as the administrator told you")
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE.enrolment.json")
 
 
 def _configure_sign(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -182,7 +85,7 @@ def _configure_sign(commands: argparse._SubParsersAction[argparse.ArgumentParser
     publish.add_argument("--to", type=Path, metavar="DIR", help="copy what is published there, too")
     publish.add_argument("--json", action="store_true", help="for programs")
     for command in (sign, publish):
-        _add_repository(command)
+        add_repository(command)
 
 
 def _configure_gate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -206,10 +109,4 @@ def _configure_gate(commands: argparse._SubParsersAction[argparse.ArgumentParser
     verify = commands.add_parser("verify", help="check everything published, as a fresh gate would")
     verify.add_argument("--root-sha256", metavar="HEX", help="the root's SHA-256 that gates are given")
     for command in (show, verify):
-        _add_repository(command)
-
-
-def _add_repository(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--repository", type=Path, default=default_repository(), metavar="DIR", help="the working repository"
-    )
+        add_repository(command)
