@@ -36,6 +36,7 @@ import uvloop
 from placet.adapters import sqlite_database
 from placet.adapters.group_commit import MAX_GROUP
 from placet.adapters.sqlite_store import _INSERT_REQUEST, SqliteRequestStore
+from placet.adapters.stored_requests import seal_of
 from placet.core.encoding import Digest
 from placet.ports.request_store import NewRequest, RequestId
 
@@ -69,9 +70,7 @@ def run_bare(folder: Path, count: int) -> float:
     for request in requests:
         connection.execute("BEGIN IMMEDIATE")
         values = (request.id, request.container, request.withdraw_hash, NOW, request.expires_at)
-        seal = sqlite_database.seal_of(
-            request.id, request.withdraw_hash, NOW, request.expires_at, request.container
-        )
+        seal = seal_of(request.id, request.withdraw_hash, NOW, request.expires_at, request.container)
         connection.execute(_INSERT_REQUEST, (*values, "", seal))
         connection.execute("COMMIT")
     elapsed = time.perf_counter() - start

@@ -7,7 +7,6 @@ not wake each other's waiters.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import secrets
 import sqlite3
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from placet.adapters.sqlite_errors import translate
+from placet.adapters.stored_requests import seal_of
 from placet.ports.request_store import StoreFailedError
 
 SCHEMA_VERSION = 2
@@ -78,16 +78,6 @@ ALTER TABLE answers ADD COLUMN caller TEXT NOT NULL DEFAULT '';
 ALTER TABLE answers ADD COLUMN signer TEXT NOT NULL DEFAULT '';
 UPDATE requests SET seal = seal_of(id, withdraw_hash, submitted_at, expires_at, container);
 """
-
-
-def seal_of(request_id: str, withdraw_hash: str, submitted_at: int, expires_at: int, container: bytes) -> str:
-    """Returns the digest that tells whether a stored request is the one that was stored.
-
-    The request's id covers its payload only; a flipped bit in the evidence, in the withdraw token's
-    digest or in a time would otherwise be served as if it had been sent so.
-    """
-    head = f"{request_id} {withdraw_hash} {submitted_at} {expires_at} ".encode()
-    return hashlib.sha256(head + container).hexdigest()
 
 
 def take_lock(path: Path) -> int:

@@ -31,12 +31,20 @@ from placet.adapters.sqlite_database import (
     DEFAULT_MAX_BYTES,
     connect,
     open_database,
-    seal_of,
     size_of,
     take_lock,
 )
 from placet.adapters.sqlite_errors import translate
-from placet.core.encoding import sha256_hex
+from placet.adapters.stored_requests import (
+    closed_request,
+    damaged_request,
+    is_whole,
+    late_request,
+    seal_of,
+    taken_request,
+    unknown_request,
+)
+from placet.adapters.watches import Watches
 from placet.ports.request_limits import check_new_answer, check_new_request
 from placet.ports.request_store import (
     MAX_DELETED,
@@ -47,8 +55,6 @@ from placet.ports.request_store import (
     NewAnswer,
     NewRequest,
     Page,
-    RequestClosedError,
-    RequestConflictError,
     RequestId,
     RequestState,
     RequestSummary,
@@ -56,7 +62,6 @@ from placet.ports.request_store import (
     StoredRequest,
     StoreFailedError,
     StoreUsage,
-    UnknownRequestError,
     Watch,
 )
 
@@ -105,7 +110,7 @@ class SqliteRequestStore:
         self._id = store_id
         self._writer = writer
         self._lock = lock
-        self._watches: dict[RequestId | None, set[_EventWatch]] = {}
+        self._watches = Watches()
         self._local = threading.local()
         self._reader_connections: list[sqlite3.Connection] = []
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="placet-store-reader")
@@ -143,10 +148,7 @@ class SqliteRequestStore:
             if (kept := _find_same(connection, request)) is not None:
                 return kept, False
             if request.expires_at <= now:
-                raise RequestClosedError(
-                    "The request had expired before it arrived.",
-                    hint="Make a new request; if it was made just now, check the clocks of both machines.",
-                )
+                raise late_request()
             size = len(request.container)
             check_new_request(read_present(connection, request.caller, now, limits), size, limits, now=now)
             stored = StoredRequest(
@@ -156,7 +158,7 @@ class SqliteRequestStore:
             count_request(connection, request.caller, size, now)
             return stored, True
 
-        return await self._writer.run(job, on_commit=lambda: self._announce(None))
+        return await self._writer.run(job, on_commit=lambda: self._watches.announce(None))
 
     async def add_answer(
         self, request_id: RequestId, answer: NewAnswer, *, now: int, limits: Limits = UNLIMITED
@@ -168,13 +170,13 @@ class SqliteRequestStore:
             select = "SELECT seq, withdrawn_at, expires_at FROM requests WHERE id = ?"
             row = connection.execute(select, (request_id,)).fetchone()
             if row is None:
-                raise _unknown(request_id)
+                raise unknown_request(request_id)
             seq, withdrawn_at, expires_at = row
             known = "SELECT 1 FROM answers WHERE request_seq = ? AND digest = ?"
             if connection.execute(known, (seq, answer.digest)).fetchone():
                 return False
             if withdrawn_at is not None or expires_at <= now:
-                raise _closed(RequestState.EXPIRED if withdrawn_at is None else RequestState.WITHDRAWN)
+                raise closed_request(RequestState.EXPIRED if withdrawn_at is None else RequestState.WITHDRAWN)
             check_new_answer(read_present_answers(connection, seq, answer), limits)
             check_answer_bytes(connection, answer, now, limits)
             values = (seq, answer.digest, now, answer.caller, answer.signer, answer.container)
@@ -182,7 +184,7 @@ class SqliteRequestStore:
             count_answer(connection, answer.caller, len(answer.container))
             return True
 
-        return await self._writer.run(job, on_commit=lambda: self._announce(request_id))
+        return await self._writer.run(job, on_commit=lambda: self._watches.announce(request_id))
 
     async def withdraw(self, request_id: RequestId, *, now: int) -> None:
         """See `RequestStore.withdraw`."""
@@ -190,9 +192,9 @@ class SqliteRequestStore:
         def job(connection: sqlite3.Connection) -> None:
             update = "UPDATE requests SET withdrawn_at = coalesce(withdrawn_at, ?) WHERE id = ?"
             if connection.execute(update, (now, request_id)).rowcount == 0:
-                raise _unknown(request_id)
+                raise unknown_request(request_id)
 
-        await self._writer.run(job, on_commit=lambda: self._announce(request_id))
+        await self._writer.run(job, on_commit=lambda: self._watches.announce(request_id))
 
     async def fetch(self, request_id: RequestId) -> StoredRequest:
         """See `RequestStore.fetch`."""
@@ -200,10 +202,10 @@ class SqliteRequestStore:
         def job(connection: sqlite3.Connection) -> StoredRequest:
             row = connection.execute(_SELECT_REQUEST, (request_id,)).fetchone()
             if row is None:
-                raise _unknown(request_id)
+                raise unknown_request(request_id)
             answers = connection.execute(_SELECT_ANSWERS, (request_id,)).fetchall()
-            if not all(_is_whole(container, digest) for container, digest in answers):
-                raise _damaged(request_id)
+            if not all(is_whole(container, digest) for container, digest in answers):
+                raise damaged_request(request_id)
             return _read_whole(row)._replace(answers=tuple(container for container, _ in answers))
 
         return await self._read(job)
@@ -238,15 +240,8 @@ class SqliteRequestStore:
     @contextlib.contextmanager
     def watch(self, request_id: RequestId | None) -> Iterator[Watch]:
         """See `RequestStore.watch`."""
-        watch = _EventWatch()
-        watches = self._watches.setdefault(request_id, set())
-        watches.add(watch)
-        try:
+        with self._watches.watch(request_id) as watch:
             yield watch
-        finally:
-            watches.discard(watch)
-            if not watches and self._watches.get(request_id) is watches:
-                del self._watches[request_id]
 
     async def check_health(self) -> None:
         """See `RequestStore.check_health`."""
@@ -264,10 +259,6 @@ class SqliteRequestStore:
         # The writer closes last, so that its connection, the only one left, folds the log into the file.
         await self._writer.close()
         os.close(self._lock)
-
-    def _announce(self, request_id: RequestId | None) -> None:
-        for watch in self._watches.get(request_id, ()):
-            watch.note()
 
     def _cursor(self, seq: int) -> Cursor:
         return Cursor(f"{self._id}-{seq}")
@@ -305,53 +296,10 @@ class SqliteRequestStore:
             raise translate(e, self._path) from e
 
 
-class _EventWatch:
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def note(self) -> None:
-        self._event.set()
-
-    async def changed(self, timeout: float) -> bool:
-        try:
-            async with asyncio.timeout(timeout):
-                await self._event.wait()
-        except TimeoutError:
-            return False
-        # Cleared before the caller reads again: a change during that read sets it anew.
-        self._event.clear()
-        return True
-
-
-def _unknown(request_id: RequestId) -> UnknownRequestError:
-    return UnknownRequestError(
-        f"There is no request {request_id[:16]}… here.",
-        hint="Check the id, and that you ask the relay to which the request was sent.",
-    )
-
-
-def _closed(state: RequestState) -> RequestClosedError:
-    return RequestClosedError(
-        f"The request is {state}; it takes no more answers.",
-        hint="If the action is still wanted, ask for it with a new request.",
-    )
-
-
-def _damaged(request_id: RequestId) -> StoreFailedError:
-    return StoreFailedError(
-        f"The request {request_id[:16]}… is damaged in the relay's database; it is not served in part.",
-        hint="Make a new request. The relay's operator finds out more with `placet relay check`.",
-    )
-
-
 def _seal(request: StoredRequest) -> str:
     return seal_of(
         request.id, request.withdraw_hash, request.submitted_at, request.expires_at, request.container
     )
-
-
-def _is_whole(container: object, digest: object) -> bool:
-    return isinstance(container, bytes) and sha256_hex(container) == digest
 
 
 def _read_whole(row: Sequence[Any]) -> StoredRequest:
@@ -359,7 +307,7 @@ def _read_whole(row: Sequence[Any]) -> StoredRequest:
     *columns, seal = row
     request = StoredRequest._make((*columns, ()))
     if not isinstance(request.container, bytes) or _seal(request) != seal:
-        raise _damaged(request.id)
+        raise damaged_request(request.id)
     return request
 
 
@@ -369,8 +317,5 @@ def _find_same(connection: sqlite3.Connection, request: NewRequest) -> StoredReq
         return None
     kept = _read_whole(row)
     if kept.container != request.container or kept.withdraw_hash != request.withdraw_hash:
-        raise RequestConflictError(
-            f"The request {request.id[:16]}… is here already, with other evidence or another withdraw token.",
-            hint="Make a new request: each has its own nonce, so two never share an id by accident.",
-        )
+        raise taken_request(request.id)
     return kept
