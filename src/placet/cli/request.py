@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from placet.adapters.private_file import write_atomically
-from placet.ceremony.request import Ask, attach_proof, build_request, requester_message
-from placet.cli import EXIT_ALLOW, UserError
+from placet.ceremony.request import Ask, build_request
+from placet.cli import EXIT_ALLOW, UserError, _request_proof
 from placet.cli._relay import DEFAULT_RELAY, keep_token, open_relay, read_request_id, relay_failed
 from placet.cli._request_actions import build_action, configure_deploy, configure_release, configure_run
 from placet.cli._shared import choose_gate, load_trust, now, parse_duration, setting
@@ -23,7 +23,6 @@ from placet.core.encoding import format_time
 from placet.core.errors import visible
 from placet.core.levels import level_name
 from placet.core.policy import Quorum, select_rules
-from placet.core.sshsig import NAMESPACE_REQUEST, key_id
 from placet.core.statement import IntentStatement, parse_statement
 from placet.core.trust import Trust
 
@@ -56,7 +55,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):
         action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
         _configure_common(action)
+        _request_proof.configure(action)
         configure_action(action)
+    summary = "send a request of --token-later, with the OIDC token that says who asks"
+    prove = actions.add_parser("prove", help=summary, description=summary.capitalize() + ".")
+    _request_proof.configure_prove(prove)
+    _configure_sending(prove)
     summary = "wait for the approval of an earlier request, and write the bundle"
     wait = actions.add_parser("wait", help=summary, description=summary.capitalize() + ".")
     wait.add_argument("request", metavar="ID", help="the request's ID, as it was printed")
@@ -76,9 +80,10 @@ def _configure_common(parser: argparse.ArgumentParser) -> None:
         "--annotation", action="append", default=[], metavar="NAME=VALUE", help="a note on the target"
     )
     parser.add_argument("--requested-by", metavar="WHO", help="who claims to ask (default: user at host)")
-    parser.add_argument(
-        "--sign-with", type=Path, metavar="KEY", help="prove who asks with an enrolled OpenSSH key"
-    )
+    _configure_sending(parser)
+
+
+def _configure_sending(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust", type=Path, metavar="SNAPSHOT", help="the trust snapshot")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--relay", metavar="URL", help=f"the relay (default {DEFAULT_RELAY})")
@@ -101,14 +106,25 @@ def run(args: argparse.Namespace) -> int:
     trust = load_trust(args.trust or _path(setting(None, "trust")))
     if args.action == "wait":
         return _wait_again(args, trust)
-    if args.file and args.wait:
-        raise UserError("--wait needs a relay; --file works without one.", "Use one of them.")
-    timeout = parse_duration(args.timeout)
+    if args.action == "prove":
+        return _send(_request_proof.prove_kept(args), args, trust, _read_timeout(args))
+    timeout = _read_timeout(args)
     request = _build(args, trust)
     for note in notes_on_levels(parse_statement(request.payload), trust, at=now()):
         print(f"Note: {visible(note)}", file=sys.stderr)
-    if args.sign_with:
-        request = _sign(request, args.sign_with)
+    if args.token_later:
+        return _to_unproven(request, args.token_later)
+    request = _request_proof.prove(request, args)
+    return _send(request, args, trust, timeout)
+
+
+def _read_timeout(args: argparse.Namespace) -> int:
+    if args.file and args.wait:
+        raise UserError("--wait needs a relay; --file works without one.", "Use one of them.")
+    return parse_duration(args.timeout)
+
+
+def _send(request: IntentRequest, args: argparse.Namespace, trust: Trust, timeout: int) -> int:
     if args.file:
         return _to_file(request, args.file)
     return _to_relay(request, args, trust, timeout)
@@ -191,19 +207,6 @@ def _uuid7(seconds: int) -> str:
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
-def _sign(request: IntentRequest, key_file: Path) -> IntentRequest:
-    from placet.adapters.ssh_keygen import SshKeygenAuthenticator
-    from placet.ports.authenticator import AuthenticatorError
-
-    try:
-        authenticator = SshKeygenAuthenticator(key_file)
-        print("Touch your key to prove that it is you who asks.", file=sys.stderr)
-        sshsig = authenticator.sign(NAMESPACE_REQUEST, requester_message(request))
-    except AuthenticatorError as e:
-        raise UserError(f"The request is not signed, and was not sent: {e}") from e
-    return attach_proof(request, keyid=key_id(authenticator.wire), sshsig=sshsig)
-
-
 def _to_file(request: IntentRequest, path: Path) -> int:
     data = encode_request(request)
     try:
@@ -217,6 +220,17 @@ def _to_file(request: IntentRequest, path: Path) -> int:
         raise UserError(f"The request cannot be written to {path}: {e.strerror}.") from e
     _print_request(request)
     print(f"Written to {path}. Carry it to a terminal: `placet terminal --file` or `placet approve`.")
+    return EXIT_ALLOW
+
+
+def _to_unproven(request: IntentRequest, path: Path) -> int:
+    data, audience = _request_proof.keep_unproven(request)
+    try:
+        write_atomically(path, data)
+    except OSError as e:
+        raise UserError(f"The request cannot be written to {path}: {e.strerror}.") from e
+    print(f"The request is in {path}. Get an OIDC token for this audience, then: placet request prove {path}")
+    print(audience)
     return EXIT_ALLOW
 
 
