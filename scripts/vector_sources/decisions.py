@@ -145,6 +145,10 @@ def _people(book: Book, no: Any) -> None:
     no("other-meaning", "SIG-08", "A signature for another purpose.", few, policy_error, ask(ALICE, Voice(BOB, namespace=NAMESPACE_REQUEST)), causes=["namespace-mismatch"])
     no("expired-key", "APR-03", "A key after its time.", few, policy_error, ask(ALICE, BOB, trust="expired-key"), causes=["credential-not-valid"])
     no("future-key", "APR-03", "A key before its time.", few, policy_error, ask(ALICE, BOB, trust="future-key"), causes=["credential-not-valid"])
+    carried = {"/trust/metadata": {"1.targets.json": b64(b"{}")}, "/trust/targets": {"people.json": b64(world().files()["people.json"])}}
+    loaded = {"bundle": b64(altered(encode_bundle(bundle_of(world(), run_request(world()), ALICE, BOB)), carried))}
+    book.accept("verify-for-use", "carried-trust", "BND-08 INV-6", "Trust for auditors rides along, and decides nothing.", ask(ALICE, BOB) | loaded, people=[ALICE, BOB])
+    no("carried-trust-revoked", "BND-08 APR-02 INV-6", "An old list of people cannot bring back who was revoked (attack A12).", few, policy_error, ask(ALICE, BOB, trust="without-bob") | loaded, causes=["unknown-key"])
     no("report-origin", "RPT-07", "A page's signature under another terminal's report.", few, policy_error, ask(ALICE, Voice(BOB, "t2", {"web_origin": world().origin("t1")})), causes=["origin-not-allowed"])
     hardware, weak = world(policy=policy(level=2), assurance=HARDWARE), world(policy=policy(), assurance=HARDWARE, credential_members=UV_OPTIONAL)
     book.accept("verify-for-use", "level-2", "LVL-01 LVL-02 LVL-04 LVL-05 INV-3", "Hardware, touched and unlocked.", ask(ALICE, BOB, trust="hardware", source=hardware), level=2)

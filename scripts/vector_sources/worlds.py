@@ -51,6 +51,7 @@ def worlds() -> dict[str, World]:
         "other-scope": world(policy=policy("deploy")),
         "without-gate": world(gates=["prod-us"]),
         "without-t2": _without_terminal("t2"),
+        "without-bob": _without_person(BOB),
         "newer": world(versions={"root": 1, "targets": 2, "snapshot": 9, "timestamp": 9}),
         "expired-key": world(credential_members=expired_key),
         "future-key": world(credential_members={BOB: {"notBefore": format_time(NOW + 600)}}),
@@ -69,4 +70,10 @@ def narrow_scope() -> bytes:
 def _without_terminal(name: str) -> World:
     made = world()
     del made.terminals[name]
+    return made
+
+
+def _without_person(person: str) -> World:
+    made = world(versions={"root": 1, "targets": 2, "snapshot": 2, "timestamp": 2})
+    del made.keys[person]
     return made

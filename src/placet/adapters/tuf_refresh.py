@@ -25,9 +25,11 @@ from tuf.api.metadata import Root, TargetFile, Targets  # type: ignore[attr-defi
 from tuf.ngclient import Updater, UpdaterConfig  # type: ignore[attr-defined]
 from tuf.ngclient.fetcher import FetcherInterface
 
+from placet.adapters.git_courier import is_git_address
 from placet.adapters.private_file import write_atomically
 from placet.adapters.sk_key import register
 from placet.adapters.tuf_fetch import FOLDER_SCHEME, MAX_SECONDS, FolderFetcher, HttpFetcher
+from placet.adapters.tuf_git import open_git
 from placet.adapters.tuf_trust import (
     ROOT,
     SIGNED_ONLINE,
@@ -92,21 +94,21 @@ def refresh(
     """Fetches, verifies and compiles the published trust root, and replaces the snapshot.
 
     Args:
-        source: the folder or http(s) address that `placet trust publish` filled.
+        source: the folder, http(s) or git address (`git+https://…`) that `placet trust publish` filled.
         snapshot: where the gate's snapshot lies; the client keeps what it accepted beside it.
         root: the first root's file, where it was brought along; otherwise it is looked for in `source`.
         root_sha256: the digest of the first root, by hand.  Needed once; later it must still fit.
         now: Unix seconds; this machine's clock if left out.
-        max_seconds: how long everything together may take over HTTP.
+        max_seconds: how long everything together may take over HTTP, or git's fetch.
 
     Raises:
         PlacetError: with the reason; the old snapshot is untouched.
     """
     register()
     now = int(time.time()) if now is None else now
-    address, fetcher = _open_source(source, max_seconds)
     kept = snapshot.with_suffix(".tuf")
     try:
+        address, fetcher = _open_source(source, max_seconds, kept / "git")
         (kept / "targets").mkdir(parents=True, exist_ok=True, mode=0o700)
         with _lock(kept / "lock"), named_errors(source):
             _check_clock(kept / _FLOOR, now)
@@ -158,7 +160,9 @@ def follow(kept: Path, address: str, fetcher: FetcherInterface, bootstrap: bytes
     return Followed(files, versions, expires_at)
 
 
-def _open_source(source: str, max_seconds: float) -> tuple[str, FetcherInterface]:
+def _open_source(source: str, max_seconds: float, git_cache: Path) -> tuple[str, FetcherInterface]:
+    if is_git_address(source):
+        return open_git(source, git_cache, seconds=int(max_seconds))
     if source.startswith(("http://", "https://")):
         return source.rstrip("/") + "/", HttpFetcher(max_seconds)
     folder = Path(source)

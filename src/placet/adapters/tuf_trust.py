@@ -30,7 +30,14 @@ from tuf.api.serialization.json import CanonicalJSONSerializer, JSONSerializer
 
 from placet.adapters.sk_key import SkKey
 from placet.core.encoding import KeyId
-from placet.core.errors import IndeterminateError, MalformedError, PolicyError, Reason, VerificationError
+from placet.core.errors import (
+    IndeterminateError,
+    MalformedError,
+    PlacetError,
+    PolicyError,
+    Reason,
+    VerificationError,
+)
 
 ROOT, TARGETS, SNAPSHOT, TIMESTAMP = Root.type, Targets.type, Snapshot.type, Timestamp.type
 SIGNED_BY_PEOPLE = (ROOT, TARGETS)
@@ -111,9 +118,10 @@ def check_people_hold_one_key(root: Root) -> None:
 
     Raises:
         PolicyError: BAD_TRUST.
+        MalformedError: BAD_TRUST where a role names a key that the root does not hold.
     """
     for role in SIGNED_BY_PEOPLE:
-        check_one_key_each(role, [root.keys[keyid] for keyid in root.roles[role].keyids])
+        check_one_key_each(role, list(role_keys(root, role).values()))
 
 
 def check_one_key_each(role: str, keys: Sequence[Key]) -> None:
@@ -218,45 +226,72 @@ def named_errors(where: str) -> Iterator[None]:
     """Turns python-tuf's errors into ours.  `where` is the repository or file, for the message."""
     try:
         yield
-    except tuf_exceptions.ExpiredMetadataError as e:
-        raise IndeterminateError(
-            Reason.TRUST_EXPIRED,
-            f"The trust root at {where} has expired: {e}.",
-            hint="An administrator renews it: `placet trust sign --renew` for root and targets, then `placet "
-            "trust publish`. If that was done, somebody may be showing you an old copy.",
-        ) from e
-    except tuf_exceptions.BadVersionNumberError as e:
-        raise VerificationError(
-            Reason.BAD_TRUST,
-            f"The trust root at {where} is older than one that was already accepted here: {e}.",
-            hint="Somebody may be trying to bring back a revoked approver. Refresh from the real repository.",
-        ) from e
-    except tuf_exceptions.UnsignedMetadataError as e:
-        raise VerificationError(
-            Reason.BAD_TRUST,
-            f"The trust root at {where} is not signed by enough of its administrators: {e}.",
-            hint="Refresh from the real repository, or have the missing administrators sign.",
-        ) from e
-    except tuf_exceptions.LengthOrHashMismatchError as e:
-        raise VerificationError(
-            Reason.BAD_TRUST, f"A file of the trust root at {where} is not the one that was signed: {e}."
-        ) from e
-    except tuf_exceptions.DownloadHTTPError as e:
-        raise IndeterminateError(
-            Reason.TRUST_UNAVAILABLE,
-            f"A file of the trust root is missing at {where}: {e}.",
-            hint="Check the address; `placet trust publish` writes every file.",
-        ) from e
-    except (tuf_exceptions.DownloadError, StorageError) as e:
-        raise IndeterminateError(
-            Reason.TRUST_UNAVAILABLE,
-            f"The trust root at {where} cannot be read: {_innermost(e)}.",
-            hint="Check the address and the network, and try again; nothing was changed.",
-        ) from e
     except tuf_exceptions.RepositoryError as e:
-        raise MalformedError(
-            Reason.BAD_TRUST, f"The trust root at {where} is malformed: {e} ({_innermost(e)})."
-        ) from e
+        raise _name_refusal(e, where) from e
+    except (tuf_exceptions.DownloadError, StorageError) as e:
+        raise _name_failure(e, where) from e
+
+
+def _name_refusal(error: tuf_exceptions.RepositoryError, where: str) -> PlacetError:
+    """Names what is wrong with metadata or files that were there."""
+    match error:
+        case tuf_exceptions.ExpiredMetadataError():
+            return IndeterminateError(
+                Reason.TRUST_EXPIRED,
+                f"The trust root at {where} has expired: {error}.",
+                hint="An administrator renews it: `placet trust sign --renew` for root and targets, then "
+                "`placet trust publish`. If that was done, somebody may be showing you an old copy.",
+            )
+        case tuf_exceptions.BadVersionNumberError():
+            return VerificationError(
+                Reason.BAD_TRUST,
+                f"The trust root at {where} is older than one that was already accepted here: {error}.",
+                hint="Somebody may want to bring back a revoked approver. Refresh from the real repository.",
+            )
+        case tuf_exceptions.UnsignedMetadataError():
+            return VerificationError(
+                Reason.BAD_TRUST,
+                f"The trust root at {where} is not signed by enough of its administrators: {error}.",
+                hint="Refresh from the real repository, or have the missing administrators sign.",
+            )
+        case tuf_exceptions.LengthOrHashMismatchError():
+            return VerificationError(
+                Reason.BAD_TRUST,
+                f"A file of the trust root at {where} is not the one that was signed: {error}.",
+            )
+        case _:
+            return MalformedError(
+                Reason.BAD_TRUST, f"The trust root at {where} is malformed: {error} ({_innermost(error)})."
+            )
+
+
+def _name_failure(error: Exception, where: str) -> PlacetError:
+    """Names why a file did not come."""
+    match error:
+        case tuf_exceptions.DownloadHTTPError():
+            return IndeterminateError(
+                Reason.TRUST_UNAVAILABLE,
+                f"A file of the trust root is missing at {where}: {error}.",
+                hint="Check the address; `placet trust publish` writes every file.",
+            )
+        case tuf_exceptions.DownloadLengthMismatchError():
+            return MalformedError(
+                Reason.TOO_LARGE,
+                f"A file of the trust root at {where} is larger than it may be: {error}.",
+                hint="Somebody may want to fill this disk, or it is no trust root: use another source.",
+            )
+        case tuf_exceptions.SlowRetrievalError():
+            return IndeterminateError(
+                Reason.TRUST_UNAVAILABLE,
+                f"The trust root at {where} came too slowly: {_innermost(error)}.",
+                hint="Try again, or refresh from a copy in a folder or elsewhere. Nothing was changed.",
+            )
+        case _:
+            return IndeterminateError(
+                Reason.TRUST_UNAVAILABLE,
+                f"The trust root at {where} cannot be read: {_innermost(error)}.",
+                hint="Check the address and the network, and try again; nothing was changed.",
+            )
 
 
 def _innermost(error: BaseException) -> str:

@@ -170,7 +170,8 @@ def parse_bundle(data: bytes) -> IntentBundle:
         raise MalformedError(
             Reason.LOG_UNSUPPORTED, "This version of placet reads no log proofs.", path="/log"
         )
-    trust = read_object(top["trust"], "/trust", _TRUST)
+    # BND-08, INV-6: files of the trust root may ride along for audits; nothing that decides reads them.
+    trust = read_object(top["trust"], "/trust", _TRUST, optional=("metadata", "targets"))
     reports = read_list(top["reports"], "/reports", max_items=MAX_SIGNATURES)
     return IntentBundle(
         envelope=parse_envelope(top["envelope"], "/envelope"),
