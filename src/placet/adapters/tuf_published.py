@@ -5,6 +5,7 @@ Everything is read from the folder as it is; nothing here verifies signatures.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import cast
 from urllib.parse import quote
@@ -95,19 +96,25 @@ class PublishedTrust:
         """Returns the target files that gates see, those of delegated roles among them."""
         targets = self.published_targets()
         files = {} if targets is None else self.read_files(targets)
-        for role in delegated_paths(targets):
+        for role, paths in delegated_paths(targets).items():
             if (delegated := self.published_targets(role)) is not None:
-                files |= self.read_files(delegated)
+                files |= self.read_files(delegated, only=paths)
         return files
 
-    def read_files(self, targets: Targets) -> dict[str, bytes]:
+    def read_files(self, targets: Targets, *, only: Collection[str] | None = None) -> dict[str, bytes]:
         """Returns the contents of the files that targets name, each checked against its digest.
+
+        Args:
+            targets: the metadata that names them.
+            only: the files that a delegated role may say; what else it names is not read.
 
         Raises:
             IndeterminateError: TRUST_UNAVAILABLE where one is missing or damaged.
         """
         files = {}
         for name, info in targets.targets.items():
+            if only is not None and name not in only:
+                continue
             digest = info.hashes.get("sha256", "")
             path = self.path / "objects" / digest
             data = path.read_bytes() if path.is_file() else b""

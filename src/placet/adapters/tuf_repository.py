@@ -45,6 +45,7 @@ from placet.adapters.tuf_published import (
 )
 from placet.adapters.tuf_trust import (
     ROOT,
+    SCOPE_VALIDITY_SECONDS,
     SIGNED_BY_PEOPLE,
     SIGNED_ONLINE,
     TARGETS,
@@ -187,9 +188,9 @@ class TrustRepository(PublishedTrust):
         """Returns the target files as they will be published, each checked against its digest."""
         targets = self.current_targets()
         files = {} if targets is None else self.read_files(targets)
-        for role in delegated_paths(targets):
+        for role, paths in delegated_paths(targets).items():
             if (delegated := self.current_targets(role)) is not None:
-                files |= self.read_files(delegated)
+                files |= self.read_files(delegated, only=paths)
         return files
 
     def files_named_by(self, targets_message: bytes) -> dict[str, bytes]:
@@ -252,7 +253,7 @@ class TrustRepository(PublishedTrust):
             role,
             Targets(
                 version=1 if published is None else published.version + 1,
-                expires=utc(now + (validity or VALIDITY_SECONDS[TARGETS])),
+                expires=utc(now + (validity or VALIDITY_SECONDS.get(role, SCOPE_VALIDITY_SECONDS))),
                 targets={name: TargetFile.from_data(name, data, ["sha256"]) for name, data in files.items()},
                 delegations=None if current is None else current.delegations,
             ),
@@ -272,9 +273,10 @@ class TrustRepository(PublishedTrust):
         # Signatures over the earlier draft no longer verify; removing them is tidiness, not a check.
         shutil.rmtree(self.signatures_folder(role), ignore_errors=True)
 
-    def clear_drafts(self) -> None:
-        """Removes all drafts with their signatures; needs the lock."""
-        for path in sorted((self.path / "draft").glob("[!.]*.json")):
+    def clear_drafts(self, roles: Collection[str] | None = None) -> None:
+        """Removes drafts with their signatures, all of them by default; needs the lock."""
+        found = sorted((self.path / "draft").glob("[!.]*.json"))
+        for path in found if roles is None else map(self._draft_path, roles):
             path.unlink(missing_ok=True)
             shutil.rmtree(path.with_suffix(".signatures"), ignore_errors=True)
 

@@ -46,6 +46,8 @@ SIGNED_ONLINE = (SNAPSHOT, TIMESTAMP)
 DAY = 86_400
 # Long where people must come together, short where a machine signs; a small team need not run anything daily.
 VALIDITY_SECONDS = {ROOT: 365 * DAY, TARGETS: 90 * DAY, SNAPSHOT: 30 * DAY, TIMESTAMP: 7 * DAY}
+# A scope's owners are fewer than the administrators: what they signed lives shorter.
+SCOPE_VALIDITY_SECONDS = 30 * DAY
 
 Signed = Root | Targets | Snapshot | Timestamp
 
@@ -94,23 +96,34 @@ def build_root(
     Raises:
         PolicyError: BAD_TRUST for a threshold that cannot be met, or two keys of one person.
     """
+    root = Root(version=version, expires=utc(expires_at), consistent_snapshot=True)
+    set_administrators(root, administrators, threshold=threshold)
+    for role in SIGNED_ONLINE:
+        root.add_key(online_keys[role], role)
+    return root
+
+
+def set_administrators(root: Root, administrators: Sequence[Administrator], *, threshold: int) -> None:
+    """Makes these people the ones who sign `root` and `targets`, and nobody else.
+
+    Raises:
+        PolicyError: BAD_TRUST for a threshold that cannot be met, or two keys of one person.
+    """
     if not 1 <= threshold <= len(administrators):
         raise PolicyError(
             Reason.BAD_TRUST,
             f"{threshold} signatures of {len(administrators)} administrators can never be collected.",
             hint="Choose a threshold from 1 to the number of administrators; 2 of 3 survives one lost key.",
         )
-    root = Root(version=version, expires=utc(expires_at), consistent_snapshot=True)
+    if len({administrator.key.keyid for administrator in administrators}) != len(administrators):
+        raise PolicyError(Reason.BAD_TRUST, "Two administrators have the same key.")
     for role in SIGNED_BY_PEOPLE:
+        for keyid in list(root.roles[role].keyids):
+            root.revoke_key(keyid, role)
         for administrator in administrators:
             root.add_key(administrator.key, role)
         root.roles[role].threshold = threshold
-    for role in SIGNED_ONLINE:
-        root.add_key(online_keys[role], role)
-    if len({administrator.key.keyid for administrator in administrators}) != len(administrators):
-        raise PolicyError(Reason.BAD_TRUST, "Two administrators have the same key.")
     check_people_hold_one_key(root)
-    return root
 
 
 def check_people_hold_one_key(root: Root) -> None:
