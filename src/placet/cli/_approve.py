@@ -14,6 +14,7 @@ from placet.adapters.ssh_keygen import SshKeygenAuthenticator
 from placet.ceremony.decide import Review, deny, make_answer, message, prepare
 from placet.ceremony.publish import Progress, assemble
 from placet.cli import EXIT_ALLOW, EXIT_DENY, UserError
+from placet.cli._evidence import evidence_verifier
 from placet.cli._shared import load_trust, now, setting
 from placet.cli._terminal_files import load_identity, open_history, outbox
 from placet.core.bundle import IntentRequest
@@ -47,13 +48,14 @@ _HINTS = {
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     trust, identity, history = load_trust(args.trust), load_identity(), open_history()
+    evidence = evidence_verifier(args.trust)
     with _meaning(NOTHING_SIGNED):
         # Asked first: nobody should read a request and touch a key for nothing.
         check_trust_current(trust, now())
         check_terminal(trust, identity)
         source, pending = _find(args)
-        review = prepare(pending.request, trust=trust, now=now())
-        progress = assemble(pending.request, pending.answers, trust=trust, now=now())
+        review = prepare(pending.request, trust=trust, now=now(), evidence=evidence)
+        progress = assemble(pending.request, pending.answers, trust=trust, now=now(), evidence=evidence)
         authenticator = SshKeygenAuthenticator(_key_file(args.key))
         word = "deny" if args.deny else "approve"
         _check_key(authenticator.wire, trust, history, progress, _chosen(review, word))
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             print(NOTHING_SIGNED)
             return EXIT_DENY
         # Judged again: reading takes time, and the request may have expired meanwhile.
-        chosen = _chosen(prepare(pending.request, trust=trust, now=now()), word)
+        chosen = _chosen(prepare(pending.request, trust=trust, now=now(), evidence=evidence), word)
         print("Touch your key when it blinks.", flush=True)
         sshsig = authenticator.sign(NAMESPACE_INTENT, message(chosen))
     with _meaning("Nothing was signed that counts, and nothing was sent."):
@@ -82,7 +84,9 @@ def run(args: argparse.Namespace) -> int:
     made = Decision(now(), word, person.id, facts.keyid, pending.request.id, destination, answer)
     delivery = source.deliver(pending.request, answer, trust=trust, now=now())
     history.append(made)
-    progress = assemble(pending.request, (*pending.answers, answer), trust=trust, now=now())
+    progress = assemble(
+        pending.request, (*pending.answers, answer), trust=trust, now=now(), evidence=evidence
+    )
     _say_done(made, delivery, progress)
     return EXIT_ALLOW if delivery.state != "refused" else EXIT_DENY
 
@@ -109,7 +113,7 @@ def _find(args: argparse.Namespace) -> tuple[Source, Pending]:
     path = Path(args.request)
     by_id = is_hex(args.request, 64) and not path.exists()
     if not by_id and args.relay is None:
-        source = FileSource([path], args.bundle)
+        source = FileSource([path], args.bundle, evidence=evidence_verifier(args.trust))
         request = read_request_file(path)
         found = source.pending().get(request.id)
         if found is None:

@@ -5,29 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 from placet.adapters.private_file import write_atomically
-from placet.adapters.relay_client import (
-    RelayClient,
-    RelayClientError,
-    RelayTimeoutError,
-    RelayUnreachableError,
-)
-from placet.ceremony.publish import Progress, assemble, can_be_met_without
-from placet.ceremony.request import say_duration
 from placet.cli import EXIT_ALLOW, EXIT_DENY, EXIT_INTERRUPTED, EXIT_UNDECIDED, UserError
 from placet.cli._shared import now
-from placet.core.bundle import IntentRequest, encode_bundle
+from placet.client import Approved, RelayClient
+from placet.core.bundle import IntentRequest
 from placet.core.encoding import format_time
-from placet.core.errors import visible
+from placet.core.errors import IndeterminateError, PlacetError, Reason, visible
 from placet.core.levels import LEVEL_NAMES, level_name
 from placet.core.statement import parse_statement
 from placet.core.trust import Trust
-from placet.ports.request_store import RequestState
-
-_POLL_SECONDS = 20
-_PAUSE_AFTER_FAILURE = 3.0
+from placet.ports.evidence_verifier import EvidenceVerifier
 
 
 class Reporter:
@@ -62,11 +51,19 @@ def _minutes(seconds: int) -> str:
 
 
 def wait_for_quorum(
-    relay: RelayClient, request: IntentRequest, *, trust: Trust, output: Path, timeout: int, words: str = ""
+    relay: RelayClient,
+    request: IntentRequest,
+    *,
+    trust: Trust,
+    evidence: EvidenceVerifier,
+    output: Path,
+    timeout: int,
+    words: str = "",
 ) -> int:
     """Waits until enough people approved, then writes the bundle.
 
     Args:
+        evidence: verifies what the request carries.
         output: where the bundle goes.
         timeout: seconds to wait at most; the request itself may expire before.
         words: what the commands that are suggested need besides the ID, such as " --relay URL".
@@ -85,83 +82,35 @@ def wait_for_quorum(
         f"{request.id}{words}; to take it back: placet withdraw {request.id}{words}"
     )
     try:
-        return _wait(_Waiting(relay, request, trust, output, timeout, expires_at, stays_open), reporter)
+        approved = relay.wait_for_bundle(
+            request,
+            trust=trust,
+            evidence=evidence,
+            timeout=timeout,
+            on_standing=lambda standing: reporter.say(standing.text),
+        )
     except KeyboardInterrupt:
         reporter.finish(f"Stopped waiting. {stays_open}")
         return EXIT_INTERRUPTED
+    except PlacetError as e:
+        return _give_up(e, reporter, stays_open)
+    return _finish(approved, reporter, output)
 
 
-class _Waiting(NamedTuple):
-    relay: RelayClient
-    request: IntentRequest
-    trust: Trust
-    output: Path
-    timeout: int
-    expires_at: int
-    stays_open: str
+def _give_up(error: PlacetError, reporter: Reporter, stays_open: str) -> int:
+    undecided = isinstance(error, IndeterminateError)
+    reporter.finish(f"{'UNDECIDED' if undecided else 'DENIED'}: {visible(str(error))} [{error.reason}]")
+    # What a relay did ends the waiting and not the request; only what people or the clock did ends that.
+    hint = stays_open if error.reason is Reason.APPROVAL_PENDING else error.hint
+    if hint:
+        reporter.finish(f"  {visible(hint)}")
+    return EXIT_UNDECIDED if undecided else EXIT_DENY
 
 
-def _wait(waiting: _Waiting, reporter: Reporter) -> int:
-    request, expires_at = waiting.request, waiting.expires_at
-    deadline = time.monotonic() + waiting.timeout
-    progress = assemble(request, (), trust=waiting.trust, now=now())
-    reporter.say(_sentence(progress))
-    seen = 0
-    while time.monotonic() < deadline:
-        patience = max(1, min(_POLL_SECONDS, int(deadline - time.monotonic()), max(1, expires_at - now())))
-        try:
-            relayed = waiting.relay.wait_for_answers(request.id, seen, timeout=patience)
-        except (RelayUnreachableError, RelayTimeoutError) as e:
-            reporter.say(f"{e.message} Trying again.")
-            time.sleep(min(_PAUSE_AFTER_FAILURE, max(0.0, deadline - time.monotonic())))
-            continue
-        except RelayClientError as e:
-            reporter.finish(f"UNDECIDED: {e.message} {e.hint}".rstrip())
-            return EXIT_UNDECIDED
-        seen = len(relayed.answers) + relayed.unreadable
-        progress = assemble(request, relayed.answers, trust=waiting.trust, now=now())
-        if progress.refusal is None:
-            return _finish(progress, reporter, waiting.output)
-        if denied := _why_never(waiting, progress, relayed.state):
-            reporter.finish(f"DENIED: {denied}")
-            return EXIT_DENY
-        reporter.say(_sentence(progress))
-    reporter.finish(
-        f"UNDECIDED: not approved within {say_duration(waiting.timeout)}, as --timeout says. "
-        f"{_sentence(progress)} {waiting.stays_open}"
-    )
-    return EXIT_UNDECIDED
-
-
-def _why_never(waiting: _Waiting, progress: Progress, state: RequestState) -> str:
-    """Returns why the request can no longer be approved, or "" while it can."""
-    if state is not RequestState.OPEN or now() >= waiting.expires_at:
-        closed = "expired" if now() >= waiting.expires_at else state.value
-        return f"the request is {closed}. {_sentence(progress)}"
-    approved = {approver.person_id for approver in progress.approvers}
-    denied = [person for person in progress.denied_by if person not in approved]
-    if can_be_met_without(denied, waiting.request, trust=waiting.trust, now=now()):
-        return ""
-    return f"{' and '.join(denied)} denied it; without them the quorum cannot be met."
-
-
-def _sentence(progress: Progress) -> str:
-    parts = []
-    if progress.approvers:
-        parts.append("approved by " + ", ".join(sorted({a.person_id for a in progress.approvers})))
-    if progress.denied_by:
-        parts.append("denied by " + ", ".join(progress.denied_by))
-    if progress.dropped:
-        parts.append(f"{len(progress.dropped)} answer(s) do not count ({progress.dropped[0].reason})")
-    if progress.refusal is not None:
-        parts.append(progress.refusal.message)
-    text = "; ".join(parts)
-    return text[:1].upper() + text[1:]
-
-
-def _finish(progress: Progress, reporter: Reporter, output: Path) -> int:
+def _finish(approved: Approved, reporter: Reporter, output: Path) -> int:
+    progress = approved.progress
     try:
-        write_atomically(output, encode_bundle(progress.bundle), mode=0o644)
+        write_atomically(output, approved.bundle, mode=0o644)
     except OSError as e:
         raise UserError(f"The bundle cannot be written to {output}: {e.strerror}.") from e
     level = f"{level_name(progress.level)} ({LEVEL_NAMES[progress.level]})" if progress.level else "no level"

@@ -8,6 +8,7 @@ import threading
 from placet.adapters.relay_client import RelayClientError
 from placet.adapters.system_clock import SystemClock
 from placet.cli import UserError
+from placet.cli._evidence import evidence_verifier
 from placet.cli._shared import setting
 from placet.cli._terminal_files import load_identity, open_credentials, open_history, outbox, trust_path
 from placet.cli._terminal_shared import origin_of, serve_page
@@ -67,7 +68,7 @@ def _source(args: argparse.Namespace) -> Source:
                 "--bundle is for one request; there are several.",
                 "Leave it out: each bundle then lies beside its request.",
             )
-        return FileSource(args.file, args.bundle)
+        return FileSource(args.file, args.bundle, evidence=evidence_verifier(trust_path(args.trust)))
     if args.bundle is not None:
         raise UserError(
             "--bundle goes with --file.", "With a relay, `placet request --wait` writes the bundle."

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from placet.adapters.private_file import write_atomically
 from placet.ceremony.request import Ask, build_request
 from placet.cli import EXIT_ALLOW, UserError, _request_proof
+from placet.cli._evidence import evidence_verifier
 from placet.cli._relay import DEFAULT_RELAY, keep_token, open_relay, read_request_id, relay_failed
 from placet.cli._request_actions import build_action, configure_deploy, configure_release, configure_run
 from placet.cli._shared import choose_gate, load_trust, now, parse_duration, setting
@@ -27,7 +28,7 @@ from placet.core.statement import IntentStatement, parse_statement
 from placet.core.trust import Trust
 
 if TYPE_CHECKING:
-    from placet.adapters.relay_client import RelayClient
+    from placet.client import RelayClient
 
 _NONCE_BYTES = 32
 
@@ -245,7 +246,7 @@ def _to_relay(request: IntentRequest, args: argparse.Namespace, trust: Trust, ti
     # Hexadecimal, because a token that began with a hyphen would read as a flag of `placet withdraw`.
     token = secrets.token_hex(32)
     with open_relay(args.relay) as relay:
-        from placet.adapters.relay_client import RelayClientError
+        from placet.client import RelayClientError
 
         # Kept before it is sent: a request that the relay has can then always be taken back.
         lost = keep_token(request.id, token)
@@ -268,7 +269,7 @@ def _to_relay(request: IntentRequest, args: argparse.Namespace, trust: Trust, ti
 def _wait_again(args: argparse.Namespace, trust: Trust) -> int:
     timeout, request_id = parse_duration(args.timeout), read_request_id(args.request)
     with open_relay(args.relay) as relay:
-        from placet.adapters.relay_client import RelayClientError
+        from placet.client import RelayClientError
 
         try:
             # The client holds the payload's digest against the ID: the relay cannot swap the request.
@@ -289,6 +290,7 @@ def _wait(
         relay,
         request,
         trust=trust,
+        evidence=evidence_verifier(args.trust or setting(None, "trust")),
         output=args.output or Path(f"{request.id[:16]}.intent.json"),
         timeout=timeout,
         words=_named_relay(args),

@@ -12,8 +12,9 @@ from placet.adapters.paths import state_dir
 from placet.adapters.sqlite_ledger import Birth, SqliteLedger
 from placet.adapters.system_clock import SystemClock
 from placet.cli import UserError
+from placet.cli._evidence import verify_bundle_evidence
 from placet.cli._shared import choose_gate, describe_refusal, load_trust, name_file, read_file, setting
-from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
+from placet.core.bundle import MAX_BUNDLE_BYTES, EvidenceFact, parse_bundle
 from placet.core.decode import Object
 from placet.core.encoding import Digest, format_time
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, visible
@@ -121,6 +122,7 @@ class _Question(NamedTuple):
     trust: Trust
     gate: Gate
     target: str | None
+    facts: tuple[EvidenceFact, ...]
 
     def verify(self, prepared: PreparedCommand, now: int) -> VerifiedApproval:
         """Verifies the approval for what was prepared."""
@@ -146,6 +148,7 @@ class _Question(NamedTuple):
                 parameters=parameters,
             ),
             now=now,
+            evidence=self.facts,
         )
 
 
@@ -159,7 +162,8 @@ def _run(args: argparse.Namespace) -> int:
     trust = load_trust(None if chosen is None else Path(chosen))
     bundle = read_file(args.intent, "bundle", MAX_BUNDLE_BYTES)
     plan = _read_plan(bundle, args.intent)
-    question = _Question(bundle, plan, trust, choose_gate(trust, args.gate), args.target)
+    facts = verify_bundle_evidence(bundle, trust=trust, snapshot=chosen)
+    question = _Question(bundle, plan, trust, choose_gate(trust, args.gate), args.target, facts)
     if args.command:
         _check_command(plan, args.command)
     question.check_claims(SystemClock().now())

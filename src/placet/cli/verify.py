@@ -22,11 +22,12 @@ from placet.cli._shared import (
     read_file,
     setting,
 )
-from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
+from placet.core.bundle import MAX_BUNDLE_BYTES, EvidenceFact, parse_bundle
 from placet.core.display import escape_value
 from placet.core.encoding import encode_canonical, format_time, is_hex
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
 from placet.core.levels import LEVEL_NAMES, level_name
+from placet.core.requester import TOKEN_MEDIA_TYPE
 from placet.core.statement import parse_statement
 from placet.core.trust import Trust
 from placet.core.verify import (
@@ -100,15 +101,24 @@ def _judge(
         raise UserError(f"The trust root has no action {args.action!r}. It has: {known}.")
     gate = "" if args.audit else choose_gate(trust, args.gate).id
     try:
+        facts = _verify_evidence(bundle, args, trust)
         if args.audit:
-            return verify_for_audit(bundle, trust=trust, logged_at=None)
-        return verify_for_use(bundle, trust=trust, gate=gate, expected=expected, now=now())
+            return verify_for_audit(bundle, trust=trust, logged_at=None, evidence=facts)
+        return verify_for_use(bundle, trust=trust, gate=gate, expected=expected, now=now(), evidence=facts)
     except PolicyError as refusal:
         if refusal.reason == Reason.ARTIFACT_MISMATCH and not args.artifact:
             refusal.hint = _say_artifacts(bundle)
         raise
     except PlacetError as refusal:
         raise name_file(refusal, args.bundle) from None
+
+
+def _verify_evidence(bundle: bytes, args: argparse.Namespace, trust: Trust) -> tuple[EvidenceFact, ...]:
+    if TOKEN_MEDIA_TYPE.encode() not in bundle:
+        return ()
+    from placet.cli._evidence import verify_bundle_evidence
+
+    return verify_bundle_evidence(bundle, trust=trust, snapshot=args.trust or setting(None, "trust"))
 
 
 def _say_artifacts(bundle: bytes) -> str:

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
+from placet.adapters.requester_tokens import TokenVerifier
 from placet.ceremony.decide import Review, challenge, deny, make_answer, prepare
 from placet.ceremony.publish import Progress, assemble
 from placet.core.bundle import Answer
@@ -138,6 +139,7 @@ class Desk:
             clock,
             monotonic,
         )
+        self._evidence = TokenVerifier(trust_file.path)
         self._lock = threading.Lock()
         self._views: OrderedDict[str, _View] = OrderedDict()
         self._put_aside: set[Digest] = set()
@@ -180,8 +182,10 @@ class Desk:
         here = tuple(f"{d.person} {'approved' if d.decision == 'approve' else 'denied'} here" for d in made)
         aside = request_id in self._put_aside
         try:
-            review = prepare(pending.request, trust=trust, now=now)
-            progress = assemble(pending.request, pending.answers, trust=trust, now=now)
+            review = prepare(pending.request, trust=trust, now=now, evidence=self._evidence)
+            progress = assemble(
+                pending.request, pending.answers, trust=trust, now=now, evidence=self._evidence
+            )
         except PlacetError as e:
             return Waiting(request_id, None, None, e, aside, here, done=False)
         asked = {person.id for person, _, _ in self._credentials.usable(trust, now)}
@@ -198,8 +202,8 @@ class Desk:
         """
         trust, _ = self.check_ready()
         now, pending = self.now(), self._find(request_id)
-        review = prepare(pending.request, trust=trust, now=now)
-        progress = assemble(pending.request, pending.answers, trust=trust, now=now)
+        review = prepare(pending.request, trust=trust, now=now, evidence=self._evidence)
+        progress = assemble(pending.request, pending.answers, trust=trust, now=now, evidence=self._evidence)
         screen = build_screen(review, progress, self._last(review), now)
         view_id = secrets.token_urlsafe(16)
         with self._lock:
@@ -301,7 +305,8 @@ class Desk:
             # The decision is made and on its way; that the history lacks it must not read as a failure of it.
             told = f"{delivery.text} This terminal's history could not be written: {e.strerror}."
             delivery = delivery._replace(text=told)
-        return Outcome(made, delivery, assemble(review.request, answers, trust=trust, now=now))
+        progress = assemble(review.request, answers, trust=trust, now=now, evidence=self._evidence)
+        return Outcome(made, delivery, progress)
 
     def put_aside(self, request_id: str) -> None:
         """Moves a request to the end of the inbox; nothing is signed and nobody is told."""
@@ -327,7 +332,7 @@ class Desk:
     def _again(self, view: _View, decision: str, trust: Trust, now: int) -> Review:
         """Verifies the viewed bytes once more: trust, clock and request may have changed since."""
         self._find(view.review.request.id)
-        review = prepare(view.review.request, trust=trust, now=now)
+        review = prepare(view.review.request, trust=trust, now=now, evidence=self._evidence)
         if review.view != view.review.view:
             raise _view_gone()
         return deny(review) if decision == "deny" else review

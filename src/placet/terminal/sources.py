@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from placet.adapters.private_file import write_atomically
-from placet.ceremony.publish import Progress, assemble
+from placet.ceremony.publish import Progress, assemble, split_bundle
 from placet.core.bundle import (
     MAX_BUNDLE_BYTES,
     MAX_REQUEST_BYTES,
     Answer,
-    IntentBundle,
     IntentRequest,
     encode_answer,
     encode_bundle,
@@ -24,8 +23,8 @@ from placet.core.bundle import (
 )
 from placet.core.encoding import Digest
 from placet.core.errors import IndeterminateError, PlacetError, Reason
-from placet.core.report import parse_report
 from placet.core.trust import Trust
+from placet.ports.evidence_verifier import EvidenceVerifier, NoEvidence
 
 
 class Pending(NamedTuple):
@@ -99,14 +98,21 @@ class Source(Protocol):
 class FileSource:
     """Requests in files, for a terminal without a network; approvals are put into bundle files."""
 
-    def __init__(self, paths: list[Path], bundle: Path | None = None) -> None:
+    def __init__(
+        self,
+        paths: list[Path],
+        bundle: Path | None = None,
+        *,
+        evidence: EvidenceVerifier = NoEvidence(),  # noqa: B008 -- it has no state
+    ) -> None:
         """Names the request files.
 
         Args:
             paths: the ``*.request.json`` files.
             bundle: where the bundle goes; only for one request.  By default it lies beside the request.
+            evidence: verifies what requests carry.
         """
-        self._paths, self._bundle = paths, bundle
+        self._paths, self._bundle, self._evidence = paths, bundle, evidence
 
     @property
     def name(self) -> str:
@@ -180,7 +186,7 @@ class FileSource:
             target = target.with_name(f"{stem}.denied-{signature.keyid[:8]}.answer.json")
             write_atomically(target, encode_answer(answer), mode=0o644)
             return Delivery("sent", f"The denial was written to {target}.")
-        progress = extend_bundle_file(target, request, answer, trust=trust, now=now)
+        progress = extend_bundle_file(target, request, answer, trust=trust, now=now, evidence=self._evidence)
         count = len(progress.approvers)
         return Delivery("sent", f"Written to {target}, which now holds {count} approval{'s'[: count != 1]}.")
 
@@ -226,18 +232,14 @@ def read_bundle_answers(path: Path, request: IntentRequest) -> tuple[Answer, ...
     return split_bundle(bundle)
 
 
-def split_bundle(bundle: IntentBundle) -> tuple[Answer, ...]:
-    """Returns the answers that a bundle was made of; signatures without a report are left out."""
-    reports = {parse_report(report.payload).signature_keyid: report for report in bundle.reports}
-    return tuple(
-        Answer(bundle.envelope._replace(signatures=(signature,)), reports[signature.keyid])
-        for signature in bundle.envelope.signatures
-        if signature.keyid in reports
-    )
-
-
 def extend_bundle_file(
-    path: Path, request: IntentRequest, answer: Answer, *, trust: Trust, now: int
+    path: Path,
+    request: IntentRequest,
+    answer: Answer,
+    *,
+    trust: Trust,
+    now: int,
+    evidence: EvidenceVerifier = NoEvidence(),  # noqa: B008 -- it has no state
 ) -> Progress:
     """Adds an approval to a bundle file, making it where there is none.
 
@@ -246,6 +248,6 @@ def extend_bundle_file(
         OSError: it cannot be written; the old one is untouched.
     """
     answers = (*read_bundle_answers(path, request), answer)
-    progress = assemble(request, answers, trust=trust, now=now)
+    progress = assemble(request, answers, trust=trust, now=now, evidence=evidence)
     write_atomically(path, encode_bundle(progress.bundle), mode=0o644)
     return progress
