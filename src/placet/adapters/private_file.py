@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from pathlib import Path
+
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{16}\.tmp")
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -29,3 +32,10 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what `write_atomically` left below a folder when it was killed; only for its one writer."""
+    for path in list(folder.rglob(".*.tmp")):
+        if _UNFINISHED.fullmatch(path.name):
+            path.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported with
 )
 from tuf.api.serialization.json import JSONSerializer
 
-from placet.adapters.private_file import write_atomically
+from placet.adapters.private_file import remove_unfinished, write_atomically
 from placet.adapters.tuf_published import delegated_paths, role_file_name
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_signing import check_complete, signatures
@@ -63,6 +63,7 @@ def publish(repository: TrustRepository, *, now: int) -> Published:
         MalformedError: no gate could use this trust root.
     """
     with repository.lock():
+        remove_unfinished(repository.public_folder)
         check_complete(repository)
         root_file, targets_files = _current_files(repository)
         root = cast(Root, parse_metadata(root_file, ROOT).signed)
@@ -101,6 +102,8 @@ def mirror(repository: TrustRepository, folder: Path) -> None:
         OSError: the folder cannot be written.
     """
     with repository.lock():
+        for name in ("metadata", "targets"):
+            remove_unfinished(folder / name)
         for path in _in_safe_order(repository.public_folder):
             copy = folder / path.relative_to(repository.public_folder)
             data = path.read_bytes()
@@ -109,8 +112,8 @@ def mirror(repository: TrustRepository, folder: Path) -> None:
 
 
 def _in_safe_order(folder: Path) -> Iterator[Path]:
-    yield from sorted(path for path in (folder / "targets").rglob("*") if path.is_file())
-    metadata = sorted(path for path in (folder / "metadata").iterdir() if not path.name.startswith("."))
+    yield from sorted(path for path in (folder / "targets").rglob("[!.]*") if path.is_file())
+    metadata = sorted((folder / "metadata").glob("[!.]*"))
     # The timestamp by one rename, when all that it leads to is there; a new root after it, as in `publish`.
     yield from (path for path in metadata if not path.name.endswith(("root.json", "timestamp.json")))
     for ending in ("timestamp.json", "root.json"):

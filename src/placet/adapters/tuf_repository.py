@@ -28,7 +28,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported without saying so
     Root,
@@ -38,6 +37,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported with
 
 from placet.adapters.private_file import write_atomically
 from placet.adapters.sk_key import register
+from placet.adapters.tuf_online_keys import OnlineKeys
 from placet.adapters.tuf_published import (
     PublishedTrust,
     delegated_paths,
@@ -60,7 +60,7 @@ from placet.core.encoding import sha256_hex
 from placet.core.errors import IndeterminateError, MalformedError, PolicyError, Reason
 from placet.core.trust import compile_trust
 
-_FORMAT = "placet-trust-repository 1"
+FORMAT = "placet-trust-repository 1"
 # Names become paths and addresses on every kind of server.
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,200}")
 
@@ -84,7 +84,7 @@ class TrustRepository(PublishedTrust):
                 f"There is no trust repository in {path}.",
                 hint="Make one with `placet trust init`, or name it with --repository DIR.",
             ) from e
-        if found != {"format": _FORMAT}:
+        if found != {"format": FORMAT}:
             raise IndeterminateError(
                 Reason.TRUST_UNAVAILABLE, f"The trust repository in {path} is of another version of placet."
             )
@@ -124,12 +124,11 @@ class TrustRepository(PublishedTrust):
         # Built beside its place and moved there whole: an interrupted `init` leaves nothing in the way.
         building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
-            for name in ("objects", "draft", "keys", "published/metadata", "published/targets"):
+            for name in ("objects", "draft", "published/metadata", "published/targets"):
                 (building / name).mkdir(parents=True)
-            (building / "keys").chmod(0o700)
             for role, signer in signers.items():
-                write_atomically(building / "keys" / f"{role}.pem", signer.private_bytes)
-            write_atomically(building / "repository.json", json.dumps({"format": _FORMAT}).encode())
+                OnlineKeys(building / "keys").add(role, signer, first=True)
+            write_atomically(building / "repository.json", json.dumps({"format": FORMAT}).encode())
             repository = cls(building)
             repository.write_draft(ROOT, root)
             repository.stage(files, now=now)
@@ -279,6 +278,7 @@ class TrustRepository(PublishedTrust):
         for path in found if roles is None else map(self._draft_path, roles):
             path.unlink(missing_ok=True)
             shutil.rmtree(path.with_suffix(".signatures"), ignore_errors=True)
+        self.forget_unused_online_keys()
 
     def delegators(self, role: str) -> tuple[Root | Targets, ...]:
         """Returns the metadata whose quorums must *all* sign a prepared role, the newest first.
@@ -302,6 +302,22 @@ class TrustRepository(PublishedTrust):
 
     # -- the folder
 
+    def keep_enrolment(self, keyid: str, data: bytes) -> None:
+        """Keeps the proof of an enrolled key for the administrators who sign; it is never published.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        folder = self.path / "enrolments"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        write_atomically(folder / f"{keyid}.enrolment.json", data)
+
+    def enrolments(self) -> dict[str, bytes]:
+        """Returns the proofs of enrolled keys that are kept here: key ID → file."""
+        folder = self.path / "enrolments"
+        found = sorted(folder.glob("*.enrolment.json")) if folder.is_dir() else []
+        return {path.name.removesuffix(".enrolment.json"): path.read_bytes() for path in found}
+
     def signatures_folder(self, role: str) -> Path:
         """Where signatures over a prepared role are collected."""
         return self._draft_path(role).with_suffix(".signatures")
@@ -309,28 +325,23 @@ class TrustRepository(PublishedTrust):
     def _draft_path(self, role: str) -> Path:
         return self.path / "draft" / f"{role_file_name(role)}.json"
 
-    def online_signers(self, role: str) -> tuple[CryptoSigner, ...]:
-        """Returns the online keys that sign `snapshot` or `timestamp`, that of the newest root first.
+    @property
+    def online_keys(self) -> OnlineKeys:
+        """The keys of `snapshot` and `timestamp` that are here."""
+        return OnlineKeys(self.path / "keys")
 
-        While a root with another online key is drafted, the published root's key signs too, if it is here.
+    def online_signers(self, role: str) -> tuple[CryptoSigner, ...]:
+        """Returns the keys that sign `snapshot` or `timestamp` now.
 
         Raises:
-            IndeterminateError: the newest root's is missing, damaged, or others can read it.
+            IndeterminateError: as `OnlineKeys.signers`, or there is no root.
         """
-        current, published = self.current_root(), self.published_root()
-        due = list(current.roles[role].keyids)
-        older = [] if published is None else [k for k in published.roles[role].keyids if k not in due]
-        paths = sorted((self.path / "keys").glob(f"{role}*.pem"))
-        found = {signer.public_key.keyid: signer for signer in map(_read_online_key, paths)}
-        signers = tuple(found[keyid] for keyid in (*due, *older) if keyid in found)
-        if not signers or signers[0].public_key.keyid not in due:
-            raise IndeterminateError(
-                Reason.TRUST_UNAVAILABLE,
-                f"The online key of {role} is not in {self.path / 'keys'}.",
-                hint="Publish on the host that holds the online keys, or replace them: "
-                "placet trust rotate-online-keys",
-            )
-        return signers
+        return self.online_keys.signers(role, self.current_root(), self.published_root())
+
+    def forget_unused_online_keys(self) -> None:
+        """Removes online keys that neither the published nor the drafted root names; needs the lock."""
+        roots = [root for root in (self.draft_root(), self.published_root()) if root is not None]
+        self.online_keys.forget_all_but(roots)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -355,21 +366,6 @@ class TrustRepository(PublishedTrust):
                     f"{name} is published and never changes.",
                     hint="Put the changed definition beside it, under the next version number.",
                 )
-
-
-def _read_online_key(path: Path) -> CryptoSigner:
-    try:
-        if path.stat().st_mode & 0o077:
-            raise IndeterminateError(
-                Reason.BAD_TRUST,
-                f"Others can read the online key {path}.",
-                hint=f"If nobody did, run: chmod 600 {path}",
-            )
-        return CryptoSigner(load_pem_private_key(path.read_bytes(), password=None))
-    except (OSError, ValueError) as e:
-        raise IndeterminateError(
-            Reason.TRUST_UNAVAILABLE, f"The online key {path} cannot be read: {e}."
-        ) from e
 
 
 def _role_of(name: str, delegated: Mapping[str, Collection[str]]) -> str:

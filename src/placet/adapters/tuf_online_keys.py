@@ -1,0 +1,88 @@
+"""The online keys of `snapshot` and `timestamp`: in a folder that only their owner can read, never published.
+
+    keys/<role>.pem, keys/<role>.<first 16 digits of the key ID>.pem
+
+They say which versions are current, and nothing about who may approve what.  The relay never holds one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
+from tuf.api.metadata import Root  # type: ignore[attr-defined]  # re-exported without saying so
+
+from placet.adapters.private_file import write_atomically
+from placet.adapters.tuf_trust import SIGNED_ONLINE
+from placet.core.errors import IndeterminateError, Reason
+
+
+class OnlineKeys:
+    """The folder of the online keys."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, role: str, signer: CryptoSigner, *, first: bool = False) -> None:
+        """Keeps a key.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        name = f"{role}.pem" if first else f"{role}.{signer.public_key.keyid[:16]}.pem"
+        write_atomically(self.folder / name, signer.private_bytes)
+
+    def found(self, role: str) -> dict[Path, CryptoSigner]:
+        """Returns the keys of a role that are here.
+
+        Raises:
+            IndeterminateError: one is damaged, or others can read it.
+        """
+        return {path: _read(path) for path in sorted(self.folder.glob(f"{role}*.pem"))}
+
+    def signers(self, role: str, current: Root, published: Root | None) -> tuple[CryptoSigner, ...]:
+        """Returns the keys that sign a role now, that of the newest root first.
+
+        While a root with another key is drafted, the published root's key signs too, if it is here.
+
+        Raises:
+            IndeterminateError: the newest root's is not here, damaged, or others can read it.
+        """
+        due = list(current.roles[role].keyids)
+        older = [] if published is None else [k for k in published.roles[role].keyids if k not in due]
+        found = {signer.public_key.keyid: signer for signer in self.found(role).values()}
+        signers = tuple(found[keyid] for keyid in (*due, *older) if keyid in found)
+        if not signers or signers[0].public_key.keyid not in due:
+            raise IndeterminateError(
+                Reason.TRUST_UNAVAILABLE,
+                f"The online key of {role} is not in {self.folder}.",
+                hint="Publish on the host that holds the online keys, or bring them here: `placet trust "
+                "online-keys import FILE`. If they are lost: `placet trust rotate-online-keys`.",
+            )
+        return signers
+
+    def forget_all_but(self, roots: Collection[Root]) -> None:
+        """Removes the keys that none of these roots names."""
+        used = {keyid for root in roots for role in SIGNED_ONLINE for keyid in root.roles[role].keyids}
+        for role in SIGNED_ONLINE:
+            for path, signer in self.found(role).items():
+                if signer.public_key.keyid not in used:
+                    path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> CryptoSigner:
+    try:
+        if path.stat().st_mode & 0o077:
+            raise IndeterminateError(
+                Reason.BAD_TRUST,
+                f"Others can read the online key {path}.",
+                hint=f"If nobody did, run: chmod 600 {path}",
+            )
+        return CryptoSigner(load_pem_private_key(path.read_bytes(), password=None))
+    except (OSError, ValueError) as e:
+        raise IndeterminateError(
+            Reason.TRUST_UNAVAILABLE, f"The online key {path} cannot be read: {e}."
+        ) from e
