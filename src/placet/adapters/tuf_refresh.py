@@ -53,6 +53,7 @@ from placet.core.errors import (
     visible,
 )
 from placet.core.trust import MAX_FILE_BYTES, MAX_SNAPSHOT_BYTES, Trust, compile_trust, parse_trust
+from placet.documents.issuers import ISSUERS_FILE
 
 _MAX_ROOT_BYTES = UpdaterConfig.root_max_length
 # Far more roots than yearly rotation ever makes; bounds the search for the one that was pinned.
@@ -66,12 +67,16 @@ _CLOCK_STEP_SECONDS = 3600
 
 
 class Refreshed(NamedTuple):
-    """What a refresh left behind.  Times are Unix seconds; `expires_at` is the earliest of all roles."""
+    """What a refresh left behind.  Times are Unix seconds; `expires_at` is the earliest of all roles.
+
+    `notes` are sentences about what could not be brought along; the snapshot is whole without it.
+    """
 
     trust: Trust
     versions: dict[str, int]
     expires_at: int
     changed: bool
+    notes: tuple[str, ...] = ()
 
 
 class Followed(NamedTuple):
@@ -119,6 +124,7 @@ def refresh(
             )
             old = _read_old(snapshot)
             _check_not_older(old, followed.versions, kept / "metadata")
+            notes = _refresh_issuers(snapshot, followed.files.get(ISSUERS_FILE), now)
             write_atomically(snapshot, compiled)
             write_atomically(kept / _FLOOR, str(now).encode())
     except OSError as e:
@@ -126,7 +132,7 @@ def refresh(
             Reason.TRUST_UNAVAILABLE, f"The trust snapshot cannot be kept in {snapshot.parent}: {e}."
         ) from e
     changed = old is None or old.versions != followed.versions
-    return Refreshed(parse_trust(compiled), followed.versions, followed.expires_at, changed)
+    return Refreshed(parse_trust(compiled), followed.versions, followed.expires_at, changed, notes)
 
 
 def follow(kept: Path, address: str, fetcher: FetcherInterface, bootstrap: bytes, *, at: int) -> Followed:
@@ -146,7 +152,7 @@ def follow(kept: Path, address: str, fetcher: FetcherInterface, bootstrap: bytes
         str(kept / "targets"),
         f"{address}targets/",
         fetcher=fetcher,
-        config=UpdaterConfig(app_user_agent="placet"),
+        config=UpdaterConfig(max_root_rotations=_MAX_ROOTS, app_user_agent="placet"),
         bootstrap=bootstrap,
     )
     # The one thing that python-tuf does not offer: to be told the time.  Were it renamed, expiry would be
@@ -157,7 +163,26 @@ def follow(kept: Path, address: str, fetcher: FetcherInterface, bootstrap: bytes
         write_atomically(kept / _FIRST_ROOT, bootstrap)
     files, roles = _download_targets(updater, kept / "metadata")
     versions, expires_at = _judge_roles(kept / "metadata", roles)
+    if versions[ROOT] >= parse_metadata(bootstrap, ROOT).signed.version + _MAX_ROOTS:
+        # python-tuf stops looking there and takes that root for the newest.
+        raise PolicyError(
+            Reason.TOO_MANY,
+            f"{_MAX_ROOTS} roots follow the one that this gate was started from, and perhaps more.",
+            hint=f"Have an administrator tell you the newest root's SHA-256, remove {kept}, and refresh again.",
+        )
     return Followed(files, versions, expires_at)
+
+
+def _refresh_issuers(snapshot: Path, issuers_file: bytes | None, now: int) -> tuple[str, ...]:
+    """Brings the keys of OIDC issuers along.  Without them tokens are undecided; all else goes on."""
+    if issuers_file is None:
+        return ()
+    from placet.adapters.oidc_keys import refresh_issuers
+
+    try:
+        return refresh_issuers(snapshot, issuers_file, now=now)
+    except PlacetError as e:
+        return (f"The OIDC issuers cannot be used: {e}",)
 
 
 def _open_source(source: str, max_seconds: float, git_cache: Path) -> tuple[str, FetcherInterface]:

@@ -15,7 +15,7 @@ from placet.adapters.tuf_repository import TrustRepository
 from placet.cli import UserError
 from placet.cli._shared import now, read_file, setting
 from placet.core.encoding import format_time, is_hex, sha256_hex
-from placet.core.errors import IndeterminateError, PlacetError, Reason
+from placet.core.errors import IndeterminateError, PlacetError, Reason, visible
 from placet.core.trust import MAX_SNAPSHOT_BYTES, parse_trust
 
 _MAX_ROOT_BYTES = 512_000
@@ -51,6 +51,8 @@ def _refresh(args: argparse.Namespace) -> int:
         f"gates: {len(trust.gates)}, rules: {len(trust.rules)}. "
         f"Valid until {format_time(refreshed.expires_at)}."
     )
+    for note in refreshed.notes:
+        print(f"Note: {visible(note)}", file=sys.stderr)
     print(f"The snapshot is {snapshot}. Next: `placet verify` and `placet run` decide by it; refresh daily.")
     return 0
 

@@ -25,6 +25,7 @@ _MODULES = (
     "_trust_draft",
     "_trust_prove",
     "_trust_enroll",
+    "_trust_issuers",
 )
 
 # Subcommands whose arguments are declared below, and the modules that run them.
