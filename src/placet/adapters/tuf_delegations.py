@@ -7,6 +7,7 @@ is drafted, shown, signed, published and refreshed.  The owners' role names that
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported without saying so
@@ -17,13 +18,23 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported with
 
 from placet.adapters.sk_key import SkKey
 from placet.adapters.tuf_trust import (
+    TARGETS,
     Administrator,
     check_one_key_each,
     person_of,
     role_keys,
 )
 from placet.core.decode import read_name
+from placet.core.encoding import encode_canonical
 from placet.core.errors import MalformedError, PolicyError, Reason, visible
+from placet.core.trust import (
+    DEPLOYMENT_FILE,
+    GATES_FILE,
+    PEOPLE_FILE,
+    SCOPES_FILE,
+    TERMINALS_FILE,
+    compile_trust,
+)
 
 _ROLE_PREFIX = "scope-"
 # scopes.json holds no more.
@@ -185,3 +196,23 @@ def _refusal(sentence: str) -> PolicyError:
         sentence,
         hint="Sign and publish nothing of it: `placet trust delegate` and `undelegate` say who owns a scope.",
     )
+
+
+def check_scope_policy(scope: str, policy: bytes, files: Mapping[str, bytes]) -> None:
+    """Refuses rules of a scope that no gate could read, each scope's on its own.
+
+    One scope's owners must not be able to make the whole trust root unreadable, so their rules are tried
+    before they are put together with the rest.
+
+    Raises:
+        MalformedError: as `compile_trust`.
+    """
+    alone = {
+        DEPLOYMENT_FILE: files[DEPLOYMENT_FILE],
+        PEOPLE_FILE: b'{"people":[]}',
+        TERMINALS_FILE: b'{"terminals":[]}',
+        GATES_FILE: b'{"gates":[]}',
+        SCOPES_FILE: encode_canonical({"scopes": {scope: ["**"]}}),
+        scope_file(scope): policy,
+    }
+    compile_trust(files=alone, versions={TARGETS: 1}, expires_at=0)

@@ -8,14 +8,13 @@ whom the old root names *and* by those whom the new one names, so gates on eithe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported without saying so
     Metadata,
     MetaFile,
-    Root,
     Snapshot,
     Targets,
     Timestamp,
@@ -23,75 +22,74 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported with
 from tuf.api.serialization.json import JSONSerializer
 
 from placet.adapters.private_file import remove_unfinished, write_atomically
-from placet.adapters.tuf_published import delegated_paths, role_file_name
+from placet.adapters.tuf_published import role_file_name
+from placet.adapters.tuf_release import choose_release
 from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import check_complete, signatures
+from placet.adapters.tuf_signing import PendingRole
 from placet.adapters.tuf_trust import (
     ROOT,
     SNAPSHOT,
-    TARGETS,
     TIMESTAMP,
     VALIDITY_SECONDS,
-    assemble,
-    check_people_hold_one_key,
-    named_errors,
-    parse_metadata,
-    parse_signed,
     utc,
 )
 from placet.core.encoding import Digest, sha256_hex
-from placet.core.errors import IndeterminateError, PolicyError, Reason
-from placet.core.trust import compile_trust
+from placet.core.errors import PolicyError, Reason
 
 _PUBLIC_MODE = 0o644
 
 
 class Published(NamedTuple):
-    """What gates see now.  `root_sha256` is the digest of the newest root's file; it starts a gate."""
+    """What gates see now.  `root_sha256` is the digest of the newest root's file; it starts a gate.
+
+    Drafts in `waiting` lack signatures and stay; `closed` is scope → why gates refuse everything in it.
+    """
 
     versions: dict[str, int]
     expires_at: dict[str, int]
     root_sha256: Digest
+    waiting: tuple[PendingRole, ...]
+    closed: dict[str, str]
 
 
-def publish(repository: TrustRepository, *, now: int) -> Published:
-    """Publishes the draft, or renews snapshot and timestamp where there is none.
+def publish(repository: TrustRepository, *, now: int, closing: Collection[str] = ()) -> Published:
+    """Publishes what is complete of the draft, or renews snapshot and timestamp where there is none.
+
+    Args:
+        repository: the working repository.
+        now: Unix seconds.
+        closing: scopes that may be published without rules that count, so that gates refuse all in them.
 
     Raises:
         PolicyError: QUORUM_NOT_MET naming who is missing.
-        IndeterminateError: root, targets or a delegated role have expired and must be renewed first.
+        IndeterminateError: root or targets have expired and must be renewed first.
         MalformedError: no gate could use this trust root.
     """
     with repository.lock():
         remove_unfinished(repository.public_folder)
-        check_complete(repository)
-        root_file, targets_files = _current_files(repository)
-        root = cast(Root, parse_metadata(root_file, ROOT).signed)
-        roles = _verify_roles(root, targets_files)
-        _check_not_expired({ROOT: root, **roles}, now)
-        files = repository.draft_files()
-        compile_trust(files=files, versions={ROOT: root.version}, expires_at=now)
-
-        for role, targets in roles.items():
-            _write_targets(repository, targets, files)
+        release = choose_release(repository, closing=closing, now=now)
+        for role, targets in release.roles.items():
+            _write_targets(repository, targets, release.files)
             name = f"{targets.version}.{role_file_name(role)}.json"
-            _write_public(repository.metadata_folder / name, targets_files[role])
-        root_path = repository.metadata_folder / f"{root.version}.root.json"
+            _write_public(repository.metadata_folder / name, release.role_files[role])
+        root_path = repository.metadata_folder / f"{release.root.version}.root.json"
         if repository.published_root() is None:
-            _write_public(root_path, root_file)
+            _write_public(root_path, release.root_file)
         meta = {
-            f"{role}.json": MetaFile.from_data(targets.version, targets_files[role], ["sha256"])
-            for role, targets in roles.items()
+            f"{role}.json": MetaFile.from_data(targets.version, release.role_files[role], ["sha256"])
+            for role, targets in release.roles.items()
         }
         snapshot, timestamp = _sign_online(repository, meta, now)
         # After the timestamp, which gates that have the old root and those with the new one accept.
-        _write_public(root_path, root_file)
-        repository.clear_drafts()
-    signed = {ROOT: root, **roles, SNAPSHOT: snapshot, TIMESTAMP: timestamp}
+        _write_public(root_path, release.root_file)
+        repository.clear_drafts(keep=[item.role for item in release.waiting])
+    signed = {ROOT: release.root, **release.roles, SNAPSHOT: snapshot, TIMESTAMP: timestamp}
     return Published(
         versions={name: item.version for name, item in signed.items()},
         expires_at={name: int(item.expires.timestamp()) for name, item in signed.items()},
-        root_sha256=sha256_hex(root_file),
+        root_sha256=sha256_hex(release.root_file),
+        waiting=release.waiting,
+        closed=release.closed,
     )
 
 
@@ -120,50 +118,6 @@ def _in_safe_order(folder: Path) -> Iterator[Path]:
         yield from (path for path in metadata if path.name.endswith(ending))
 
 
-def _current_files(repository: TrustRepository) -> tuple[bytes, dict[str, bytes]]:
-    """Returns the metadata files of the root, and of targets and delegated roles, as they will be public."""
-    root = _current_file(repository, ROOT, repository.published_root_bytes())
-    roles = (TARGETS, *delegated_paths(repository.current_targets()))
-    return root, {
-        role: _current_file(repository, role, repository.published_targets_bytes(role)) for role in roles
-    }
-
-
-def _current_file(repository: TrustRepository, role: str, published: bytes | None) -> bytes:
-    if (message := repository.draft_bytes(role)) is not None:
-        return assemble(parse_signed(message, role), signatures(repository, role))
-    if published is None:
-        raise IndeterminateError(
-            Reason.TRUST_UNAVAILABLE,
-            f"The repository has no {role}.",
-            hint="Make it with `placet trust init`.",
-        )
-    return published
-
-
-def _verify_roles(root: Root, targets_files: dict[str, bytes]) -> dict[str, Targets]:
-    """Returns targets and delegated roles, each verified by the quorum of whoever delegates it."""
-    check_people_hold_one_key(root)
-    found: dict[str, Targets] = {}
-    for role, data in targets_files.items():
-        metadata = parse_metadata(data, role)
-        delegator = root if role == TARGETS else found[TARGETS]
-        with named_errors("the draft"):
-            delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
-        found[role] = metadata.signed
-    return found
-
-
-def _check_not_expired(roles: dict[str, Root | Targets], now: int) -> None:
-    for role, signed in roles.items():
-        if signed.expires.timestamp() <= now:
-            raise IndeterminateError(
-                Reason.TRUST_EXPIRED,
-                f"{role} version {signed.version} has expired; gates would refuse it.",
-                hint="Run `placet trust sign --renew`, have the administrators sign, and publish again.",
-            )
-
-
 def _write_targets(repository: TrustRepository, targets: Targets, files: dict[str, bytes]) -> None:
     for name, info in targets.targets.items():
         data = files[name]
@@ -183,7 +137,8 @@ def _sign_online(
     snapshot = Snapshot(
         version=1 if old_snapshot is None else old_snapshot.version + 1,
         expires=utc(now + VALIDITY_SECONDS[SNAPSHOT]),
-        meta=meta,
+        # What was in a snapshot once stays there, or clients refuse the next one.
+        meta=({} if old_snapshot is None else old_snapshot.meta) | meta,
     )
     snapshot_file = _signed_online(repository, snapshot)
     timestamp = Timestamp(

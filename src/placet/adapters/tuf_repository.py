@@ -272,13 +272,13 @@ class TrustRepository(PublishedTrust):
         # Signatures over the earlier draft no longer verify; removing them is tidiness, not a check.
         shutil.rmtree(self.signatures_folder(role), ignore_errors=True)
 
-    def clear_drafts(self, roles: Collection[str] | None = None) -> None:
-        """Removes drafts with their signatures, all of them by default; needs the lock."""
-        found = sorted((self.path / "draft").glob("[!.]*.json"))
+    def clear_drafts(self, roles: Collection[str] | None = None, *, keep: Collection[str] = ()) -> None:
+        """Removes drafts with their signatures, by default all but those to be kept; needs the lock."""
+        kept = {self._draft_path(role) for role in keep}
+        found = [path for path in sorted((self.path / "draft").glob("[!.]*.json")) if path not in kept]
         for path in found if roles is None else map(self._draft_path, roles):
             path.unlink(missing_ok=True)
             shutil.rmtree(path.with_suffix(".signatures"), ignore_errors=True)
-        self.forget_unused_online_keys()
 
     def delegators(self, role: str) -> tuple[Root | Targets, ...]:
         """Returns the metadata whose quorums must *all* sign a prepared role, the newest first.
