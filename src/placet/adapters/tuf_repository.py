@@ -279,6 +279,7 @@ class TrustRepository(PublishedTrust):
         for path in found if roles is None else map(self._draft_path, roles):
             path.unlink(missing_ok=True)
             shutil.rmtree(path.with_suffix(".signatures"), ignore_errors=True)
+        self.forget_unused_online_keys()
 
     def delegators(self, role: str) -> tuple[Root | Targets, ...]:
         """Returns the metadata whose quorums must *all* sign a prepared role, the newest first.
