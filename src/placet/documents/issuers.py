@@ -23,7 +23,7 @@ from placet.core.encoding import encode_canonical, parse_json, sha256_hex
 from placet.core.errors import MalformedError, PolicyError, Reason
 
 ISSUERS_FILE = "issuers.json"
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "Ed25519")
 FETCH = "fetch"
 
 _MAX_BYTES = 512 * 1024
