@@ -217,7 +217,7 @@ class SoftwarePeople:
 
     def approve(self, terminal: Machine, relay_url: str) -> None:
         """Prints what the page would show, signs it, and sends both answers."""
-        from placet.adapters.relay_client import RelayClient
+        from placet.client import RelayClient
         from placet.adapters.terminal_identity import FileTerminalIdentity
         from placet.ceremony.decide import make_answer, message, prepare
         from placet.core.sshsig import NAMESPACE_INTENT

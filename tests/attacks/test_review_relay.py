@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "relay"))
 
 from relay_process import RelayProcess, running
 
-from placet.adapters.relay_client import RelayClient, RelayTimeoutError
+from placet.client import RelayClient, RelayUnavailableError
 
 IMPATIENT = """
 import sys, placet.cli, placet.relay._http, placet.relay.server
@@ -100,7 +100,7 @@ def test_an_answer_whose_head_drips_is_given_up_in_time() -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with (
             RelayClient(url, timeout=0.4, sleep=lambda _: None) as client,
-            pytest.raises(RelayTimeoutError),
+            pytest.raises(RelayUnavailableError),
         ):
-            client.check_health()
+            client.health()
         assert time.monotonic() - start < 4

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from placet.adapters.paths import config_dir
-from placet.adapters.relay_client import RelayClient
+from placet.client import RelayClient
 from placet.cli._relay import token_path
 from placet.core.bundle import parse_request
 from placet.core.encoding import Digest, is_hex
@@ -181,7 +181,7 @@ def relay(tmp_path: Path) -> Iterator[str]:
     ) as process:
         url = f"http://127.0.0.1:{port}"
         with RelayClient(url) as client:
-            client.check_health()
+            client.health()
         yield url
         process.terminate()
         process.wait(timeout=20)
@@ -392,7 +392,7 @@ def test_a_runner_without_a_state_folder_asks_all_the_same(
 
 def test_a_relay_that_is_down_is_undecided(world: World, tmp_path: Path) -> None:
     done = placet(tmp_path, *ask_run(tmp_path, "--relay", "http://127.0.0.1:9"))
-    assert (done.returncode, "The request was not sent." in done.stderr) == (3, True)
+    assert (done.returncode, "the request was not sent." in done.stderr) == (3, True)
     done = placet(tmp_path, *ask_run(tmp_path, "--relay", "nonsense"))
     assert (done.returncode, "is not the address of a relay" in done.stderr) == (2, True)
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from relay_process import RelayProcess, running
 
-from placet.adapters.relay_client import RelayClient
+from placet.client import RelayClient
 
 
 @pytest.fixture(scope="module")

@@ -224,7 +224,7 @@ def test_missing_ssh_keygen_and_missing_file_are_sentences(place: Place) -> None
 def test_request_at_the_relay_is_decided_by_its_id(place: Place, tmp_path: Path) -> None:
     from test_relay_source import relay_at
 
-    from placet.adapters.relay_client import RelayClient
+    from placet.client import RelayClient
 
     with relay_at(tmp_path / "relay") as url, RelayClient(url) as client:
         client.submit(place.request, "secret")
@@ -238,8 +238,8 @@ def test_request_at_the_relay_is_decided_by_its_id(place: Place, tmp_path: Path)
         client.withdraw(other.id, "secret")
         gone = place.approve(ALICE, "--relay", url, path=Path(other.id))
         assert gone.returncode == 2
-        assert "This request was withdrawn. Nothing was signed" in gone.stderr
+        assert "this request was withdrawn. Nothing was signed" in gone.stderr
         assert gone.stdout == ""
     done = place.approve(ALICE, "--relay", url, path=Path(place.request.id))
-    assert done.returncode == 2
+    assert done.returncode == 3
     assert "Nothing was signed and nothing was sent." in done.stderr

@@ -17,7 +17,8 @@ import pytest
 from page_driver import plugged_in, reading
 from terminal_world import PageWorld, running
 
-from placet.adapters.relay_client import RelayClient
+from placet.client import RelayClient
+from placet.core.errors import MalformedError
 from placet.terminal.relay_source import RelaySource
 from placet.testing.chromium import ChromiumSession
 from placet.testing.world import ALICE, BOB
@@ -128,9 +129,7 @@ def test_damaged_letter_does_not_hold_up_the_others(tmp_path: Path) -> None:
 
 
 def test_address_that_is_no_relay_is_refused_at_once(tmp_path: Path) -> None:
-    from placet.adapters.relay_client import RelayClientError
-
-    with pytest.raises(RelayClientError, match="not the address of a relay"):
+    with pytest.raises(MalformedError, match="not the address of a relay"):
         RelaySource("ftp://relay.example", tmp_path)
 
 

@@ -63,6 +63,16 @@ def add_answer(bundle: IntentBundle, answer: Answer) -> IntentBundle:
     return bundle._replace(envelope=envelope, reports=tuple(reports), trust_versions=versions)
 
 
+def split_bundle(bundle: IntentBundle) -> tuple[Answer, ...]:
+    """Returns the answers that a bundle was made of; signatures without a report are left out."""
+    reports = {parse_report(report.payload).signature_keyid: report for report in bundle.reports}
+    return tuple(
+        Answer(bundle.envelope._replace(signatures=(signature,)), reports[signature.keyid])
+        for signature in bundle.envelope.signatures
+        if signature.keyid in reports
+    )
+
+
 def assemble(
     request: IntentRequest,
     answers: Iterable[Answer],

@@ -15,7 +15,8 @@ from placet.ceremony.decide import Review, deny, make_answer, message, prepare
 from placet.ceremony.publish import Progress, assemble
 from placet.cli import EXIT_ALLOW, EXIT_DENY, UserError
 from placet.cli._evidence import evidence_verifier
-from placet.cli._shared import load_trust, now, setting
+from placet.cli._relay import open_relay, relay_failed, relay_settings
+from placet.cli._shared import load_trust, now
 from placet.cli._terminal_files import load_identity, open_history, outbox
 from placet.core.bundle import IntentRequest
 from placet.core.decode import read_hex_digest
@@ -33,7 +34,6 @@ from placet.terminal.screen import build_screen, describe_changes
 from placet.terminal.sources import Delivery, FileSource, Pending, Source, read_request_file
 from placet.terminal.text import digest_lines, render_text, wrap
 
-DEFAULT_RELAY = "http://127.0.0.1:8471"
 DEFAULT_KEYS = ("id_ed25519_sk", "id_ecdsa_sk")
 RENDERER = "placet-approve/1"
 _ASK_AGAIN = "There is nothing to decide. Whoever still needs it can ask again."
@@ -129,20 +129,21 @@ def _find(args: argparse.Namespace) -> tuple[Source, Pending]:
 
 def _find_at_relay(args: argparse.Namespace, request: IntentRequest | None) -> tuple[Source, Pending]:
     # Imported here: deciding about a file needs no HTTP library.
-    from placet.adapters.relay_client import RelayClient, RelayClientError
+    from placet.client import RelayClientError
     from placet.terminal.relay_source import RelaySource
 
-    url = setting(args.relay, "relay") or DEFAULT_RELAY
+    settings = relay_settings(args.relay)
+    asked = read_hex_digest(args.request, "") if request is None else request.id
     try:
-        with RelayClient(url) as client:
-            asked = read_hex_digest(args.request, "") if request is None else request.id
+        with open_relay(args.relay) as client:
             relayed = client.fetch(asked)
     except RelayClientError as e:
-        raise UserError(f"{e.message} {NOTHING_SIGNED}", e.hint) from e
+        raise relay_failed(e, NOTHING_SIGNED) from e
     if relayed.state is not RequestState.OPEN:
         what = "was withdrawn" if relayed.state is RequestState.WITHDRAWN else "has expired"
-        raise UserError(f"This request {what}. {NOTHING_SIGNED}", _ASK_AGAIN)
-    return RelaySource(url, outbox()), Pending(relayed.request, relayed.answers)
+        raise UserError(f"The relay says that this request {what}. {NOTHING_SIGNED}", _ASK_AGAIN)
+    source = RelaySource(settings.url, outbox(), token=settings.token, ca_file=settings.ca_file)
+    return source, Pending(relayed.request, relayed.answers)
 
 
 def _key_file(given: Path | None) -> Path:

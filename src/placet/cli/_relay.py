@@ -4,19 +4,43 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from placet.adapters.paths import state_dir
 from placet.adapters.private_file import write_atomically
 from placet.cli import UndecidedError, UserError
-from placet.cli._shared import setting
+from placet.cli._shared import read_file, setting
 from placet.core.encoding import Digest, is_hex
+from placet.core.errors import PlacetError, Reason
 
 if TYPE_CHECKING:
-    from placet.adapters.relay_client import RelayClient, RelayClientError
+    from placet.client import RelayClient, RelayClientError
 
 DEFAULT_RELAY = "http://127.0.0.1:8471"
 _MAX_TOKEN_BYTES = 1024
+
+
+class RelaySettings(NamedTuple):
+    """Which relay is asked, and how this caller makes itself known to it."""
+
+    url: str
+    token: str | None
+    ca_file: str | None
+
+
+def relay_settings(url: str | None) -> RelaySettings:
+    """Returns the relay that was named, or set, or runs on this machine, with this caller's token.
+
+    Raises:
+        UserError: a setting cannot be used.
+    """
+    token = os.environ.get("PLACET_RELAY_TOKEN") or None
+    path = setting(None, "relay_token_file")
+    if token is None and path is not None:
+        data = read_file(path, "relay token file", _MAX_TOKEN_BYTES)
+        # The message must not show what is in it.
+        token = data.decode("ascii", errors="replace").strip()
+    return RelaySettings(setting(url, "relay") or DEFAULT_RELAY, token, setting(None, "relay_ca_file"))
 
 
 def open_relay(url: str | None) -> RelayClient:
@@ -26,20 +50,20 @@ def open_relay(url: str | None) -> RelayClient:
         UserError: httpx is not installed, or this is not the address of a relay.
     """
     try:
-        from placet.adapters.relay_client import RelayClient, RelayClientError
+        from placet.client import RelayClient
     except ModuleNotFoundError as e:
         raise UserError("Talking to a relay needs httpx.", "Install it: pip install 'placet[client]'") from e
+    settings = relay_settings(url)
     try:
-        return RelayClient(setting(url, "relay") or DEFAULT_RELAY)
-    except RelayClientError as e:
+        return RelayClient(settings.url, token=settings.token, verify=settings.ca_file)
+    except PlacetError as e:
         raise UserError(e.message, e.hint) from e
 
 
 def relay_failed(error: RelayClientError, consequence: str) -> UserError:
     """Returns the error for a call that the relay refused (wrong usage), or that it could not answer."""
-    refused = 400 <= getattr(error, "status", 0) < 500
-    kind = UserError if refused else UndecidedError
-    return kind(f"{error.message} {consequence}", error.hint)
+    kind = UserError if error.reason is Reason.RELAY_REFUSED else UndecidedError
+    return kind(f"{error.message} {consequence} [{error.reason}]", error.hint)
 
 
 def read_request_id(text: str) -> Digest:

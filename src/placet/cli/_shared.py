@@ -11,7 +11,9 @@ from placet.core.errors import IndeterminateError, MalformedError, PlacetError, 
 from placet.core.people import Gate
 from placet.core.trust import MAX_SNAPSHOT_BYTES, Trust, parse_trust
 
-_SETTINGS = frozenset({"gate", "ledger", "relay", "trust", "trust_source"})
+_SETTINGS = frozenset(
+    {"gate", "ledger", "relay", "relay_ca_file", "relay_token_file", "trust", "trust_source"}
+)
 
 # What a file is that is not the approval bundle which was asked for, and what to do with it.
 _WRONG_FILE = (Reason.NOT_JSON, Reason.NOT_UTF8, Reason.UNSUPPORTED_TYPE)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import threading
 
-from placet.adapters.relay_client import RelayClientError
 from placet.adapters.system_clock import SystemClock
 from placet.cli import UserError
 from placet.cli._evidence import evidence_verifier
-from placet.cli._shared import setting
+from placet.cli._relay import relay_settings
 from placet.cli._terminal_files import load_identity, open_credentials, open_history, outbox, trust_path
 from placet.cli._terminal_shared import origin_of, serve_page
-from placet.cli.terminal import DEFAULT_RELAY
 from placet.core.errors import PlacetError
 from placet.terminal.desk import Desk
 from placet.terminal.desk_app import create_desk_app
@@ -74,6 +72,7 @@ def _source(args: argparse.Namespace) -> Source:
             "--bundle goes with --file.", "With a relay, `placet request --wait` writes the bundle."
         )
     try:
-        return RelaySource(setting(args.relay, "relay") or DEFAULT_RELAY, outbox())
-    except RelayClientError as e:
+        settings = relay_settings(args.relay)
+        return RelaySource(settings.url, outbox(), token=settings.token, ca_file=settings.ca_file)
+    except PlacetError as e:
         raise UserError(e.message, e.hint) from e

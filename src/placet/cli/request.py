@@ -13,24 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from placet.adapters.private_file import write_atomically
-from placet.ceremony.request import Ask, build_request
-from placet.cli import EXIT_ALLOW, UserError, _request_proof
+from placet.ceremony.new_request import new_request
+from placet.cli import EXIT_ALLOW, UndecidedError, UserError, _request_proof
 from placet.cli._evidence import evidence_verifier
 from placet.cli._relay import DEFAULT_RELAY, keep_token, open_relay, read_request_id, relay_failed
 from placet.cli._request_actions import build_action, configure_deploy, configure_release, configure_run
 from placet.cli._shared import choose_gate, load_trust, now, parse_duration, setting
 from placet.core.bundle import IntentRequest, encode_request
 from placet.core.encoding import format_time
-from placet.core.errors import visible
+from placet.core.errors import Reason, visible
 from placet.core.levels import level_name
 from placet.core.policy import Quorum, select_rules
 from placet.core.statement import IntentStatement, parse_statement
 from placet.core.trust import Trust
+from placet.ports.request_store import RequestState
 
 if TYPE_CHECKING:
-    from placet.client import RelayClient
-
-_NONCE_BYTES = 32
+    from placet.client import RelayClient, RelayClientError
 
 EXAMPLES = """\
 examples:
@@ -168,24 +167,18 @@ def _path(text: str | None) -> Path | None:
 
 def _build(args: argparse.Namespace, trust: Trust) -> IntentRequest:
     action = build_action(args)
-    issued_at = now()
-    return build_request(
-        Ask(
-            action_type=action.action_type,
-            target=action.target,
-            parameters=action.parameters,
-            subjects=action.subjects,
-            gate=choose_gate(trust, args.gate).id,
-            requested_by=args.requested_by or _who(),
-            request_id=_uuid7(issued_at),
-            nonce=secrets.token_bytes(_NONCE_BYTES),
-            now=issued_at,
-            lifetime=parse_duration(args.expires),
-            annotations=action.annotations,
-            reason=args.reason,
-            max_uses=args.uses,
-        ),
+    return new_request(
+        action=action.action_type,
+        target=action.target,
+        parameters=action.parameters,
+        subjects=action.subjects,
         trust=trust,
+        gate=choose_gate(trust, args.gate).id,
+        requested_by=args.requested_by or _who(),
+        lifetime=parse_duration(args.expires),
+        annotations=action.annotations,
+        reason=args.reason,
+        max_uses=args.uses,
     )
 
 
@@ -197,15 +190,6 @@ def _who() -> str:
     if server and repository and run_id:
         return f"{server}/{repository}/actions/runs/{run_id}"
     return os.environ.get("CI_JOB_URL") or f"{getpass.getuser()}@{socket.gethostname()}"
-
-
-def _uuid7(seconds: int) -> str:
-    """Returns a UUIDv7 (RFC 9562 section 5.7); the standard library has it from Python 3.14 on."""
-    value = (
-        (seconds * 1000) << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
-    )
-    text = f"{value:032x}"
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def _to_file(request: IntentRequest, path: Path) -> int:
@@ -251,9 +235,14 @@ def _to_relay(request: IntentRequest, args: argparse.Namespace, trust: Trust, ti
         # Kept before it is sent: a request that the relay has can then always be taken back.
         lost = keep_token(request.id, token)
         try:
-            relay.submit(request, token)
+            kept = relay.submit(request, token)
         except RelayClientError as e:
-            raise relay_failed(e, "The request was not sent.") from e
+            raise relay_failed(e, _not_sent(request, args, e)) from e
+        if kept.state is not RequestState.OPEN:
+            raise UndecidedError(
+                f"The relay says that the request is {kept.state}, so it asks nobody.",
+                "Compare the clocks of this machine and of the relay, then ask again.",
+            )
         _print_request(request)
         if lost:
             print(f"  it cannot be taken back, because nothing can be kept here ({visible(lost)})")
@@ -264,6 +253,16 @@ def _to_relay(request: IntentRequest, args: argparse.Namespace, trust: Trust, ti
             print(f"  to fetch the bundle: placet request wait {request.id}{_named_relay(args)}")
             return EXIT_ALLOW
         return _wait(relay, request, args, trust, timeout)
+
+
+def _not_sent(request: IntentRequest, args: argparse.Namespace, error: RelayClientError) -> str:
+    if error.reason is Reason.RELAY_REFUSED:
+        return "The request was not sent."
+    # The acknowledgement may be all that was lost.
+    return (
+        "As far as is known here, the request was not sent. "
+        f"If the relay has it all the same: placet withdraw {request.id}{_named_relay(args)}"
+    )
 
 
 def _wait_again(args: argparse.Namespace, trust: Trust) -> int:

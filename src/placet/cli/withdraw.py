@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     request_id = read_request_id(args.request)
     token = args.token or read_token(request_id)
     with open_relay(args.relay) as relay:
-        from placet.adapters.relay_client import RelayClientError
+        from placet.client import RelayClientError
 
         try:
             relay.withdraw(request_id, token)

@@ -67,6 +67,8 @@ class Reason(StrEnum):
     USER_VERIFICATION_MISSING = "user-verification-missing"
     BACKUP_NOT_ALLOWED = "backup-not-allowed"
     FLAGS_INVALID = "flags-invalid"
+    ATTESTATION_INVALID = "attestation-invalid"
+    MODEL_NOT_ALLOWED = "model-not-allowed"
     # Reports and evidence
     REPORT_INVALID = "report-invalid"
     REPORT_ORPHAN = "report-orphan"
@@ -109,6 +111,13 @@ class Reason(StrEnum):
     LEDGER_UNAVAILABLE = "ledger-unavailable"
     LEDGER_RESTORED = "ledger-restored"
     EXECUTION_MISMATCH = "execution-mismatch"
+    # Asking a relay
+    RELAY_UNAVAILABLE = "relay-unavailable"
+    RELAY_REFUSED = "relay-refused"
+    RELAY_NONSENSE = "relay-nonsense"
+    RELAY_LIED = "relay-lied"
+    REQUEST_WITHDRAWN = "request-withdrawn"
+    APPROVAL_PENDING = "approval-pending"
 
 
 def visible(text: str) -> str:

@@ -1,17 +1,32 @@
-"""Requests from a relay, fetched in the background; answers through an outbox on disk."""
+"""Requests from a relay, fetched in the background; answers through an outbox on disk.
+
+The relay is a courier and may be hostile.  Each request is held against its ID by the client; here one that
+cannot be read never hides the others, and there are bounds on how many there may be, how large they may be
+together, and how long a listing may go on.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from pathlib import Path
+from typing import NamedTuple
 
-from placet.adapters.private_file import write_atomically
-from placet.adapters.relay_client import RelayClient, RelayClientError, RelayedSummary, RelayRefusedError
-from placet.core.bundle import MAX_ANSWER_BYTES, Answer, IntentRequest, encode_answer, parse_answer
-from placet.core.encoding import Digest, sha256_hex
+from placet.client import (
+    RelayClient,
+    RelayClientError,
+    RelayedSummary,
+    RelayLiedError,
+    RelayNonsenseError,
+    RelayRefusedError,
+    RequestState,
+)
+from placet.core.bundle import Answer, IntentRequest, encode_answer
+from placet.core.encoding import Digest
 from placet.core.errors import PlacetError
 from placet.core.trust import Trust
-from placet.ports.request_store import RequestState
+from placet.terminal.outbox import Outbox
 from placet.terminal.sources import Delivery, Pending, Trouble
 
 POLL_SECONDS = 2
@@ -20,34 +35,63 @@ _DELIVER_SECONDS = 4.0
 # A relay that is flooded, or hostile, must not fill this machine's memory.
 MAX_OPEN = 200
 MAX_OPEN_BYTES = 64 * 1024 * 1024
-_LATER = frozenset({408, 425, 429})
+_CLOSED = "request-not-open"
+# What may be wrong with one request or one page, without the relay being out of reach.
+_ABOUT_ONE = (RelayLiedError, RelayNonsenseError, RelayRefusedError)
+
+
+class _Stopped(Exception):
+    """The terminal stops; whatever waits to be tried again is not."""
+
+
+class _Known(NamedTuple):
+    """A fetched request, and how many answers the listing named when it was fetched."""
+
+    answer_count: int
+    pending: Pending
 
 
 class RelaySource:
     """Satisfies `placet.terminal.sources.Source` with a relay."""
 
-    def __init__(self, url: str, outbox: Path) -> None:
-        """Names the relay; `outbox` is the folder of answers that are still to be sent.
+    def __init__(
+        self,
+        url: str,
+        outbox: Path,
+        *,
+        token: str | None = None,
+        ca_file: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Names the relay.
+
+        Args:
+            url: the relay's address.
+            outbox: the folder of answers that are still to be sent.
+            token: by which the relay knows this terminal, for its quotas.
+            ca_file: the authority of the relay's certificate, where it is your own.
 
         Raises:
-            RelayClientError: `url` is not the address of a relay.
+            MalformedError: BAD_VALUE where one of them cannot be used.
         """
-        self._url, self._outbox = url, outbox
-        RelayClient(url).close()
+        self._url, self._token, self._ca_file, self._outbox = url, token, ca_file, Outbox(outbox)
+        with self._connect() as client:
+            self._shown = client.address
         self._lock = threading.Lock()
-        self._pending: dict[Digest, tuple[int, Pending]] = {}
-        self._trouble: Trouble | None = Trouble("The relay has not been asked yet.", "")
+        self._known: dict[Digest, _Known] = {}
+        # Acknowledged, and not yet seen in what the relay hands out.
+        self._unconfirmed: dict[Digest, Answer] = {}
+        self._troubles: tuple[Trouble, ...] = (Trouble("The relay has not been asked yet.", ""),)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="placet-relay", daemon=True)
 
     @property
     def name(self) -> str:
         """Where requests come from, in words."""
-        return f"the relay at {self._url}"
+        return f"the relay at {self._shown}"
 
     def destination(self, request: IntentRequest) -> str:
         """Where the answers to a request go, in words."""
-        return f"the relay at {self._url}"
+        return self.name
 
     def start(self) -> None:
         """Begins to fetch."""
@@ -62,16 +106,18 @@ class RelaySource:
     def pending(self) -> dict[Digest, Pending]:
         """Returns what the last look at the relay found."""
         with self._lock:
-            return {request_id: pending for request_id, (_, pending) in self._pending.items()}
+            return {request_id: known.pending for request_id, known in self._known.items()}
 
     def troubles(self) -> tuple[Trouble, ...]:
-        """Returns why the relay cannot be asked, if so."""
+        """Returns why the relay cannot be asked, if so, and which decisions it would not take."""
         with self._lock:
-            return () if self._trouble is None else (self._trouble,)
+            troubles = self._troubles
+        refused = self._outbox.refused(int(time.time()))
+        return troubles + tuple(Trouble(f'Not sent: "{r.text}". {r.message}', r.hint) for r in refused)
 
     def unsent(self) -> int:
         """Returns how many answers lie in the outbox."""
-        return len(self._letters())
+        return len(self._outbox.letters())
 
     def deliver(self, request: IntentRequest, answer: Answer, *, trust: Trust, now: int) -> Delivery:
         """Keeps the answer, then sends it; where that fails, the background tries again.
@@ -79,106 +125,163 @@ class RelaySource:
         Raises:
             OSError: it could not be kept.
         """
-        letter = self._outbox / f"{request.id}.{sha256_hex(encode_answer(answer))}.answer.json"
-        self._outbox.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(letter, encode_answer(answer))
+        letter = self._outbox.keep(request.id, answer)
         try:
-            with RelayClient(self._url, timeout=_DELIVER_SECONDS, sleep=lambda _: None) as client:
+            with self._connect() as client:
                 client.answer(request.id, answer)
         except RelayRefusedError as e:
-            if e.status < 500 and e.status not in _LATER:
-                letter.unlink(missing_ok=True)
-                return Delivery("refused", f"{e.message} The decision stays in this terminal's history.")
-            return self._kept(e)
+            if e.relay_reason == _CLOSED:
+                self._outbox.done(letter)
+            else:
+                self._outbox.refuse(letter, e.message, e.hint)
+            kept = "Your decision is signed and kept on this terminal; nobody else has it."
+            return Delivery("refused", f"{e.message} {kept} {e.hint}")
         except RelayClientError as e:
-            return self._kept(e)
-        letter.unlink(missing_ok=True)
+            with self._lock:
+                self._troubles = (Trouble(e.message, e.hint),)
+            return Delivery(
+                "kept",
+                "Signed and kept on this terminal; it is sent as soon as the relay answers. "
+                "Sign no second time.",
+            )
+        self._outbox.done(letter)
         self._remember(request, answer)
         return Delivery("sent", f"Sent to {self.name}.")
 
-    def _kept(self, error: RelayClientError) -> Delivery:
-        with self._lock:
-            self._trouble = Trouble(error.message, error.hint)
-        return Delivery(
-            "kept",
-            "Signed and kept on this terminal; it is sent as soon as the relay answers. Sign no second time.",
+    def _connect(self) -> RelayClient:
+        return RelayClient(
+            self._url,
+            token=self._token,
+            verify=self._ca_file,
+            timeout=_DELIVER_SECONDS,
+            sleep=self._pause,
         )
 
+    def _pause(self, seconds: float) -> None:
+        # A person who decides waits for no second try; the background does, and stops when it is told to.
+        if threading.current_thread() is self._thread and self._stop.wait(seconds):
+            raise _Stopped
+
     def _remember(self, request: IntentRequest, answer: Answer) -> None:
-        """Shows the answer at once; the count stays, so the next look at the relay fetches it again."""
+        """Shows the answer at once; the next look at the relay fetches the request again."""
         with self._lock:
-            if request.id in self._pending:
-                count, pending = self._pending[request.id]
-                self._pending[request.id] = (count, pending._replace(answers=(*pending.answers, answer)))
+            self._unconfirmed[request.id] = answer
+            if known := self._known.get(request.id):
+                pending = known.pending._replace(answers=(*known.pending.answers, answer))
+                self._known[request.id] = known._replace(pending=pending)
 
     def _run(self) -> None:
-        with RelayClient(self._url, timeout=_DELIVER_SECONDS, sleep=self._stop.wait) as client:  # type: ignore[arg-type]
+        with self._connect() as client:
             while not self._stop.is_set():
                 try:
                     self._empty_outbox(client)
-                    trouble = self._look(client)
+                    troubles = tuple(self._look(client))
                 except RelayClientError as e:
-                    trouble = Trouble(e.message, e.hint)
+                    troubles = (Trouble(e.message, e.hint),)
+                except _Stopped:
+                    return
                 with self._lock:
-                    self._trouble = trouble
+                    self._troubles = troubles
                 self._stop.wait(POLL_SECONDS)
 
-    def _look(self, client: RelayClient) -> Trouble | None:
-        """Fetches what is new, and forgets what is no longer open."""
-        listed: list[RelayedSummary] = []
-        cursor: str | None = None
-        more = True
-        while more and len(listed) <= MAX_OPEN:
-            page = client.list_requests(after=cursor)
-            listed += [summary for summary in page.requests if summary.state is RequestState.OPEN]
-            cursor, more = page.next, page.next is not None
+    def _look(self, client: RelayClient) -> list[Trouble]:
+        """Fetches what is new, and forgets what is no longer open; returns what is wrong."""
+        listed, troubles = self._list(client)
         with self._lock:
-            known = dict(self._pending)
-        found: dict[Digest, tuple[int, Pending]] = {}
+            before = dict(self._known)
+        found: dict[Digest, _Known] = {}
+        failed: list[RelayClientError] = []
         size = 0
-        for summary in listed[:MAX_OPEN]:
-            entry = known.get(summary.id)
-            if entry is None or entry[0] != summary.answer_count:
-                entry = self._fetch(client, summary)
-            size += _size(entry[1])
+        for summary in listed:
+            if self._stop.is_set():
+                raise _Stopped
+            known = before.get(summary.id)
+            try:
+                if (
+                    known is None
+                    or known.answer_count != summary.answer_count
+                    or summary.id in self._unconfirmed
+                ):
+                    known = self._fetch(client, summary, troubles)
+            except _ABOUT_ONE as e:
+                failed.append(e)
+            if known is None:
+                continue
+            size += _size(known.pending)
             if size > MAX_OPEN_BYTES:
+                troubles.append(_too_many(len(found)))
                 break
-            found[summary.id] = entry
+            found[summary.id] = known
             # Shown one by one: the first request must not wait for the hundredth.
             with self._lock:
-                self._pending[summary.id] = entry
+                self._known[summary.id] = known
         with self._lock:
-            self._pending = found
-        if len(found) < len(listed):
-            return Trouble(
-                f"The relay has more than {len(found)} open requests; only the oldest are shown.",
-                "Ask its operator who floods it. Nothing is approved without your key.",
-            )
-        return None
+            self._known = found
+            self._unconfirmed = {i: answer for i, answer in self._unconfirmed.items() if i in found}
+        if failed:
+            what = f"{len(failed)} of the relay's requests cannot be read. {failed[0].message}"
+            troubles.append(Trouble(what, failed[0].hint))
+        return troubles
 
-    def _fetch(self, client: RelayClient, summary: RelayedSummary) -> tuple[int, Pending]:
+    def _list(self, client: RelayClient) -> tuple[list[RelayedSummary], list[Trouble]]:
+        listed: list[RelayedSummary] = []
+        try:
+            for count, summary in enumerate(client.list()):
+                if count >= MAX_OPEN:
+                    return listed, [_too_many(len(listed))]
+                if summary.state is RequestState.OPEN:
+                    listed.append(summary)
+        except (RelayLiedError, RelayNonsenseError) as e:
+            # What it has shown so far is as good as ever: each request is judged by itself.
+            return listed, [Trouble(e.message, e.hint)]
+        return listed, []
+
+    def _fetch(self, client: RelayClient, summary: RelayedSummary, troubles: list[Trouble]) -> _Known:
+        with self._lock:
+            # Asked before the request is fetched: what is sent meanwhile need not be in it.
+            sent = self._unconfirmed.get(summary.id)
         relayed = client.fetch(summary.id)
-        return summary.answer_count, Pending(relayed.request, relayed.answers)
-
-    def _letters(self) -> list[Path]:
-        return sorted(self._outbox.glob("*.answer.json")) if self._outbox.is_dir() else []
+        if sent is not None and sent in relayed.answers:
+            with self._lock:
+                self._unconfirmed.pop(summary.id, None)
+        elif sent is not None:
+            troubles.append(_withheld(self._shown, summary.id))
+        return _Known(summary.answer_count, Pending(relayed.request, relayed.answers))
 
     def _empty_outbox(self, client: RelayClient) -> None:
-        for letter in self._letters():
-            request_id = Digest(letter.name.partition(".")[0])
+        for letter in self._outbox.letters():
             try:
-                data = letter.read_bytes()
-                client.answer(request_id, parse_answer(data[: MAX_ANSWER_BYTES + 1]))
+                request_id, answer = self._outbox.read(letter)
             except FileNotFoundError:
                 continue
-            except RelayRefusedError as e:
-                if e.status >= 500 or e.status in _LATER:
-                    raise
             except (PlacetError, OSError):
-                # Not ours, or damaged: moved aside, where an operator can look at it.
-                letter.rename(letter.with_suffix(".unusable"))
+                self._outbox.set_aside(letter)
                 continue
-            letter.unlink(missing_ok=True)
+            try:
+                client.answer(request_id, answer)
+            except RelayRefusedError as e:
+                # Nobody looks at this moment, so what became of it must be there to be seen later.
+                self._outbox.refuse(letter, e.message, e.hint)
+            else:
+                self._outbox.done(letter)
+                with self._lock:
+                    self._unconfirmed[request_id] = answer
+
+
+def _withheld(relay: str, request_id: Digest) -> Trouble:
+    return Trouble(
+        f"The relay at {relay} acknowledged a decision of this terminal, and does not hand it out. "
+        f"The requester may never get it (request {request_id[:16]}).",
+        "Tell the relay's operator. If the requester still waits, have them ask again, by another relay "
+        "or with a file.",
+    )
+
+
+def _too_many(shown: int) -> Trouble:
+    return Trouble(
+        f"The relay has more than {shown} open requests; only the oldest are shown.",
+        "Ask its operator who floods it. Nothing is approved without your key.",
+    )
 
 
 def _size(pending: Pending) -> int:

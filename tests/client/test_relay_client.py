@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "relay"))
+
 from relay_process import RelayProcess, make_answer, make_request, running
 
-from placet.adapters import relay_client
-from placet.adapters.relay_client import (
+from placet.client import (
     RelayClient,
     RelayClientError,
+    RelayLiedError,
     RelayNonsenseError,
     RelayRefusedError,
-    RelayTimeoutError,
-    RelayUnreachableError,
+    RelayUnavailableError,
+    _calls,
+    _replies,
+    _sync,
 )
 from placet.core.bundle import encode_answer, encode_request
 from placet.core.encoding import Digest
+from placet.core.errors import IndeterminateError, MalformedError, Reason
 from placet.ports.request_store import RequestState, StateFilter
 
 NOBODY = Digest("0" * 64)
@@ -64,6 +72,18 @@ def reply(body: object, status: str = "200 OK", *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + data
 
 
+@pytest.fixture(scope="module")
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayProcess]:
+    with running(tmp_path_factory.mktemp("relay")) as process:
+        yield process
+
+
+@pytest.fixture
+def client(relay: RelayProcess) -> Iterator[RelayClient]:
+    with RelayClient(relay.url) as client:
+        yield client
+
+
 def fast(url: str, **options: Any) -> RelayClient:
     return RelayClient(url, sleep=lambda seconds: None, **options)
 
@@ -102,18 +122,20 @@ def test_listings_can_be_paged(client: RelayClient) -> None:
     seen: list[Digest] = []
     after: str | None = None
     while True:
-        page = client.list_requests(StateFilter.ALL, after=after, limit=2)
+        page = client.list_page(StateFilter.ALL, after=after, limit=2)
         seen += [item.id for item in page.requests]
         if (after := page.next) is None:
             break
     assert [request_id for request_id in seen if request_id in ids] == ids
+    assert [item.id for item in client.list(StateFilter.ALL) if item.id in ids] == ids
 
 
 def test_a_refusal_keeps_the_relays_reason(client: RelayClient) -> None:
     with pytest.raises(RelayRefusedError) as refusal:
         client.fetch(NOBODY)
-    assert (refusal.value.reason, refusal.value.status) == ("unknown-request", 404)
-    assert "There is no request" in str(refusal.value)
+    assert (refusal.value.relay_reason, refusal.value.status) == ("unknown-request", 404)
+    assert refusal.value.reason is Reason.RELAY_REFUSED
+    assert 'it says: "There is no ' in str(refusal.value)
     assert refusal.value.hint
 
 
@@ -123,11 +145,13 @@ def test_a_relay_that_is_down_is_a_sentence() -> None:
     pauses: list[float] = []
     with (
         RelayClient(f"http://127.0.0.1:{port}", sleep=pauses.append) as client,
-        pytest.raises(RelayUnreachableError, match=f"127.0.0.1:{port} cannot be reached: ") as error,
+        pytest.raises(RelayUnavailableError, match=f"127.0.0.1:{port} cannot be reached: ") as error,
     ):
-        client.check_health()
+        client.health()
     assert "placet relay serve" in error.value.hint
-    assert pauses == list(relay_client._PAUSES)
+    assert [base / 2 <= pause <= base * 1.5 for base, pause in zip(_calls.PAUSES, pauses, strict=True)] == [
+        True
+    ] * 2
 
 
 def test_a_restart_in_between_is_not_noticed(tmp_path: Any) -> None:
@@ -160,8 +184,8 @@ def test_a_busy_relay_is_asked_again_after_the_pause_it_wants() -> None:
         lying_relay(busy, reply({"status": "ok"})) as (url, seen),
         RelayClient(url, sleep=pauses.append) as client,
     ):
-        client.check_health()
-    assert pauses == [2.0]
+        client.health()
+    assert 2.0 < pauses[0] <= 2.4
     assert len(seen) == 2
 
 
@@ -170,9 +194,12 @@ def test_a_refusal_is_not_repeated() -> None:
         {"error": {"reason": "request-not-open", "message": "Closed.", "hint": "New."}}, "409 Conflict"
     )
     with lying_relay(refusal) as (url, seen), fast(url) as client:
-        with pytest.raises(RelayRefusedError, match=r"refused: Closed\.") as error:
+        with pytest.raises(
+            RelayRefusedError, match=r'refused \(status 409, request-not-open\); it says: "Closed\."'
+        ) as error:
             client.answer(NOBODY, make_answer(make_request()))
-        assert error.value.reason == "request-not-open"
+        assert error.value.relay_reason == "request-not-open"
+        assert error.value.hint == "It was withdrawn or has expired. Whoever still needs it can ask again."
     assert len(seen) == 1
 
 
@@ -182,21 +209,21 @@ def test_a_hostile_relay_cannot_park_us() -> None:
     with (
         lying_relay(busy, busy, busy) as (url, _),
         RelayClient(url, sleep=pauses.append) as client,
-        pytest.raises(RelayRefusedError),
+        pytest.raises(RelayUnavailableError),
     ):
-        client.check_health()
-    assert max(pauses) <= 5
+        client.health()
+    assert max(pauses) <= 12
 
 
 def test_a_hostile_relay_cannot_write_to_the_screen() -> None:
     evil = "\x1b[2J\x1b]0;owned\x07\u202eAPPROVED\u200b" + "x" * 5000
     refusal = reply({"error": {"reason": evil, "message": evil, "hint": evil}}, "403 Forbidden")
     with lying_relay(refusal) as (url, _), fast(url) as client, pytest.raises(RelayRefusedError) as error:
-        client.check_health()
-    for text in (str(error.value), error.value.hint, error.value.reason):
+        client.health()
+    for text in (str(error.value), error.value.hint, error.value.relay_reason):
         assert text.isascii()
         assert text.isprintable()
-        assert len(text) < 400
+        assert len(text) < 800
 
 
 def test_a_hostile_relay_cannot_show_another_request_under_this_name() -> None:
@@ -211,7 +238,7 @@ def test_a_hostile_relay_cannot_show_another_request_under_this_name() -> None:
     with (
         lying_relay(reply(body)) as (url, _),
         fast(url) as client,
-        pytest.raises(RelayNonsenseError, match="another request than the one it was asked for"),
+        pytest.raises(RelayLiedError, match="another request than the one it was asked for"),
     ):
         client.fetch(asked.id)
 
@@ -232,13 +259,14 @@ def test_one_bad_answer_does_not_hide_the_good_ones() -> None:
 
 
 def test_a_flood_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_client, "MAX_REPLY_BYTES", 100_000)
+    monkeypatch.setattr(_sync, "MAX_REPLY_BYTES", 100_000)
+    monkeypatch.setattr(_replies, "MAX_REPLY_BYTES", 100_000)
     with (
         lying_relay(reply(b" " * 1_000_000)) as (url, _),
         fast(url) as client,
         pytest.raises(RelayNonsenseError, match="more than 100000 bytes"),
     ):
-        client.check_health()
+        client.health()
 
 
 def test_a_drip_is_cut_off() -> None:
@@ -247,9 +275,9 @@ def test_a_drip_is_cut_off() -> None:
     with (
         lying_relay(reply(b"{" + b" " * 500 + b"}"), drip=0.02) as (url, _),
         fast(url, timeout=0.5) as client,
-        pytest.raises(RelayTimeoutError, match="did not answer in time"),
+        pytest.raises(RelayUnavailableError, match="did not answer in time"),
     ):
-        client._exchange("GET", "healthz", None, None, 0.5)
+        client._exchange(_calls.health(), 0.5)
     assert time.monotonic() - start < 8
 
 
@@ -258,9 +286,9 @@ def test_a_silent_relay_times_out() -> None:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         with (
             fast(url, timeout=0.2) as client,
-            pytest.raises(RelayTimeoutError, match="did not answer in time"),
+            pytest.raises(RelayUnavailableError, match="did not answer in time"),
         ):
-            client.check_health()
+            client.health()
 
 
 def test_a_compressed_bomb_is_not_unpacked() -> None:
@@ -272,7 +300,7 @@ def test_a_compressed_bomb_is_not_unpacked() -> None:
         fast(url) as client,
         pytest.raises(RelayNonsenseError),
     ):
-        client.check_health()
+        client.health()
 
 
 def test_a_redirect_is_not_followed() -> None:
@@ -280,9 +308,9 @@ def test_a_redirect_is_not_followed() -> None:
     with (
         lying_relay(away) as (url, seen),
         fast(url) as client,
-        pytest.raises(RelayRefusedError, match="status 307"),
+        pytest.raises(RelayNonsenseError, match=r"redirect to another address \(status 307\)"),
     ):
-        client.check_health()
+        client.health()
     assert len(seen) == 1
 
 
@@ -304,7 +332,7 @@ def test_a_redirect_is_not_followed() -> None:
 )
 def test_nonsense_is_called_nonsense(body: object) -> None:
     with lying_relay(reply(body)) as (url, _), fast(url) as client, pytest.raises(RelayNonsenseError):
-        client.list_requests()
+        client.list_page()
 
 
 @pytest.mark.parametrize(
@@ -325,9 +353,9 @@ def test_a_summary_with_an_odd_value_is_refused(change: dict[str, object]) -> No
     good = {"requests": [item], "next": None}
     odd = {"requests": [{**item, **change}], "next": None}
     with lying_relay(reply(good), reply(odd)) as (url, _), fast(url) as client:
-        assert len(client.list_requests().requests) == 1
+        assert len(client.list_page().requests) == 1
         with pytest.raises(RelayNonsenseError):
-            client.list_requests()
+            client.list_page()
 
 
 @pytest.mark.parametrize(
@@ -343,10 +371,11 @@ def test_a_summary_with_an_odd_value_is_refused(change: dict[str, object]) -> No
     ],
 )
 def test_an_address_that_is_none_is_named(url: str) -> None:
-    with pytest.raises(RelayUnreachableError, match="is not the address of a relay"):
+    with pytest.raises(MalformedError, match="is not the address of a relay"):
         RelayClient(url)
 
 
 def test_every_error_is_one_that_callers_can_catch() -> None:
-    for kind in (RelayNonsenseError, RelayRefusedError, RelayTimeoutError, RelayUnreachableError):
+    for kind in (RelayNonsenseError, RelayRefusedError, RelayLiedError, RelayUnavailableError):
         assert issubclass(kind, RelayClientError)
+    assert issubclass(RelayClientError, IndeterminateError)
