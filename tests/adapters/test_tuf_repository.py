@@ -10,12 +10,6 @@ from pathlib import Path
 import pytest
 from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
 
-from placet.adapters.tuf_exchange import (
-    attach_signatures,
-    encode_challenge,
-    encode_signatures,
-    parse_challenge,
-)
 from placet.adapters.tuf_publish import mirror, publish
 from placet.adapters.tuf_refresh import refresh
 from placet.adapters.tuf_repository import TrustRepository
@@ -26,7 +20,7 @@ from placet.adapters.tuf_signing import (
     pending_roles,
     root_digests,
 )
-from placet.core.encoding import b64decode_strict, sha256_hex
+from placet.core.encoding import sha256_hex
 from placet.core.errors import IndeterminateError, MalformedError, PlacetError, PolicyError, Reason
 from placet.core.sshsig import NAMESPACE_INTENT, NAMESPACE_TRUST
 from placet.testing.authenticator import UP, UV, SoftSk
@@ -122,44 +116,6 @@ def test_signing_is_for_the_key_s_own_person_and_for_what_was_shown(trust: Trust
     trust.stage_policy(STRICTER)
     with refused(Reason.SIGNATURE_INVALID):
         sign_reviewed(trust.repository, shown, CLEO, trust.keys[CLEO], trust.anchors)
-
-
-def test_signatures_travel_in_files(trust: TrustWorld) -> None:
-    challenge = json.loads(encode_challenge(trust.repository))
-    key, made = trust.keys[CLEO], []
-    for item in challenge["messages"]:
-        message = b64decode_strict(item["message"])
-        made.append((item["role"], key.keyid, key.sign(NAMESPACE_TRUST, message)))
-    assert attach_signatures(trust.repository, encode_signatures(made)) == ((CLEO, "root"), (CLEO, "targets"))
-    with pytest.raises(MalformedError):
-        attach_signatures(trust.repository, b'{"mediaType":"text/plain","signatures":[]}')
-
-
-def test_a_challenge_shows_on_another_terminal_what_is_signed_and_nothing_else(trust: TrustWorld) -> None:
-    trust.publish(ANNA, BEN)
-    trust.stage_policy(STRICTER)
-    data = encode_challenge(trust.repository)
-    shown = parse_challenge(data, trust.anchors)
-    here = trust.review()
-    assert (shown.old_files, shown.new_files, shown.old_root) == (
-        here.old_files,
-        here.new_files,
-        here.old_root,
-    )
-    assert [item.message for item in shown.pending] == [item.message for item in here.pending]
-    value = json.loads(data)
-    for change in (
-        {"newFiles": value["published"]["files"]},
-        {"newFiles": value["newFiles"] | {"extra": ""}},
-        {"newFiles": {}},
-        {"messages": []},
-        {"messages": [{"role": "root", "message": value["messages"][0]["message"]}]},
-        {"mediaType": "text/plain"},
-        {"published": 3},
-        {"published": value["published"] | {"roots": 3}},
-    ):
-        with pytest.raises(MalformedError):
-            parse_challenge(json.dumps(value | change).encode(), trust.anchors)
 
 
 # -- people

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from placet.adapters.tuf_anchor import TrustAnchors
+from placet.adapters.tuf_exchange import encode_challenge, open_challenge
 from placet.adapters.tuf_publish import Published, publish
 from placet.adapters.tuf_refresh import Refreshed, refresh
 from placet.adapters.tuf_repository import TrustRepository
@@ -72,6 +74,11 @@ class TrustWorld:
 
     def stage_policy(self, text: str) -> None:
         self.repository.stage({"policy/default.toml": text.encode()}, now=self.now)
+
+    def carry(self, data: bytes | None = None) -> TrustRepository:
+        """Opens a challenge as on another machine; this repository's own where none is given."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        return open_challenge(encode_challenge(self.repository) if data is None else data, folder)
 
     def copy_public(self, name: str) -> Path:
         return Path(shutil.copytree(self.public, self.folder / name))

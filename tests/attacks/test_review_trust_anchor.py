@@ -15,11 +15,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
 
 from tuf_trust_world import ANNA, BEN, CLEO, TrustWorld, administrator
 
-from placet.adapters.tuf_anchor import TrustAnchors
-from placet.adapters.tuf_exchange import encode_challenge, parse_challenge
+from placet.adapters.tuf_anchor import Anchor, TrustAnchors
+from placet.adapters.tuf_chain import published_side, verify_published
+from placet.adapters.tuf_exchange import encode_challenge
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_review import remember_published, review, sign_reviewed
-from placet.adapters.tuf_trust import ROOT, TARGETS, assemble, encode_signed
+from placet.adapters.tuf_trust import ROOT, TARGETS, assemble, encode_signed, parse_signed
 from placet.ceremony.trust_change import semantic_diff
 from placet.core.encoding import KeyId, b64encode, sha256_hex
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, VerificationError
@@ -100,15 +101,14 @@ def test_a_fabricated_challenge_has_nobody_sign_blind(trust: TrustWorld) -> None
     trust.stage_policy(WEAKER)
     fake = fabricate(trust)
     with refused("does not come from the root"):
-        parse_challenge(encode_challenge(fake), trust.anchors)
+        review(trust.carry(encode_challenge(fake)), trust.anchors)
     value = json.loads(encode_challenge(trust.repository))
-    value["published"]["files"] = value["newFiles"]
-    with refused("not those that administrators signed"):
-        parse_challenge(json.dumps(value).encode(), trust.anchors)
-    assert (
-        parse_challenge(encode_challenge(trust.repository), trust.anchors).old_files
-        == trust.review().old_files
-    )
+    targets = parse_signed(trust.repository.draft_bytes(TARGETS) or b"", TARGETS)
+    targets.version = 1
+    value["files"]["published/metadata/1.targets.json"] = b64encode(assemble(targets, {}))
+    with pytest.raises(VerificationError, match="not signed by enough"):
+        review(trust.carry(json.dumps(value).encode()), trust.anchors)
+    assert review(trust.carry(), trust.anchors) == trust.review()
 
 
 def test_the_page_shows_no_fabricated_repository(trust: TrustWorld) -> None:
@@ -279,12 +279,19 @@ def test_a_root_in_the_place_of_another_version_is_refused(trust: TrustWorld) ->
     root = next_root(trust)
     publish_root(trust, root, trust.keys[ANNA], trust.keys[BEN])
     assert trust.review().compared_with[0].startswith("Compared with root 2")
-    challenge = json.loads(encode_challenge(trust.repository))
+    kept = (trust.public / "metadata" / "1.root.json").read_bytes()
+    (trust.public / "metadata" / "1.root.json").write_bytes(trust.repository.published_root_bytes(2) or b"")
+    with refused("does not come from the root"):
+        trust.review()
+    (trust.public / "metadata" / "1.root.json").write_bytes(kept)
     root.version = 3
     publish_root(trust, root, trust.keys[ANNA], trust.keys[BEN])
-    challenge["published"]["roots"][1] = b64encode(trust.repository.published_root_bytes(2) or b"")
+    with pytest.raises(PlacetError):
+        trust.review()
+    side = published_side(trust.repository)
+    gap = side._replace(roots=(kept, trust.repository.published_root_bytes(2) or b""))
     with refused("not numbered one after the other"):
-        parse_challenge(json.dumps(challenge).encode(), trust.anchors)
+        verify_published(gap, Anchor("demo", sha256_hex(kept), {}, {}))
 
 
 def test_a_root_in_which_a_person_counts_twice_is_no_base(trust: TrustWorld) -> None:
@@ -304,10 +311,9 @@ def test_a_root_other_than_the_one_told_is_refused_later_too(trust: TrustWorld) 
 
 def test_targets_without_a_root_are_no_base(trust: TrustWorld, tmp_path: Path) -> None:
     trust.stage_policy(STRICTER)
-    challenge = json.loads(encode_challenge(trust.repository))
-    challenge["published"]["roots"] = []
+    side = published_side(trust.repository)._replace(roots=())
     with refused("without a root"):
-        parse_challenge(json.dumps(challenge).encode(), TrustAnchors(tmp_path / "cleo"))
+        verify_published(side, Anchor("demo", first_root_of(trust), {}, {}))
 
 
 def test_a_draft_that_renames_the_deployment_is_not_signed(trust: TrustWorld) -> None:

@@ -14,8 +14,9 @@ from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 from tuf.api.metadata import DelegatedRole, Delegations, Targets  # type: ignore[attr-defined]
 from tuf_trust_world import ANNA, BEN, TrustWorld, administrator
 
-from placet.adapters.tuf_exchange import encode_challenge, parse_challenge
+from placet.adapters.tuf_exchange import encode_challenge
 from placet.adapters.tuf_refresh import _delegated
+from placet.adapters.tuf_review import review
 from placet.adapters.tuf_trust import (
     ROOT,
     TARGETS,
@@ -79,9 +80,9 @@ def test_a_members_of_a_target_that_is_not_shown_is_not_signed(trust: TrustWorld
 def test_a_challenge_file_carries_no_hidden_delegation(trust: TrustWorld) -> None:
     targets = delegating(trust)
     value = json.loads(encode_challenge(trust.repository))
-    value["messages"] = [{"role": TARGETS, "message": b64encode(encode_signed(targets))}]
+    value["files"]["draft/targets.json"] = b64encode(encode_signed(targets))
     with pytest.raises(PlacetError, match="cannot show"):
-        parse_challenge(json.dumps(value).encode(), trust.anchors)
+        review(trust.carry(json.dumps(value).encode()), trust.anchors)
 
 
 def test_another_online_key_under_the_same_key_id_is_shown(trust: TrustWorld) -> None:

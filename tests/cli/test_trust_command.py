@@ -9,21 +9,16 @@ from typing import NamedTuple
 import pytest
 
 from placet.adapters.paths import snapshot_path
-from placet.adapters.tuf_exchange import encode_signatures
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import pending_messages
-from placet.adapters.tuf_trust import make_administrator
 from placet.ceremony.enrol import Enrolment, encode_enrolment, enrolment_message
-from placet.ceremony.trust_edit import initial_files
 from placet.cli import main
 from placet.cli._trust_shared import default_repository
 from placet.core.encoding import Digest
-from placet.core.sshsig import NAMESPACE_ENROL, NAMESPACE_TRUST, parse_public_key
+from placet.core.sshsig import NAMESPACE_ENROL, parse_public_key
 from placet.core.trust import parse_trust
 from placet.testing import ToolMissing
 from placet.testing.authenticator import SoftTerminalKey, SoftWebAuthn
 from placet.testing.openssh import generate_sk_key, sk_dummy
-from placet.testing.world import DEFAULT_POLICY, shipped_actions
+from placet.testing.world import DEFAULT_POLICY
 
 ANNA, BEN, CLEO = "anna@example.com", "ben@example.com", "cleo@example.com"
 ALICE, BOB = "alice@example.com", "bob@example.com"
@@ -173,28 +168,6 @@ def test_nothing_is_signed_without_a_word(placet: Placet, keys: Path) -> None:
     assert "confirmation" in said.err
     assert placet("sign", "--key", keys / "anna").code == 2
     assert json.loads(placet("show", "--json").out)["pending"][0]["signed"] == []
-
-
-def test_a_signature_from_another_terminal_comes_back_in_a_file(placet: Placet, tmp_path: Path) -> None:
-    browser = SoftWebAuthn()
-    administrators = [
-        make_administrator(ANNA, browser.wire, kind="webauthn", origins=[browser.web_origin], uv=True)
-    ]
-    files = initial_files(deployment="demo", rp_id="demo.placet.localhost", actions=shipped_actions())
-    repository = TrustRepository.create(
-        default_repository(), files=files, administrators=administrators, threshold=1, now=1_800_000_000
-    )
-    said = placet("sign", "--export", tmp_path / "challenge.json")
-    assert "challenge is in" in said.out
-    assert len(json.loads((tmp_path / "challenge.json").read_bytes())["messages"]) == 2
-    made = [
-        (role, browser.keyid, browser.sign(NAMESPACE_TRUST, message))
-        for role, message in pending_messages(repository)
-    ]
-    (tmp_path / "signed.json").write_bytes(encode_signatures(made))
-    said = placet("sign", "--import", tmp_path / "signed.json")
-    assert f"{ANNA} has signed root." in said.out
-    assert "Next: `placet trust publish`" in said.out
 
 
 def test_enrolment_by_ssh_keygen_answers_the_invite(placet: Placet, keys: Path) -> None:

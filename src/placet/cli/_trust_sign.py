@@ -36,8 +36,10 @@ def _sign(repository: TrustRepository, args: argparse.Namespace) -> int:
         repository.renew(now=now())
     if args.signatures is not None:
         data = read_file(args.signatures, "signature file", _MAX_SIGNATURES_BYTES)
-        for person, role in attach_signatures(repository, data):
-            print(f"{person} has signed {role}.")
+        for item in attach_signatures(repository, data):
+            if item.refusal is not None:
+                raise item.refusal
+            print(f"{item.person} has signed {item.role}.")
         return _say_next(repository)
     if not pending_roles(repository):
         print("Nothing waits for signatures. Next: `placet trust publish` renews the timestamp, if need be.")
