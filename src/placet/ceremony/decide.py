@@ -29,7 +29,10 @@ from placet.ports.terminal_identity import TerminalIdentity
 
 
 class Review(NamedTuple):
-    """A verified request, rendered in full; `requester` is a person's ID, or None where unverified."""
+    """A verified request, rendered in full; `requester` is a person's ID, or None where unverified.
+
+    `facts` are what was verified of the evidence.
+    """
 
     request: IntentRequest
     statement: IntentStatement
@@ -38,6 +41,7 @@ class Review(NamedTuple):
     rules: tuple[Rule, ...]
     requester: str | None
     evidence: tuple[EvidenceResult, ...]
+    facts: tuple[EvidenceFact, ...]
 
 
 def prepare(
@@ -83,6 +87,7 @@ def prepare(
         rules=applicable_rules(statement, trust),
         requester=verify_requester(statement, request.evidence, trust=trust, at=now, facts=facts),
         evidence=_evidence_results(request, statement, facts),
+        facts=facts,
     )
 
 

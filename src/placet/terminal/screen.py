@@ -18,13 +18,14 @@ from placet.core.display import (
     SECTION_REQUESTER,
     SECTION_WINDOW,
     Row,
+    escape_value,
     iter_leaves,
 )
 from placet.core.encoding import Digest, format_time, is_hex
 from placet.core.errors import Reason, VerificationError
 from placet.core.levels import LEVEL_NAMES, level_name
 from placet.core.policy import Quorum, Rule
-from placet.core.requester import PROOF_NAME
+from placet.core.requester import PROOF_NAME, TOKEN_NAME
 from placet.core.statement import IntentStatement
 
 SECTION_WHY = "Why you are asked"
@@ -299,7 +300,9 @@ def describe_changes(last: IntentStatement | None, statement: IntentStatement) -
 
 def _requester_block(lines: list[Line], review: Review) -> Block:
     if review.requester is not None:
-        note = Note("fact", f"Verified: {review.requester} asked for this, signed with an enrolled key.")
+        issuers = [fact.identity.issuer for fact in review.facts if fact.identity]
+        proof = f"as {escape_value(issuers[0])} says" if issuers else "signed with an enrolled key"
+        note = Note("fact", f"Verified: {review.requester} asked for this, {proof}.")
     else:
         note = Note("claim", "Unverified: nothing proves who asks. What follows is only what they say.")
     return Block((note,), tuple(lines))
@@ -328,6 +331,8 @@ def _evidence_note(name: str, result: str, required: set[str]) -> Note:
     # The name is the requester's word; it stands in its own row below and never in our sentence.
     if result == "verified" and name == PROOF_NAME:
         return Note("fact", "Verified: the requester's signature over this request.")
+    if result == "verified" and name == TOKEN_NAME:
+        return Note("fact", "Verified: a token for this request, by an issuer that the trust root names.")
     if result == "verified":
         return Note("fact", "Verified by this terminal.")
     tail = " A rule requires it, and the gate checks it before it acts." if name in required else ""

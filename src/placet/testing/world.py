@@ -24,6 +24,7 @@ from placet.core.encoding import b64encode, encode_canonical, format_time, parse
 from placet.core.sshsig import NAMESPACE_INTENT
 from placet.core.trust import Trust, compile_trust, parse_trust
 from placet.core.verify import Expected
+from placet.ports.evidence_verifier import EvidenceVerifier, NoEvidence
 from placet.testing.authenticator import SoftSk, SoftTerminalKey, SoftWebAuthn
 
 DEPLOY = "https://placet.dev/actions/deploy/v1"
@@ -32,6 +33,9 @@ RUN = "https://placet.dev/actions/run/v1"
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.com", "carol@example.com"
 NOW = parse_time("2026-11-23T10:00:00Z")
+# The model that a test's `attested` keys claim to be; nobody makes it.
+MODEL = "706c6163-6574-0000-4000-8000000000ff"
+_MODEL_MEMBERS: Object = {"description": "A model of tests", "roots": ["AA=="], "source": {"kind": "vendor"}}
 GATE = "prod-eu"
 TARGET = "host://build-1.example"
 DEPLOY_TARGET = "k8s://prod-eu/ns/shop/deploy/app"
@@ -92,6 +96,8 @@ class World:
     Attributes:
         keys: person ID → software key; replace or add to make attackers.
         accounts: person ID → identities at OIDC issuers.
+        more_files: further target files of the trust root, or other contents of ours.
+        evidence: what terminals verify evidence with.
         assurance: person ID → assurance written into the trust root; `software` unless a test says otherwise.
         terminals: terminal ID → identity.
         policy: the text of ``policy/default.toml``.
@@ -115,6 +121,8 @@ class World:
         }
         self.groups: dict[str, list[str]] = {person: ["release"] for person in (ALICE, BOB, CAROL)}
         self.accounts: dict[str, list[Object]] = {}
+        self.more_files: dict[str, bytes] = {}
+        self.evidence: EvidenceVerifier = NoEvidence()
         self.assurance: dict[str, str] = {}
         self.credential_members: dict[str, Object] = {}
         self.terminals = {
@@ -140,6 +148,7 @@ class World:
             "assurance": self.assurance.get(person, key.assurance),
             "notBefore": format_time(NOW - 86_400),
             "notAfter": format_time(NOW + 365 * 86_400),
+            **({"aaguid": MODEL} if self.assurance.get(person) == "attested" else {}),
         } | self.credential_members.get(person, {})
 
     def files(self) -> dict[str, bytes]:
@@ -164,9 +173,12 @@ class World:
             "gates.json": {"gates": [{"id": gate, "ledger": f"{gate}-ledger"} for gate in self.gates]},
             "scopes.json": {"scopes": {"default": ["**"]}},
         }
+        if "attested" in self.assurance.values():
+            documents["models.json"] = {"models": [{"aaguid": MODEL, "status": "allowed"} | _MODEL_MEMBERS]}
         return {name: encode_canonical(value) for name, value in documents.items()} | {
             "policy/default.toml": self.policy.encode(),
             **shipped_actions(),
+            **self.more_files,
         }
 
     def snapshot(self) -> bytes:
@@ -242,7 +254,7 @@ class World:
     ) -> Answer:
         """Approves as an honest terminal would; `knobs` go to the software key's `sign`."""
         trust = self.trust()
-        review = prepare(request, trust=trust, now=decided_at)
+        review = prepare(request, trust=trust, now=decided_at, evidence=self.evidence)
         key = self.keys[person]
         if isinstance(key, SoftWebAuthn):
             knobs.setdefault("web_origin", self.origin(terminal))
