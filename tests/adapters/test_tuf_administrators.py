@@ -211,10 +211,10 @@ def test_a_root_that_was_signed_by_the_new_quorum_alone_is_refused_by_the_gate(t
     dora, eve = SoftSk(), SoftSk()
     draft(trust, {DORA: dora, "eve@example.com": eve}, 2)
     sign_with(trust, dora, eve)
-    from placet.adapters import tuf_publish
     from placet.adapters.tuf_signing import signatures
+    from placet.adapters.tuf_trust import assemble
 
-    data = tuf_publish.assemble(trust.repository.current_root(), signatures(trust.repository, ROOT))
+    data = assemble(trust.repository.current_root(), signatures(trust.repository, ROOT))
     (trust.public / "metadata" / "2.root.json").write_bytes(data)
     with refused(Reason.BAD_TRUST):
         trust.refresh()

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 from securesystemslib.signer import Signature
 from tuf.api.exceptions import DownloadHTTPError
-from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, TargetFile, Targets
+from tuf.api.metadata import Metadata, Root, Targets
 from tuf.api.serialization.json import JSONSerializer
 from tuf.ngclient import FetcherInterface, Updater
 from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
 
-from placet.adapters import tuf_publish
+from placet.adapters import tuf_publish, tuf_release
 from placet.adapters.sk_key import register
 from placet.adapters.tuf_refresh import FolderFetcher, refresh
-from placet.adapters.tuf_trust import build_root, encode_signed, utc
+from placet.adapters.tuf_trust import assemble, build_root, encode_signed, utc
 from placet.core.encoding import sha256_hex
 from placet.core.errors import IndeterminateError, MalformedError, PlacetError, Reason, VerificationError
 from placet.core.sshsig import NAMESPACE_TRUST
@@ -240,7 +240,7 @@ def test_a12_a_server_operator_adds_an_own_root(trust: TrustWorld) -> None:
         expires_at=trust.now + DAY,
     )
     signatures = {mallory.keyid: mallory.sign(NAMESPACE_TRUST, encode_signed(forged))}
-    (trust.public / "metadata" / "2.root.json").write_bytes(tuf_publish.assemble(forged, signatures))
+    (trust.public / "metadata" / "2.root.json").write_bytes(assemble(forged, signatures))
     with refused(Reason.BAD_TRUST):
         trust.refresh()
 
@@ -257,7 +257,7 @@ def test_a12_one_person_with_two_keys_is_refused_by_the_gate_too(trust: TrustWor
     trust.publish(ANNA, BEN)
     message = encode_signed(root)
     signed = {key.keyid: key.sign(NAMESPACE_TRUST, message) for key in (one, two)}
-    data = tuf_publish.assemble(root, signed)
+    data = assemble(root, signed)
     (trust.public / "metadata" / "1.root.json").write_bytes(data)
     targets = Metadata[Targets].from_file(str(trust.public / "metadata" / "1.targets.json"))
     targets.signatures = {
@@ -302,14 +302,11 @@ def test_a_malformed_policy_that_was_signed_leaves_the_old_snapshot(
     # Administrators with a tool of their own: placet's would have refused it twice.
     files = trust.repository.published_files() | {"policy/default.toml": b"[[rule]]\nlevel = "}
     trust.repository.prepare_targets(files, now=trust.now)
-    monkeypatch.setattr(tuf_publish, "compile_trust", lambda **_: b"")
+    monkeypatch.setattr(tuf_release, "compile_trust", lambda **_: b"")
     trust.publish(ANNA, BEN)
     with pytest.raises(MalformedError, match=r"policy/default\.toml is not TOML.*(line|end)"):
         trust.refresh()
     assert trust.snapshot.read_bytes() == before
-
-
-# -- delegations
 
 
 def republish(trust: TrustWorld, roles: dict[str, "Metadata[Targets]"]) -> None:
@@ -330,63 +327,6 @@ def republish(trust: TrustWorld, roles: dict[str, "Metadata[Targets]"]) -> None:
     assert timestamp is not None
     timestamp.snapshot_meta = tuf_publish.MetaFile(snapshot.version)
     (folder / "timestamp.json").write_bytes(tuf_publish._signed_online(trust.repository, timestamp))
-
-
-def delegate(trust: TrustWorld, owner: SoftSk, paths: list[str], *, own: list[str] | None = None) -> None:
-    """Adds a role `payments` whose owner signs a policy of its own."""
-    files = trust.repository.published_files()
-    files["scopes.json"] = json.dumps({"scopes": {"default": ["**"], "payments": ["k8s://pay/**"]}}).encode()
-    policy = DEFAULT_POLICY.encode()
-    trust.repository.prepare_targets(files, now=trust.now)
-    message = trust.repository.draft_bytes("targets")
-    assert message is not None
-    targets = tuf_publish.parse_signed(message, "targets")
-    assert isinstance(targets, Targets)
-    role = DelegatedRole("payments", [], 1, True, paths=paths)
-    targets.delegations = Delegations({}, {"payments": role})
-    targets.add_key(administrator("olga@example.com", owner).key, "payments")
-    message = encode_signed(targets)
-    main = Metadata(
-        targets,
-        {
-            trust.keys[p].keyid: Signature(
-                trust.keys[p].keyid, trust.keys[p].sign(NAMESPACE_TRUST, message).hex()
-            )
-            for p in (ANNA, BEN)
-        },
-    )
-    theirs = Targets(expires=utc(trust.now + 3 * DAY))
-    for name in own or paths:
-        theirs.targets[name] = TargetFile.from_data(name, policy, ["sha256"])
-        _, _, base = name.rpartition("/")
-        (trust.public / "targets" / "policy" / f"{sha256_hex(policy)}.{base}").write_bytes(policy)
-    tuf_publish._write_targets(trust.repository, targets, files)
-    signature = Signature(owner.keyid, owner.sign(NAMESPACE_TRUST, encode_signed(theirs)).hex())
-    republish(trust, {"targets": main, "payments": Metadata(theirs, {owner.keyid: signature})})
-
-
-def test_a_delegated_scope_is_read_and_its_expiry_counts(trust: TrustWorld) -> None:
-    published = trust.publish(ANNA, BEN)
-    delegate(trust, SoftSk(), ["policy/payments.toml"])
-    refreshed = trust.refresh(root_sha256=published.root_sha256)
-    assert {rule.scope for rule in refreshed.trust.rules} == {"default", "payments"}
-    assert refreshed.versions["payments"] == 1
-    assert refreshed.expires_at == trust.now + 3 * DAY
-
-
-def test_a_scope_owner_cannot_write_other_files(trust: TrustWorld) -> None:
-    published = trust.publish(ANNA, BEN)
-    delegate(trust, SoftSk(), ["policy/payments.toml"], own=["policy/payments.toml", "policy/extra.toml"])
-    refreshed = trust.refresh(root_sha256=published.root_sha256)
-    assert "policy/extra.toml" not in refreshed.trust.files
-
-
-@pytest.mark.parametrize("path", ["policy/*", "policy/default.toml"])
-def test_delegations_by_pattern_or_of_a_file_that_is_taken_are_refused(trust: TrustWorld, path: str) -> None:
-    published = trust.publish(ANNA, BEN)
-    delegate(trust, SoftSk(), [path], own=["policy/payments.toml"])
-    with refused(Reason.BAD_TRUST):
-        trust.refresh(root_sha256=published.root_sha256)
 
 
 # -- the folder, and the path of a decision

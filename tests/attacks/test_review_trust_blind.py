@@ -14,8 +14,8 @@ from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 from tuf.api.metadata import DelegatedRole, Delegations, Targets  # type: ignore[attr-defined]
 from tuf_trust_world import ANNA, BEN, TrustWorld, administrator
 
+from placet.adapters.tuf_delegations import read_delegations
 from placet.adapters.tuf_exchange import encode_challenge
-from placet.adapters.tuf_refresh import _delegated
 from placet.adapters.tuf_review import review
 from placet.adapters.tuf_trust import (
     ROOT,
@@ -57,8 +57,8 @@ def delegating(trust: TrustWorld) -> Targets:
     targets = prepared(trust, TARGETS)
     assert isinstance(targets, Targets)
     key = CryptoSigner.generate_ed25519().public_key
-    role = DelegatedRole("m", [key.keyid], 1, False, paths=["policy/staging.toml"])
-    targets.delegations = Delegations({key.keyid: key}, {"m": role})
+    role = DelegatedRole("scope-staging", [key.keyid], 1, True, paths=["policy/staging.toml"])
+    targets.delegations = Delegations({key.keyid: key}, {"scope-staging": role})
     return targets
 
 
@@ -143,7 +143,7 @@ def test_a_public_key_file_is_read_no_further_than_a_key_is_long(
 
 def test_a_plain_software_key_signs_no_delegated_role(trust: TrustWorld) -> None:
     with pytest.raises(PolicyError, match="belongs to no person"):
-        _delegated(delegating(trust))
+        read_delegations(delegating(trust))
 
 
 def test_one_key_under_two_applications_is_one_administrator(trust: TrustWorld) -> None:

@@ -5,8 +5,8 @@ quorum of the one before.  The client refuses rollback, freeze and mix-and-match
 compiled to one snapshot and replaces the old one in a single rename.  A refresh that fails, for whatever
 reason, leaves the old snapshot as it was.
 
-Delegated roles are read where they name exact files, as delegations per scope do, each file once.  Patterns
-are refused, because a file that nobody names cannot be asked for.
+What administrators delegate is one scope's rules to the role of that scope (`tuf_scope_refresh`); any other
+delegation is refused.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from placet.adapters.private_file import write_atomically
 from placet.adapters.sk_key import register
 from placet.adapters.tuf_fetch import FOLDER_SCHEME, MAX_SECONDS, FolderFetcher, HttpFetcher
 from placet.adapters.tuf_git import open_git
+from placet.adapters.tuf_scope_refresh import read_scopes
 from placet.adapters.tuf_trust import (
     ROOT,
     SIGNED_ONLINE,
     SNAPSHOT,
     TARGETS,
     TIMESTAMP,
-    check_one_key_each,
     check_people_hold_one_key,
     named_errors,
     parse_metadata,
@@ -80,11 +80,15 @@ class Refreshed(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """What the published metadata says, verified from the first root on.  `expires_at` is of all roles."""
+    """What the published metadata says, verified from the first root on.
+
+    `expires_at` is the earliest of all roles that count; `notes` say which scopes are closed, and why.
+    """
 
     files: dict[str, bytes]
     versions: dict[str, int]
     expires_at: int
+    notes: tuple[str, ...]
 
 
 def refresh(
@@ -124,7 +128,7 @@ def refresh(
             )
             old = _read_old(snapshot)
             _check_not_older(old, followed.versions, kept / "metadata")
-            notes = _refresh_issuers(snapshot, followed.files.get(ISSUERS_FILE), now)
+            notes = followed.notes + _refresh_issuers(snapshot, followed.files.get(ISSUERS_FILE), now)
             write_atomically(snapshot, compiled)
             write_atomically(kept / _FLOOR, str(now).encode())
     except OSError as e:
@@ -161,8 +165,10 @@ def follow(kept: Path, address: str, fetcher: FetcherInterface, bootstrap: bytes
     updater.refresh()
     if not (kept / _FIRST_ROOT).exists():
         write_atomically(kept / _FIRST_ROOT, bootstrap)
-    files, roles = _download_targets(updater, kept / "metadata")
-    versions, expires_at = _judge_roles(kept / "metadata", roles)
+    targets: Targets = parse_metadata(_kept_file(kept / "metadata", TARGETS), TARGETS).signed
+    files = _download_targets(updater, targets)
+    versions, expires_at = _judge_roles(kept / "metadata")
+    scopes = read_scopes(updater, kept / "metadata", targets, files, at=at)
     if versions[ROOT] >= parse_metadata(bootstrap, ROOT).signed.version + _MAX_ROOTS:
         # python-tuf stops looking there and takes that root for the newest.
         raise PolicyError(
@@ -170,7 +176,12 @@ def follow(kept: Path, address: str, fetcher: FetcherInterface, bootstrap: bytes
             f"{_MAX_ROOTS} roots follow the one that this gate was started from, and perhaps more.",
             hint=f"Have an administrator tell you the newest root's SHA-256, remove {kept}, and refresh again.",
         )
-    return Followed(files, versions, expires_at)
+    return Followed(
+        files=files | scopes.files,
+        versions=versions | scopes.versions,
+        expires_at=min([expires_at, *scopes.expires_at]),
+        notes=scopes.notes,
+    )
 
 
 def _refresh_issuers(snapshot: Path, issuers_file: bytes | None, now: int) -> tuple[str, ...]:
@@ -273,46 +284,11 @@ def _check_root_digest(root: bytes, wanted: str) -> None:
         )
 
 
-def _download_targets(updater: Updater, metadata: Path) -> tuple[dict[str, bytes], list[str]]:
-    """Downloads every target; returns the files, and the targets roles that were read."""
-    targets: Targets = parse_metadata(_kept_file(metadata, TARGETS), TARGETS).signed
-    names, roles = list(targets.targets), [TARGETS]
-    for role, paths in _delegated(targets).items():
-        for path in paths:
-            if path in names:
-                raise PolicyError(Reason.BAD_TRUST, f"Two roles of the trust root may sign {path}.")
-            names.append(path)
-            updater.get_targetinfo(path)  # has the client fetch and verify the delegated role
-        if parse_metadata(_kept_file(metadata, role), role).signed.delegations is not None:
-            raise PolicyError(
-                Reason.BAD_TRUST, f"The role {role[:64]!r} delegates further; that is not read."
-            )
-        roles.append(role)
-    if len(names) > _MAX_FILES:
+def _download_targets(updater: Updater, targets: Targets) -> dict[str, bytes]:
+    """Downloads every file that administrators signed."""
+    if len(targets.targets) > _MAX_FILES:
         raise MalformedError(Reason.TOO_MANY, f"A trust root has at most {_MAX_FILES} files.")
-    files = {}
-    for name in names:
-        info = updater.get_targetinfo(name)
-        if info is not None:  # an owner of a scope need not have written its policy yet
-            files[name] = _download(updater, info)
-    return files, roles
-
-
-def _delegated(targets: Targets) -> dict[str, list[str]]:
-    if targets.delegations is None:
-        return {}
-    if targets.delegations.succinct_roles is not None:
-        raise PolicyError(Reason.BAD_TRUST, "Succinct delegations are not read by this version of placet.")
-    found = {}
-    for name, role in (targets.delegations.roles or {}).items():
-        if not role.paths or any(set(path) & set("*?[") for path in role.paths):
-            raise PolicyError(
-                Reason.BAD_TRUST, f"The delegation to {name[:64]!r} does not name exact files, as it must."
-            )
-        keys = targets.delegations.keys
-        check_one_key_each(visible(name), [keys[keyid] for keyid in role.keyids if keyid in keys])
-        found[name] = list(role.paths)
-    return found
+    return {name: _download(updater, info) for name, info in targets.targets.items()}
 
 
 def _download(updater: Updater, info: TargetFile) -> bytes:
@@ -333,9 +309,9 @@ def _kept_file(metadata: Path, role: str) -> bytes:
     return (metadata / f"{quote(role, '')}.json").read_bytes()
 
 
-def _judge_roles(metadata: Path, targets_roles: list[str]) -> tuple[dict[str, int], int]:
+def _judge_roles(metadata: Path) -> tuple[dict[str, int], int]:
     """Returns the version of each role and the earliest expiry, and checks that people hold one key each."""
-    roles = (ROOT, TIMESTAMP, SNAPSHOT, *targets_roles)
+    roles = (ROOT, TIMESTAMP, SNAPSHOT, TARGETS)
     signed = {role: parse_metadata(_kept_file(metadata, role), role).signed for role in roles}
     root: Root = signed[ROOT]
     check_people_hold_one_key(root)
