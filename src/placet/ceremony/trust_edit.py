@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from placet.core.encoding import b64encode, format_time, parse_json
+from placet.core.encoding import Digest, b64encode, format_time, parse_json
 from placet.core.errors import MalformedError, Reason
 from placet.core.people import (
     Deployment,
@@ -49,11 +49,11 @@ def initial_files(*, deployment: str, rp_id: str, actions: Files) -> dict[str, b
     value = {"name": deployment, "rpId": rp_id}
     parse_deployment(value)
     return {
-        DEPLOYMENT_FILE: _encode(value),
-        PEOPLE_FILE: _encode({"people": []}),
-        TERMINALS_FILE: _encode({"terminals": []}),
-        GATES_FILE: _encode({"gates": []}),
-        SCOPES_FILE: _encode({"scopes": {DEFAULT_SCOPE: ["**"]}}),
+        DEPLOYMENT_FILE: encode_file(value),
+        PEOPLE_FILE: encode_file({"people": []}),
+        TERMINALS_FILE: encode_file({"terminals": []}),
+        GATES_FILE: encode_file({"gates": []}),
+        SCOPES_FILE: encode_file({"scopes": {DEFAULT_SCOPE: ["**"]}}),
         **actions,
     }
 
@@ -64,7 +64,7 @@ def read_deployment(files: Files) -> Deployment:
     Raises:
         MalformedError: ``deployment.json`` is missing or malformed.
     """
-    return parse_deployment(_decode(files, DEPLOYMENT_FILE))
+    return parse_deployment(decode_file(files, DEPLOYMENT_FILE))
 
 
 def read_terminals(files: Files) -> tuple[Terminal, ...]:
@@ -73,7 +73,7 @@ def read_terminals(files: Files) -> tuple[Terminal, ...]:
     Raises:
         MalformedError: ``terminals.json`` is missing or malformed.
     """
-    return parse_terminals(_decode(files, TERMINALS_FILE), read_deployment(files))
+    return parse_terminals(decode_file(files, TERMINALS_FILE), read_deployment(files))
 
 
 def add_person(
@@ -84,7 +84,7 @@ def add_person(
     Raises:
         MalformedError: the person is there already, or a member is wrong.
     """
-    value = _decode(files, PEOPLE_FILE)
+    value = decode_file(files, PEOPLE_FILE)
     _refuse_known([person["id"] for person in value["people"]], person_id, "person")
     value["people"].append(
         {
@@ -95,7 +95,7 @@ def add_person(
         }
     )
     parse_people(value, read_deployment(files))
-    return {PEOPLE_FILE: _encode(value)}
+    return {PEOPLE_FILE: encode_file(value)}
 
 
 def add_terminal(
@@ -107,7 +107,7 @@ def add_terminal(
         MalformedError: the terminal is there already, or its key or an origin is wrong.
     """
     deployment = read_deployment(files)
-    value = _decode(files, TERMINALS_FILE)
+    value = decode_file(files, TERMINALS_FILE)
     _refuse_known([terminal["id"] for terminal in value["terminals"]], terminal_id, "terminal")
     default = f"http://{terminal_id}.{deployment.rp_id}:{DEFAULT_TERMINAL_PORT}"
     value["terminals"].append(
@@ -119,7 +119,7 @@ def add_terminal(
         }
     )
     parse_terminals(value, deployment)
-    return {TERMINALS_FILE: _encode(value)}
+    return {TERMINALS_FILE: encode_file(value)}
 
 
 def add_gate(files: Files, gate_id: str, *, ledger: str) -> dict[str, bytes]:
@@ -134,11 +134,11 @@ def add_gate(files: Files, gate_id: str, *, ledger: str) -> dict[str, bytes]:
             f"{gate_id!r} cannot be a gate's ID: lower-case letters, digits, dots and hyphens only.",
             hint="As in: prod-eu",
         )
-    value = _decode(files, GATES_FILE)
+    value = decode_file(files, GATES_FILE)
     _refuse_known([gate["id"] for gate in value["gates"]], gate_id, "gate")
     value["gates"].append({"id": gate_id, "ledger": ledger})
     parse_gates(value)
-    return {GATES_FILE: _encode(value)}
+    return {GATES_FILE: encode_file(value)}
 
 
 def add_credential(
@@ -152,19 +152,23 @@ def add_credential(
     not_before: int,
     not_after: int,
     aaguid: str = "",
+    attestation: Digest | None = None,
 ) -> dict[str, bytes]:
     """Records a person's key.
+
+    Args:
+        attestation: digest of what the authenticator said about itself; an attested key has one.
 
     Raises:
         MalformedError: no such person, the key is somebody's already, or it does not fit kind and deployment.
     """
-    if assurance == "attested":
+    if (assurance == "attested") != (attestation is not None):
         raise MalformedError(
             Reason.BAD_VALUE,
-            "Attestation comes in a later version of placet; until then no key can be recorded as attested.",
+            "A key is recorded as attested with what its authenticator said about itself, and only then.",
             hint="Look at the hardware yourself and record it as `vouched`.",
         )
-    value = _decode(files, PEOPLE_FILE)
+    value = decode_file(files, PEOPLE_FILE)
     person = next((person for person in value["people"] if person["id"] == person_id), None)
     if person is None:
         known = ", ".join(person["id"] for person in value["people"]) or "nobody yet"
@@ -183,9 +187,11 @@ def add_credential(
         "notBefore": format_time(not_before),
         "notAfter": format_time(not_after),
     }
-    person["credentials"].append(credential | ({"aaguid": aaguid} if aaguid else {}))
+    credential |= {"aaguid": aaguid} if aaguid else {}
+    credential |= {"attestation": {"sha256": attestation}} if attestation else {}
+    person["credentials"].append(credential)
     parse_people(value, read_deployment(files))
-    return {PEOPLE_FILE: _encode(value)}
+    return {PEOPLE_FILE: encode_file(value)}
 
 
 def set_policy(
@@ -217,7 +223,7 @@ def set_policy(
             actual=e.actual,
             hint=e.hint or "Correct the rule and try again; nothing was changed.",
         ) from e
-    value = _decode(files, SCOPES_FILE)
+    value = decode_file(files, SCOPES_FILE)
     if targets:
         value["scopes"][scope] = list(targets)
     elif scope not in value["scopes"]:
@@ -227,17 +233,17 @@ def set_policy(
             hint="Name them, as in: --targets 'k8s://prod-eu/**'",
         )
     parse_scopes(value)
-    return {name: toml, SCOPES_FILE: _encode(value)}
+    return {name: toml, SCOPES_FILE: encode_file(value)}
 
 
 def find_policy_gaps(files: Files) -> tuple[str, ...]:
     """Returns, as sentences, rules that nobody could satisfy with the people and actions there are now."""
-    people = parse_people(_decode(files, PEOPLE_FILE), read_deployment(files))
+    people = parse_people(decode_file(files, PEOPLE_FILE), read_deployment(files))
     known = {f"person:{person.id}" for person in people if person.credentials}
     known |= {f"group:{group}" for person in people if person.credentials for group in person.groups}
     types = _action_types(files)
     gaps = []
-    for rule in _all_rules(files):
+    for rule in all_rules(files):
         if rule.action not in types:
             gaps.append(f"{rule.file} has a rule for {rule.action}, which no action definition describes.")
         gaps += [f"{rule.file} {gap}" for gap in _find_short_quorums(rule.quorum, people)]
@@ -247,7 +253,7 @@ def find_policy_gaps(files: Files) -> tuple[str, ...]:
 
 
 def _action_types(files: Files) -> set[str]:
-    return {_decode(files, name).get("type") for name in files if name.startswith("actions/")}
+    return {decode_file(files, name).get("type") for name in files if name.startswith("actions/")}
 
 
 def _refuse_unknown_action(files: Files, rule: Rule) -> None:
@@ -278,7 +284,12 @@ def _find_short_quorums(quorum: Quorum, people: Sequence[Person]) -> list[str]:
     return gaps
 
 
-def _all_rules(files: Files) -> list[Rule]:
+def all_rules(files: Files) -> list[Rule]:
+    """Returns the rules of every scope.
+
+    Raises:
+        MalformedError: a policy is malformed.
+    """
     names = sorted(name for name in files if name.startswith("policy/") and name.endswith(".toml"))
     scopes = [(name, name.removeprefix("policy/").removesuffix(".toml")) for name in names]
     return [rule for name, scope in scopes for rule in parse_policy(files[name], scope=scope, file=name)]
@@ -307,17 +318,24 @@ def _refuse_known(known: Sequence[str], name: str, what: str) -> None:
         raise MalformedError(
             Reason.DUPLICATE_VALUE,
             f"The trust root already has a {what} {name}.",
-            hint=f"This version cannot change or remove a {what} yet, except by starting the draft again: "
-            "`placet trust init` in an empty folder (--repository).",
+            hint=f"To change it: placet trust edit-person {name}"
+            if what == "person"
+            else f"To take it out: placet trust revoke {what} {name}",
         )
 
 
-def _decode(files: Files, name: str) -> Any:
+def decode_file(files: Files, name: str) -> Any:
+    """Returns one file of the trust root, decoded.
+
+    Raises:
+        MalformedError: it is missing, or is not JSON.
+    """
     if name not in files:
         raise MalformedError(Reason.BAD_TRUST, f"The trust root has no {name}.")
     return parse_json(files[name], max_bytes=MAX_FILE_BYTES, what=name)
 
 
-def _encode(value: object) -> bytes:
+def encode_file(value: object) -> bytes:
+    """Returns the bytes of a file of the trust root."""
     # Indented: administrators keep these files in git and read their differences.
     return json.dumps(value, indent=2, sort_keys=True).encode("ascii") + b"\n"

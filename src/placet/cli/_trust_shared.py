@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from placet.adapters.paths import data_dir
 from placet.ceremony import trust_edit
+from placet.ceremony.trust_consequences import find_consequences
 from placet.cli import UserError
 from placet.cli._shared import now, read_file
 from placet.core.people import Deployment
@@ -52,23 +53,56 @@ def stage(
     said: str,
     *,
     removals: Collection[str] = (),
-    notes: Iterable[str] = (),
+    reason: str = "",
 ) -> int:
-    """Puts a change into the draft, and says what it means and what comes next; returns the exit code."""
-    from placet.adapters.tuf_signing import pending_roles
+    """Says what a change brings about, puts it into the draft, and says what comes next.
 
-    void = sorted({person for role in pending_roles(repository) for person in role.signed})
+    Returns:
+        The exit code.
+    """
+    from placet.adapters.tuf_history import record
+
+    before = repository.draft_files()
+    after = {name: data for name, data in (before | dict(changes)).items() if name not in removals}
+    follows = find_consequences(before, after, now=now())
+    if follows:
+        print("What follows from it, once it is in force:")
+        for sentence in follows:
+            print(f"  {sentence}")
+    signed = people_who_signed(repository)
     if not repository.stage(changes, now=now(), removals=removals):
         print("The trust root says so already; nothing was changed.")
         return 0
+    record(repository, "staged", said.partition("\n")[0], now=now(), reason=reason)
     print(said)
-    lost = {person for role in pending_roles(repository) for person in role.unsigned}
-    if again := [person for person in void if person in lost]:
-        print(f"Signatures over the earlier draft no longer count: {', '.join(again)} must sign again.")
-    for gap in (*notes, *trust_edit.find_policy_gaps(repository.draft_files())):
-        print(f"Note: {gap}")
+    say_who_signs_again(repository, signed)
+    if not follows:
+        for gap in trust_edit.find_policy_gaps(after):
+            print(f"Note: {gap}")
     print(NEXT)
     return 0
+
+
+def people_who_signed(repository: TrustRepository) -> dict[str, tuple[str, ...]]:
+    """Returns who has signed the draft so far, by role."""
+    from placet.adapters.tuf_signing import pending_roles
+
+    return {item.role: item.signed for item in pending_roles(repository)}
+
+
+def say_who_signs_again(repository: TrustRepository, before: Mapping[str, tuple[str, ...]]) -> None:
+    """Names whose signatures on the earlier draft are void now."""
+    now_signed = people_who_signed(repository)
+    lost = {
+        person
+        for role, people in before.items()
+        for person in people
+        if role in now_signed and person not in now_signed[role]
+    }
+    if lost:
+        print(
+            f"Signatures over the earlier draft no longer count: {', '.join(sorted(lost))} must sign again."
+        )
 
 
 def kind_of(key: PublicKey, deployment: Deployment, where: object) -> str:

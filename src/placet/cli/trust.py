@@ -25,7 +25,10 @@ _MODULES = (
     "_trust_draft",
     "_trust_prove",
     "_trust_enroll",
+    "_trust_models",
     "_trust_issuers",
+    "_trust_revoke",
+    "_trust_root",
 )
 
 # Subcommands whose arguments are declared below, and the modules that run them.
