@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+
+from placet.testing import ToolMissing
+from placet.testing.postgres import PostgresServer, start_postgres
+
+# The contracts are shipped; here their assertions explain themselves all the same.
+pytest.register_assert_rewrite("placet.testing.contracts")
 
 # Tests must not read or write the developer's own trust, ledger or configuration.
 _PRIVATE = ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")
@@ -55,3 +61,16 @@ def require_tool() -> Callable[[str], str]:
         return str(path)
 
     return require
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A real PostgreSQL for all tests that need one; each makes a database of its own there.
+
+    Whoever stops or kills a server starts another one: this one is everybody's.
+    """
+    try:
+        with start_postgres() as server:
+            yield server
+    except ToolMissing as error:
+        missing_tool(error.tool, error.package)

@@ -6,9 +6,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from request_store_contract import RequestStoreContract
-
 from placet.adapters.sqlite_store import SqliteRequestStore
+from placet.testing.contracts.request_store import RequestStoreContract
 
 
 class TestSqliteRequestStore(RequestStoreContract):

@@ -13,7 +13,7 @@
 A store is a courier's pigeonhole: it knows ids, bytes and times.  It does not read what it
 keeps, so a damaged or hostile store can lose or delay an approval and never make one.
 
-Every implementation must pass the contract test ``tests/contracts/request_store_contract.py``.
+Every implementation must pass the contract test `placet.testing.contracts.request_store`.
 """
 
 from __future__ import annotations
