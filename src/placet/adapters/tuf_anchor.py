@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from placet.adapters.paths import state_dir
 from placet.adapters.private_file import write_atomically
-from placet.core.decode import read_choice, read_hex_digest, read_map, read_name, read_object
+from placet.adapters.tuf_delegations import scope_of
+from placet.core.decode import read_hex_digest, read_map, read_name, read_object
 from placet.core.encoding import Digest, encode_canonical, parse_json
 from placet.core.errors import IndeterminateError, MalformedError, PlacetError, PolicyError, Reason
 
@@ -28,6 +29,7 @@ MEDIA_TYPE = "application/vnd.placet.trust-anchor.v1+json"
 _MAX_BYTES = 4 * 1024 * 1024
 _MAX_FILES = 10_000
 _ROLES = ("root", "targets")
+_MAX_ROLES = 1024  # those, and every scope that ever had owners
 _WRITABLE_BY_OTHERS = 0o022
 
 
@@ -158,8 +160,10 @@ def _parse(data: bytes) -> Anchor:
 
 def _parse_seen(value: Any, path: str) -> dict[str, Seen]:
     found = {}
-    for role, item in read_map(value, path, max_items=len(_ROLES)).items():
-        at = f"{path}/{read_choice(role, path, _ROLES)}"
+    for role, item in read_map(value, path, max_items=_MAX_ROLES).items():
+        at = f"{path}/{role}"
+        if role not in _ROLES and scope_of(role) is None:
+            raise MalformedError(Reason.BAD_VALUE, "a role is unknown", path=at)
         members = read_object(item, at, ["version", "sha256", "files"])
         version = members["version"]
         if type(version) is not int or version < 1:

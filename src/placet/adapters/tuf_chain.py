@@ -6,11 +6,15 @@ them; versions never go back.  Expiry is not judged: what has expired is renewed
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from tuf.api.metadata import Metadata, Root, Targets  # type: ignore[attr-defined]  # re-exported
 
 from placet.adapters.tuf_anchor import Anchor, Seen
+from placet.adapters.tuf_delegations import check_scope_targets, read_delegations, scope_of
+from placet.adapters.tuf_published import delegated_paths
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_trust import (
     ROOT,
@@ -24,30 +28,52 @@ from placet.core.encoding import Digest, sha256_hex
 from placet.core.errors import Reason, VerificationError
 
 
+class PublishedScope(NamedTuple):
+    """What is said to be published of a scope that has owners: their metadata, and the file it names."""
+
+    metadata: bytes
+    rules: dict[str, bytes]
+
+
 class PublishedSide(NamedTuple):
-    """What somebody says was published: files as they are, nothing verified.  Roots are oldest first."""
+    """What somebody says was published: files as they are, nothing verified.  Roots are oldest first.
+
+    `files` are those of targets; `scopes` is role → what its owners signed.
+    """
 
     roots: tuple[bytes, ...]
     targets: bytes | None
     files: dict[str, bytes]
+    scopes: Mapping[str, PublishedScope] = MappingProxyType({})
 
 
 class VerifiedSide(NamedTuple):
-    """The published side after verification; `told` are all digests by which its roots may be named."""
+    """The published side after verification; `told` are all digests by which its roots may be named.
+
+    `scopes` is role → what enough of its owners signed; a scope that gates hold closed is not among them.
+    """
 
     root: Root
     root_sha256: Digest
     targets: Targets | None
     told: frozenset[Digest]
+    scopes: dict[str, Targets]
 
 
 def published_side(repository: TrustRepository) -> PublishedSide:
     """Returns what a repository says was published."""
     targets = repository.published_targets_bytes()
     files: dict[str, bytes] = {}
+    scopes = {}
     if targets is not None:
-        files = repository.files_named_by(encode_signed(parse_metadata(targets, TARGETS).signed))
-    return PublishedSide(repository.published_root_files(), targets, files)
+        signed: Targets = parse_metadata(targets, TARGETS).signed
+        files = repository.read_files(signed)
+        for role, paths in delegated_paths(signed).items():
+            metadata = repository.published_targets_bytes(role)
+            if metadata is not None:
+                rules = repository.read_files(parse_metadata(metadata, role).signed, only=paths)
+                scopes[role] = PublishedScope(metadata, rules)
+    return PublishedSide(repository.published_root_files(), targets, files, scopes)
 
 
 def verify_published(side: PublishedSide, anchor: Anchor) -> VerifiedSide | None:
@@ -79,9 +105,31 @@ def verify_published(side: PublishedSide, anchor: Anchor) -> VerifiedSide | None
         raise no_continuation("The published files are not those that administrators signed.")
     files = side.roots[-len(chain) :]
     told = frozenset(digest for data, item in zip(files, chain, strict=True) for digest in _names(data, item))
-    published = VerifiedSide(root, sha256_hex(side.roots[-1]), targets, told)
+    scopes = _verify_scopes(side, targets)
+    published = VerifiedSide(root, sha256_hex(side.roots[-1]), targets, told, scopes)
     continued(anchor, published)
     return published
+
+
+def _verify_scopes(side: PublishedSide, targets: Targets | None) -> dict[str, Targets]:
+    """Returns what enough of each scope's owners signed.
+
+    Raises:
+        VerificationError: a file is not the one that they signed.
+    """
+    found = {}
+    for role in read_delegations(targets):
+        scope = side.scopes.get(role)
+        if scope is None or targets is None:
+            continue
+        metadata = parse_metadata(scope.metadata, role)
+        if not targets.get_verification_result(role, metadata.signed_bytes, metadata.signatures).verified:
+            continue  # signed by owners of before: gates do not take it, and neither is it shown as published
+        check_scope_targets(role, metadata.signed)
+        if {name: sha256_hex(data) for name, data in scope.rules.items()} != file_digests(metadata.signed):
+            raise no_continuation("The published rules of a scope are not those that its owners signed.")
+        found[role] = metadata.signed
+    return found
 
 
 def _verify_roots(roots: tuple[bytes, ...], first: Digest) -> list[Metadata[Any]]:
@@ -115,7 +163,10 @@ def continued(anchor: Anchor, published: VerifiedSide) -> dict[str, Seen]:
     now = {ROOT: seen_of(published.root)}
     if published.targets is not None:
         now[TARGETS] = seen_of(published.targets)
+    now |= {role: seen_of(signed) for role, signed in published.scopes.items()}
     for role, before in anchor.published.items():
+        if scope_of(role) is not None and role not in now:
+            now[role] = before  # taken back by administrators, or closed; its versions are not forgotten
         version = now[role].version if role in now else 0
         if version < before.version:
             raise no_continuation(

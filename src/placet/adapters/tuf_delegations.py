@@ -41,6 +41,10 @@ _ROLE_PREFIX = "scope-"
 _MAX_DELEGATIONS = 256
 
 
+# What the owners of a new scope begin with.
+NO_RULES = b"rule = []\n"
+
+
 class ScopeOwners(NamedTuple):
     """Who signs the rules of a scope: `threshold` of the owners, each with one key."""
 
@@ -123,7 +127,10 @@ def _read_role(name: str, role: DelegatedRole, targets: Targets) -> ScopeOwners:
 
 
 def check_scope_targets(role: str, targets: Targets) -> None:
-    """Refuses what owners' metadata may not say: delegations, other files, members that nobody reads.
+    """Refuses owners' metadata that is not about their one file: delegations, others, members nobody reads.
+
+    It names that file always, so that what somebody signs for one scope never passes for another's, nor for
+    the targets of administrators: TUF metadata does not say which role it is.
 
     Raises:
         PolicyError: BAD_TRUST.
@@ -139,6 +146,8 @@ def check_scope_targets(role: str, targets: Targets) -> None:
             f"The owners of the scope {scope} want to say what is in {visible(', '.join(others)[:200])}; "
             f"they may write {scope_file(scope)} and nothing else."
         )
+    if not targets.targets:
+        raise _refusal(f"The owners of the scope {scope} sign no rules; for none, they sign an empty list.")
     extra = [targets.unrecognized_fields, *(info.unrecognized_fields for info in targets.targets.values())]
     if any(extra):
         raise _refusal(f"What the owners of the scope {scope} sign says more than can be shown.")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tuf.api.metadata import TargetFile, Targets  # type: ignore[attr-defined]  # re-exported
 
 from placet.adapters.tuf_delegations import (
+    NO_RULES,
     ScopeOwners,
     read_delegations,
     remove_owners,
@@ -59,7 +60,7 @@ def delegate(repository: TrustRepository, owners: ScopeOwners, *, now: int) -> P
         if targets.delegations == old.delegations:
             return Prepared(False, _needs_signing(repository, owners.role, targets))
         compile_trust(files=before, versions={ROOT: 1}, expires_at=now)
-        rules = {owners.file: before[owners.file]} if owners.file in before else {}
+        rules = {owners.file: before.get(owners.file, NO_RULES)}
         if not owned or not (
             repository.draft_bytes(owners.role) or is_signed(repository, owners.role, targets)
         ):
@@ -101,7 +102,7 @@ def renew_scope(repository: TrustRepository, scope: str, *, now: int) -> None:
         if owners is None:
             raise _no_owners(repository, scope)
         files = repository.draft_files()
-        rules = {owners.file: files[owners.file]} if owners.file in files else {}
+        rules = {owners.file: files.get(owners.file, NO_RULES)}
         repository.prepare_targets(rules, now=now, role=owners.role)
 
 

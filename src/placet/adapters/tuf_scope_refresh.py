@@ -88,8 +88,7 @@ def read_scopes(
     for owners in read_delegations(targets).values():
         try:
             info, expires = _judge_owners(updater, metadata, snapshot, owners, at)
-            if info is not None:  # owners may say that there are no rules
-                found[owners.file] = _fetch_policy(updater, info, owners.scope, files)
+            found[owners.file] = _fetch_policy(updater, info, owners.scope, files)
             expires_at.append(expires)
         except _Closed as e:
             found[owners.file] = closed_policy(owners.scope, e.why, files)
@@ -143,8 +142,8 @@ def closed_policy(scope: str, why: str, files: Mapping[str, bytes]) -> bytes:
 
 def _judge_owners(
     updater: Updater, metadata: Path, snapshot: Snapshot, owners: ScopeOwners, at: int
-) -> tuple[TargetFile | None, int]:
-    """Returns the file that the owners signed, if any, and when their signatures end."""
+) -> tuple[TargetFile, int]:
+    """Returns the file that the owners signed, and when their signatures end."""
     meta = snapshot.meta.get(f"{owners.role}.json")
     if meta is None:
         raise _Closed("its owners have not signed any rules yet")
@@ -172,8 +171,8 @@ def _judge_owners(
     try:
         check_scope_targets(owners.role, signed)
     except PolicyError as e:
-        raise _Closed("its owners signed more than they may") from e
-    if info is not None and info.length > MAX_POLICY_BYTES:
+        raise _Closed("its owners signed something else than its rules") from e
+    if info is None or info.length > MAX_POLICY_BYTES:
         raise _Closed("its rules are too large")
     return info, expires
 

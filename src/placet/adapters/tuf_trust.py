@@ -192,6 +192,11 @@ def administrators_of(delegator: Root | Targets, role: str = ROOT) -> dict[KeyId
     return {keyid: person_of(key) for keyid, key in role_keys(delegator, role).items()}
 
 
+def type_of(role: str) -> str:
+    """Returns the type of a role's metadata: delegated roles are targets, too."""
+    return role if role in (*SIGNED_BY_PEOPLE, *SIGNED_ONLINE) else TARGETS
+
+
 def encode_signed(signed: Signed) -> bytes:
     """Returns the exact bytes that signatures are made over."""
     return bytes(CanonicalJSONSerializer().serialize(signed))
@@ -209,7 +214,7 @@ def parse_signed(data: bytes, role: str) -> Signed:
         signed: Signed = metadata.signed
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise MalformedError(Reason.BAD_TRUST, f"The prepared {role} metadata is damaged: {e}.") from e
-    if signed.type != role or encode_signed(signed) != data:
+    if signed.type != type_of(role) or encode_signed(signed) != data:
         raise MalformedError(Reason.BAD_TRUST, f"The prepared bytes are not those of {role} metadata.")
     return signed
 
@@ -229,7 +234,7 @@ def parse_metadata(data: bytes, role: str) -> Metadata[Any]:
     """
     with named_errors(f"{role}.json"):
         metadata: Metadata[Any] = Metadata.from_bytes(data)
-    if metadata.signed.type != (role if role in (*SIGNED_BY_PEOPLE, *SIGNED_ONLINE) else TARGETS):
+    if metadata.signed.type != type_of(role):
         raise MalformedError(Reason.BAD_TRUST, f"This is no {role} metadata.", actual=metadata.signed.type)
     return metadata
 
