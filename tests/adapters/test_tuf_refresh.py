@@ -20,7 +20,7 @@ from tuf.api.serialization.json import JSONSerializer
 from tuf.ngclient import FetcherInterface, Updater
 from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
 
-from placet.adapters import tuf_publish, tuf_release
+from placet.adapters import tuf_online, tuf_release
 from placet.adapters.sk_key import register
 from placet.adapters.tuf_refresh import FolderFetcher, refresh
 from placet.adapters.tuf_trust import assemble, build_root, encode_signed, utc
@@ -211,7 +211,7 @@ def test_every_role_expires(tmp_path: Path, role: str, days: int, monkeypatch: p
     start = int(time.time()) - days * DAY
     longer = {name: 4 * 365 * DAY for name in ("root", "targets", "snapshot", "timestamp") if name != role}
     for name, seconds in longer.items():
-        monkeypatch.setitem(tuf_publish.VALIDITY_SECONDS, name, seconds)
+        monkeypatch.setitem(tuf_online.VALIDITY_SECONDS, name, seconds)
     trust = TrustWorld(tmp_path, now=start)
     published = trust.publish(ANNA, BEN)
     with refused(Reason.TRUST_EXPIRED) as error:
@@ -317,16 +317,20 @@ def republish(trust: TrustWorld, roles: dict[str, "Metadata[Targets]"]) -> None:
     for name, metadata in roles.items():
         (folder / f"{metadata.signed.version}.{name}.json").write_bytes(metadata.to_bytes(JSONSerializer()))
     main = roles["targets"]
-    meta = tuf_publish.MetaFile.from_data(main.signed.version, main.to_bytes(JSONSerializer()), ["sha256"])
-    snapshot, _ = tuf_publish._sign_online(trust.repository, {"targets.json": meta}, trust.now)
+    meta = tuf_online.MetaFile.from_data(main.signed.version, main.to_bytes(JSONSerializer()), ["sha256"])
+    snapshot, _ = tuf_online.sign_online(
+        trust.repository, {"targets.json": meta}, root=trust.repository.current_root(), now=trust.now
+    )
     for name, metadata in roles.items():
-        snapshot.meta[f"{name}.json"] = tuf_publish.MetaFile(metadata.signed.version)
-    data = tuf_publish._signed_online(trust.repository, snapshot)
+        snapshot.meta[f"{name}.json"] = tuf_online.MetaFile(metadata.signed.version)
+    data = tuf_online.signed_online(trust.repository, snapshot, trust.repository.current_root())
     (folder / f"{snapshot.version}.snapshot.json").write_bytes(data)
     timestamp = trust.repository.published_timestamp()
     assert timestamp is not None
-    timestamp.snapshot_meta = tuf_publish.MetaFile(snapshot.version)
-    (folder / "timestamp.json").write_bytes(tuf_publish._signed_online(trust.repository, timestamp))
+    timestamp.snapshot_meta = tuf_online.MetaFile(snapshot.version)
+    (folder / "timestamp.json").write_bytes(
+        tuf_online.signed_online(trust.repository, timestamp, trust.repository.current_root())
+    )
 
 
 # -- the folder, and the path of a decision

@@ -3,6 +3,7 @@
 import pytest
 
 from placet.ceremony import trust_edit as edit
+from placet.core.encoding import Digest
 from placet.core.errors import MalformedError, PlacetError, Reason
 from placet.core.sshsig import parse_public_key
 from placet.core.trust import Trust, compile_trust, parse_trust
@@ -109,9 +110,12 @@ def test_an_unknown_person_is_named_with_those_who_are_known(files: dict[str, by
     assert "add-person carol" in error.value.hint
 
 
-def test_attested_waits_for_attestation(files: dict[str, bytes]) -> None:
-    with pytest.raises(MalformedError, match="Attestation comes in a later version"):
-        enrol(files, SoftSk(), assurance="attested")
+def test_attested_comes_with_what_the_authenticator_said_and_only_then(files: dict[str, bytes]) -> None:
+    for assurance, digest in (("attested", None), ("vouched", Digest("ab" * 32))):
+        with pytest.raises(MalformedError, match="what its authenticator said"):
+            enrol(files, SoftSk(), assurance=assurance, attestation=digest)
+    made = enrol(files, SoftSk(), assurance="attested", attestation=Digest("ab" * 32), aaguid="aa")
+    assert b'"attestation"' in made["people.json"]
 
 
 @pytest.mark.parametrize(
@@ -164,11 +168,11 @@ def test_a_rule_for_an_action_that_there_is_not_is_refused(files: dict[str, byte
         assert error.value.hint == "Did you mean https://placet.dev/actions/run/v1?"
 
 
-def test_what_is_there_twice_says_what_this_version_cannot_do(files: dict[str, bytes]) -> None:
+def test_what_is_there_twice_says_how_to_change_it(files: dict[str, bytes]) -> None:
     files |= edit.add_gate(files, "prod-eu", ledger="l")
     with pytest.raises(MalformedError, match="already has a gate prod-eu") as error:
         edit.add_gate(files, "prod-eu", ledger="l")
-    assert "cannot change or remove a gate yet" in error.value.hint
+    assert error.value.hint == "To take it out: placet trust revoke gate prod-eu"
 
 
 @pytest.mark.parametrize("gate", ["", "prod eu", "Prod", "prod_eu", "prod/eu"])

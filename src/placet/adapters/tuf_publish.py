@@ -10,18 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported without saying so
-    Metadata,
     MetaFile,
-    Snapshot,
     Targets,
-    Timestamp,
 )
-from tuf.api.serialization.json import JSONSerializer
 
-from placet.adapters.private_file import remove_unfinished, write_atomically
+from placet.adapters.private_file import remove_unfinished
+from placet.adapters.tuf_online import sign_online, write_public
 from placet.adapters.tuf_published import role_file_name
 from placet.adapters.tuf_release import choose_release
 from placet.adapters.tuf_repository import TrustRepository
@@ -30,13 +27,9 @@ from placet.adapters.tuf_trust import (
     ROOT,
     SNAPSHOT,
     TIMESTAMP,
-    VALIDITY_SECONDS,
-    utc,
 )
 from placet.core.encoding import Digest, sha256_hex
 from placet.core.errors import PolicyError, Reason
-
-_PUBLIC_MODE = 0o644
 
 
 class Published(NamedTuple):
@@ -71,17 +64,17 @@ def publish(repository: TrustRepository, *, now: int, closing: Collection[str] =
         for role, targets in release.roles.items():
             _write_targets(repository, targets, release.files)
             name = f"{targets.version}.{role_file_name(role)}.json"
-            _write_public(repository.metadata_folder / name, release.role_files[role])
+            write_public(repository.metadata_folder / name, release.role_files[role])
         root_path = repository.metadata_folder / f"{release.root.version}.root.json"
         if repository.published_root() is None:
-            _write_public(root_path, release.root_file)
+            write_public(root_path, release.root_file)
         meta = {
             f"{role}.json": MetaFile.from_data(targets.version, release.role_files[role], ["sha256"])
             for role, targets in release.roles.items()
         }
-        snapshot, timestamp = _sign_online(repository, meta, now)
+        snapshot, timestamp = sign_online(repository, meta, root=release.root, now=now)
         # After the timestamp, which gates that have the old root and those with the new one accept.
-        _write_public(root_path, release.root_file)
+        write_public(root_path, release.root_file)
         repository.clear_drafts(keep=[item.role for item in release.waiting])
     signed = {ROOT: release.root, **release.roles, SNAPSHOT: snapshot, TIMESTAMP: timestamp}
     return Published(
@@ -106,7 +99,7 @@ def mirror(repository: TrustRepository, folder: Path) -> None:
             copy = folder / path.relative_to(repository.public_folder)
             data = path.read_bytes()
             if not copy.exists() or copy.read_bytes() != data:
-                _write_public(copy, data)
+                write_public(copy, data)
 
 
 def _in_safe_order(folder: Path) -> Iterator[Path]:
@@ -126,38 +119,4 @@ def _write_targets(repository: TrustRepository, targets: Targets, files: dict[st
         folder, _, base = name.rpartition("/")
         path = repository.public_folder / "targets" / folder / f"{sha256_hex(data)}.{base}"
         if not path.exists():
-            _write_public(path, data)
-
-
-def _sign_online(
-    repository: TrustRepository, meta: dict[str, MetaFile], now: int
-) -> tuple[Snapshot, Timestamp]:
-    metadata = repository.metadata_folder
-    old_snapshot, old_timestamp = repository.published_snapshot(), repository.published_timestamp()
-    snapshot = Snapshot(
-        version=1 if old_snapshot is None else old_snapshot.version + 1,
-        expires=utc(now + VALIDITY_SECONDS[SNAPSHOT]),
-        # What was in a snapshot once stays there, or clients refuse the next one.
-        meta=({} if old_snapshot is None else old_snapshot.meta) | meta,
-    )
-    snapshot_file = _signed_online(repository, snapshot)
-    timestamp = Timestamp(
-        version=1 if old_timestamp is None else old_timestamp.version + 1,
-        expires=utc(now + VALIDITY_SECONDS[TIMESTAMP]),
-        snapshot_meta=MetaFile.from_data(snapshot.version, snapshot_file, ["sha256"]),
-    )
-    _write_public(metadata / f"{snapshot.version}.snapshot.json", snapshot_file)
-    _write_public(metadata / "timestamp.json", _signed_online(repository, timestamp))
-    return snapshot, timestamp
-
-
-def _signed_online(repository: TrustRepository, signed: Snapshot | Timestamp) -> bytes:
-    metadata: Metadata[Any] = Metadata(cast(Any, signed))
-    for signer in repository.online_signers(signed.type):
-        metadata.sign(signer, append=True)
-    return bytes(metadata.to_bytes(JSONSerializer()))
-
-
-def _write_public(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, data, mode=_PUBLIC_MODE)
+            write_public(path, data)
