@@ -202,24 +202,29 @@ class SoftwarePeople:
 
     def enroll(self, terminal: Machine, person: str, invite: str, root_sha256: str) -> Path:
         """Writes the enrolment file that the page would write."""
-        from placet.ceremony.enrol import Enrolment, encode_enrolment, enrolment_message
+        from placet.ceremony.enrol import draft_enrolment, encode_enrolment, enrolment_message
         from placet.core.encoding import Digest
         from placet.core.sshsig import NAMESPACE_ENROL, parse_public_key
 
         key = self._keys[person]
-        message = enrolment_message(person, "demo", key.wire, root_sha256, invite, aaguid="")
-        sig = key.sign(NAMESPACE_ENROL, message)
-        public_key = parse_public_key(key.wire)
-        enrolment = Enrolment(person, "demo", public_key, "webauthn", Digest(root_sha256), "", sig)
+        drafted = draft_enrolment(
+            person=person,
+            deployment="demo",
+            public_key=parse_public_key(key.wire),
+            kind="webauthn",
+            root_sha256=Digest(root_sha256),
+            invite=invite,
+        )
+        enrolment = drafted._replace(sig=key.sign(NAMESPACE_ENROL, enrolment_message(drafted)))
         out = STAGE / f"{person.partition('@')[0]}.enrolment.json"
         out.write_bytes(encode_enrolment(enrolment))
         return out
 
     def approve(self, terminal: Machine, relay_url: str) -> None:
         """Prints what the page would show, signs it, and sends both answers."""
-        from placet.client import RelayClient
         from placet.adapters.terminal_identity import FileTerminalIdentity
         from placet.ceremony.decide import make_answer, message, prepare
+        from placet.client import RelayClient
         from placet.core.sshsig import NAMESPACE_INTENT
         from placet.core.trust import parse_trust
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from playwright.sync_api import Page
 
+from placet.adapters.attestation import FidoAttestationVerifier
 from placet.ceremony.publish import assemble
 from placet.ceremony.request import attach_proof, requester_message
 from placet.core.bundle import Answer, IntentRequest
@@ -227,6 +228,7 @@ def picture_enrolment(
     desk = EnrolDesk(
         Invitation(BOB, deployment, Digest("5e" * 32), "maple-otter-42-quiet-harbour"),
         web_origin=example.world.origin("t1"),
+        verifier=FidoAttestationVerifier(),
         credentials=example.store,
         out=folder / "bob.enrolment.json",
         on_done=lambda: None,

@@ -115,8 +115,26 @@ def trust() -> Book:
     book.refuse("trust", "version-zero", "TRU-03 INV-6", "A role of version 0.", inputs(_files(base), versions={"root": 0}), "bad-value", path="/versions/root")
     book.refuse("trust", "version-text", "TRU-03", "A version in words.", inputs(_files(base), versions={"root": "1"}), "bad-value", path="/versions/root")
     book.refuse("trust", "role-name", "TRU-03", "A role in another script.", inputs(_files(base), versions={"r\u043e\u043et": 1}), "bad-value", path="/versions")
+    _models(book, inputs)
     _snapshots(book)
     return book
+
+
+def _models(book: Book, inputs: Any) -> None:
+    """Which authenticator models count as attested."""
+    attested = world(assurance={ALICE: "attested"})
+    book.accept("trust", "attested", "TRU-04", "A key of an allowed model.", inputs(_files(attested)), credentials=3)
+
+    def no(name: str, description: str, files: dict[str, str]) -> None:
+        book.refuse("trust", name, "TRU-04 INV-3", description, inputs(files), "model-not-allowed")
+
+    no("model-revoked", "A key of a revoked model.", _files(attested, "models.json", {"/models/0/status": "revoked"}))
+    no("model-unknown", "A key of a model that is not in the list.", _files(attested, "people.json", {"/people/0/credentials/0/aaguid": "706c6163-6574-0000-4000-8000000000fe"}))
+    no("model-unnamed", "An attested key that names no model.", _files(attested, "people.json", {"/people/0/credentials/0/aaguid": REMOVED}))
+    unlisted = _files(attested)
+    del unlisted["models.json"]
+    no("models-missing", "An attested key where no model is allowed.", unlisted)
+    book.refuse("trust", "models-no-list", "TRU-04", "A list of models that is none.", inputs(_files(attested, "models.json", {"/models": "all"})), "wrong-type", path="/models")
 
 
 def _snapshots(book: Book) -> None:

@@ -9,6 +9,7 @@ from placet.ceremony.enrol import (
     Enrolment,
     check_assurance,
     check_invite,
+    draft_enrolment,
     encode_enrolment,
     enrolment_message,
     make_invite,
@@ -19,6 +20,7 @@ from placet.core.encoding import Digest
 from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason, VerificationError
 from placet.core.people import Deployment
 from placet.core.sshsig import NAMESPACE_ENROL, NAMESPACE_INTENT, parse_public_key
+from placet.ports.attestation_verifier import AttestationEvidence
 from placet.testing.authenticator import DEFAULT_WEB_ORIGIN, UP, SoftSk, SoftWebAuthn
 from placet.testing.ctap.attestation import SOFTWARE_AAGUID
 
@@ -41,11 +43,20 @@ def made_by(
     invite: str = INVITE,
     namespace: str = NAMESPACE_ENROL,
     aaguid: str = "",
+    evidence: AttestationEvidence | None = None,
     **knobs: Any,
 ) -> Enrolment:
-    message = enrolment_message(ALICE, "demo", key.wire, ROOT, invite, aaguid=aaguid)
-    sig = key.sign(namespace, message, **knobs)
-    return Enrolment(ALICE, "demo", parse_public_key(key.wire), key.kind, Digest(ROOT), aaguid, sig)
+    drafted = draft_enrolment(
+        person=ALICE,
+        deployment="demo",
+        public_key=parse_public_key(key.wire),
+        kind=key.kind,
+        root_sha256=Digest(ROOT),
+        invite=invite,
+        aaguid=aaguid,
+        evidence=evidence,
+    )
+    return drafted._replace(sig=key.sign(namespace, enrolment_message(drafted), **knobs))
 
 
 @pytest.mark.parametrize(

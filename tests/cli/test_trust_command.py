@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from placet.adapters.paths import snapshot_path
-from placet.ceremony.enrol import Enrolment, encode_enrolment, enrolment_message
+from placet.ceremony.enrol import draft_enrolment, encode_enrolment, enrolment_message
 from placet.cli import main
 from placet.cli._trust_shared import default_repository
 from placet.core.encoding import Digest
@@ -18,6 +18,7 @@ from placet.core.trust import parse_trust
 from placet.testing import ToolMissing
 from placet.testing.authenticator import SoftTerminalKey, SoftWebAuthn
 from placet.testing.openssh import generate_sk_key, sk_dummy
+from placet.testing.registration import registration_of
 from placet.testing.world import DEFAULT_POLICY
 
 ANNA, BEN, CLEO = "anna@example.com", "ben@example.com", "cleo@example.com"
@@ -203,13 +204,19 @@ def test_a_virtual_authenticator_is_enrolled_as_software_only(placet: Placet, ke
     placet("add-terminal", "t1", "--key", _base64(SoftTerminalKey().wire).decode())
     browser = SoftWebAuthn()
     model = "01020304-0506-0708-0102-030405060708"
-    message = enrolment_message(BOB, "demo", browser.wire, digest, INVITE, aaguid=model)
-    sig = browser.sign(NAMESPACE_ENROL, message)
-    public = parse_public_key(browser.wire)
-    proof = keys / "bob.enrolment.json"
-    proof.write_bytes(
-        encode_enrolment(Enrolment(BOB, "demo", public, "webauthn", Digest(digest), model, sig))
+    drafted = draft_enrolment(
+        person=BOB,
+        deployment="demo",
+        public_key=parse_public_key(browser.wire),
+        kind="webauthn",
+        root_sha256=Digest(digest),
+        invite=INVITE,
+        aaguid=model,
+        evidence=registration_of(browser, "demo", BOB, digest, INVITE, aaguid=model),
     )
+    proof = keys / "bob.enrolment.json"
+    sig = browser.sign(NAMESPACE_ENROL, enrolment_message(drafted))
+    proof.write_bytes(encode_enrolment(drafted._replace(sig=sig)))
     enroll = ("enroll", BOB, "--key", proof, "--invite", INVITE, "--assurance")
     assert "says that it is software" in placet(*enroll, "vouched").err
     whole = proof.read_bytes()

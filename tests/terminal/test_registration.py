@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fido2 import cbor
 from terminal_world import PageWorld, keep_credentials
 
+from placet.adapters.attestation import FidoAttestationVerifier
 from placet.adapters.tuf_anchor import TrustAnchors
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_trust import make_administrator
+from placet.ceremony.enrol_evidence import registration_challenge
 from placet.core.encoding import Digest, KeyId, b64url_encode
 from placet.core.errors import PlacetError, Reason
 from placet.core.people import Deployment
 from placet.terminal.credentials import CredentialStore, KnownCredential
 from placet.terminal.desk import Assertion, DeskError
 from placet.terminal.enrol_desk import EnrolDesk, Invitation
-from placet.terminal.registration import NewCredential, read_registration, registration_challenge
+from placet.terminal.registration import NewCredential, read_registration
 from placet.terminal.trust_desk import TrustDesk
 from placet.testing.authenticator import AT, BE, UP, UV, SoftWebAuthn
+from placet.testing.registration import attestation_object, creation_client_data
 from placet.testing.world import ALICE, BOB
 
 RP_ID = "demo.placet.localhost"
@@ -30,35 +32,20 @@ CHALLENGE = registration_challenge(ALICE, "demo", "ab" * 32, "maple-otter-42-qui
 KEY = SoftWebAuthn(rp_id=RP_ID, web_origin=ORIGIN, seed=b"new")
 
 
-HONEST = {
-    "type": "webauthn.create",
-    "challenge": b64url_encode(CHALLENGE),
-    "origin": ORIGIN,
-    "crossOrigin": False,
-}
+VERIFIER = FidoAttestationVerifier()
 
 
 def read(
     *, flags: int = UP | UV | AT, rp_id: str = RP_ID, cose: bytes | None = None, **client: Any
 ) -> NewCredential:
     """Reads a registration as Chromium makes it, with some of it changed."""
-    x, y = KEY.point[1:33], KEY.point[33:]
-    key = bytes.fromhex("a5010203262001215820") + x + bytes.fromhex("225820") + y if cose is None else cose
-    data = (
-        hashlib.sha256(rp_id.encode()).digest()
-        + bytes([flags])
-        + bytes(4)
-        + bytes(16)
-        + (len(KEY.credential_id)).to_bytes(2, "big")
-        + KEY.credential_id
-        + key
-    )
     return read_registration(
-        client_data_json=json.dumps(HONEST | client).encode(),
-        authenticator_data=data,
+        client_data_json=creation_client_data(CHALLENGE, ORIGIN, **client),
+        attestation_object=attestation_object(KEY, flags=flags, rp_id=rp_id, cose=cose),
         challenge=CHALLENGE,
         web_origin=ORIGIN,
         rp_id=RP_ID,
+        verifier=VERIFIER,
     )
 
 
@@ -79,10 +66,13 @@ def test_honest_registration_gives_the_key() -> None:
         ({"rp_id": "evil.placet.localhost"}, Reason.ORIGIN_NOT_ALLOWED),
         ({"flags": UP | AT}, Reason.USER_VERIFICATION_MISSING),
         ({"flags": UV | AT}, Reason.USER_VERIFICATION_MISSING),
-        ({"flags": UP | UV}, Reason.FLAGS_INVALID),
+        ({"flags": UP | UV}, Reason.ATTESTATION_INVALID),
         ({"flags": UP | UV | AT | BE}, Reason.BACKUP_NOT_ALLOWED),
-        ({"cose": b""}, Reason.BAD_KEY),
-        ({"cose": bytes.fromhex("a5010203262001215820") + bytes(67)}, Reason.BAD_KEY),
+        ({"cose": b""}, Reason.ATTESTATION_INVALID),
+        ({"cose": bytes.fromhex("a5010203262001215820") + bytes(67)}, Reason.ATTESTATION_INVALID),
+        ({"cose": cbor.encode({1: 1, 3: -8, -1: 6, -2: bytes([9]) + bytes(31)})}, Reason.BAD_KEY),
+        ({"cose": cbor.encode({1: 2, 3: -7, -1: 1, -2: bytes(32), -3: bytes(32)})}, Reason.BAD_KEY),
+        ({"cose": cbor.encode({1: 3, 3: -257, -1: bytes(256), -2: b"\1\0\1"})}, Reason.BAD_KEY),
     ],
 )
 def test_registration_that_is_not_ours_is_refused(changed: dict[str, Any], reason: Reason) -> None:
@@ -91,18 +81,18 @@ def test_registration_that_is_not_ours_is_refused(changed: dict[str, Any], reaso
     assert caught.value.reason is reason
 
 
-@pytest.mark.parametrize("cut", range(0, 180, 7))
-def test_truncated_authenticator_data_is_a_named_refusal(cut: int) -> None:
-    client = json.dumps({"type": "webauthn.create", "challenge": b64url_encode(CHALLENGE), "origin": ORIGIN})
-    data = hashlib.sha256(RP_ID.encode()).digest() + bytes([UP | UV | AT]) + bytes(147)
-    with pytest.raises(PlacetError):
-        read_registration(
-            client_data_json=client.encode(),
-            authenticator_data=data[:cut],
-            challenge=CHALLENGE,
-            web_origin=ORIGIN,
-            rp_id=RP_ID,
-        )
+def test_truncated_attestation_object_is_a_named_refusal() -> None:
+    whole = attestation_object(KEY)
+    for cut in range(len(whole)):
+        with pytest.raises(PlacetError):
+            read_registration(
+                client_data_json=creation_client_data(CHALLENGE, ORIGIN),
+                attestation_object=whole[:cut],
+                challenge=CHALLENGE,
+                web_origin=ORIGIN,
+                rp_id=RP_ID,
+                verifier=VERIFIER,
+            )
 
 
 def test_only_keys_that_are_somebodys_are_barred_from_a_new_credential(tmp_path: Path) -> None:
@@ -114,6 +104,7 @@ def test_only_keys_that_are_somebodys_are_barred_from_a_new_credential(tmp_path:
         desk = EnrolDesk(
             Invitation(ALICE, Deployment("demo", RP_ID), Digest("ab" * 32), "maple-otter-42-quiet-harbour"),
             web_origin=ORIGIN,
+            verifier=VERIFIER,
             credentials=store,
             out=tmp_path / "out.json",
             on_done=lambda: None,

@@ -64,6 +64,59 @@ class SshKeygenAuthenticator:
                 raise AuthenticatorError(f"ssh-keygen gave no usable signature: {e}") from e
 
 
+KEY_TYPES = ("ed25519-sk", "ecdsa-sk")
+
+
+def make_key_command(
+    key_file: Path,
+    *,
+    application: str,
+    challenge_file: Path,
+    attestation_file: Path,
+    key_type: str = KEY_TYPES[0],
+    comment: str = "",
+) -> list[str]:
+    """Returns the ``ssh-keygen`` command that makes a FIDO key whose attestation answers a challenge.
+
+    Args:
+        key_file: where the key handle goes, with the public key beside it.
+        application: ``ssh:placet:<deployment>``.
+        challenge_file: holds the challenge; OpenSSH signs the SHA-256 of its bytes.
+        attestation_file: where the attestation goes.
+        key_type: one of `KEY_TYPES`.
+        comment: stands in the public key's line.
+    """
+    options = [
+        f"application={application}",
+        "verify-required",
+        f"challenge={challenge_file}",
+        f"write-attestation={attestation_file}",
+    ]
+    # An empty passphrase: the file is only a handle, and the key itself asks for a PIN.
+    command = ["ssh-keygen", "-t", key_type, "-N", "", "-C", comment, "-f", str(key_file)]
+    return command + [part for option in options for part in ("-O", option)]
+
+
+def make_key(command: list[str], *, timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS) -> None:
+    """Runs `make_key_command`'s command; the person touches the key now.
+
+    Raises:
+        AuthenticatorError: ssh-keygen is missing, timed out or refused.
+    """
+    try:
+        # Its words go to stderr: PIN and touch are asked there, and our own output stays ours.
+        done = subprocess.run(command, stdout=2, timeout=timeout_seconds, check=False)
+    except subprocess.TimeoutExpired as e:
+        raise AuthenticatorError(f"No touch within {timeout_seconds} seconds.") from e
+    except FileNotFoundError as e:
+        raise AuthenticatorError("ssh-keygen is not installed (Debian: openssh-client).") from e
+    if done.returncode != 0:
+        raise AuthenticatorError(
+            "ssh-keygen made no key. Plug the security key in, set a PIN on it, touch it when it blinks. "
+            "Older keys know ecdsa-sk only: try --type ecdsa-sk."
+        )
+
+
 def read_public_key_file(path: Path) -> bytes:
     """Reads an OpenSSH ``.pub`` file of a FIDO key.
 

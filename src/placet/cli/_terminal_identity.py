@@ -20,7 +20,7 @@ from placet.terminal.trust_file import TrustFile
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    deployment = _deployment(args)
+    deployment = find_deployment(args)
     if args.terminal_command == "init":
         identity = FileTerminalIdentity.create(terminal_folder() / "identity.json", args.name)
         print(f"This machine is now the terminal {identity.terminal_id}.")
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _deployment(args: argparse.Namespace) -> Deployment | None:
+def find_deployment(args: argparse.Namespace) -> Deployment | None:
     """Returns the deployment, or None where it is not known and the administrator's line needs none of it.
 
     Raises:

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from placet.ceremony import trust_edit
+from placet.ceremony.enrol_terminal import parse_terminal_enrolment, verify_terminal_enrolment
+from placet.ceremony.fingerprint import spoken_fingerprint
+from placet.cli import UserError
 from placet.cli._shared import read_file
-from placet.cli._trust_shared import add_repository, open_repository, read_plain_key, stage
+from placet.cli._trust_shared import (
+    MAX_KEY_FILE_BYTES,
+    add_repository,
+    open_repository,
+    read_plain_key,
+    stage,
+)
 from placet.core.policy import MAX_POLICY_BYTES
+from placet.core.sshsig import PublicKey
+
+if TYPE_CHECKING:
+    from placet.adapters.tuf_repository import TrustRepository
 
 
 def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,7 +40,8 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     terminal = commands.add_parser("add-terminal", help="add an approval terminal")
     terminal.add_argument("id", metavar="ID", help="its name, the first part of its page's host name")
-    terminal.add_argument("--key", required=True, metavar="FILE|BASE64", help="its identity's public key")
+    terminal.add_argument("--key", required=True, metavar="FILE|BASE64", help="its proof or public key")
+    terminal.add_argument("--invite", metavar="TEXT", help="the invite that you gave for this terminal")
     terminal.add_argument("--origin", nargs="+", action="extend", default=[], metavar="URL", help="its page")
     gate = commands.add_parser("add-gate", help="add a gate")
     gate.add_argument("id", metavar="ID", help="such as prod-eu")
@@ -49,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         case "add-person":
             changes, said = _add_person(args, before)
         case "add-terminal":
-            changes, said = _add_terminal(args, before)
+            changes, said = _add_terminal(args, repository, before)
         case "add-gate":
             changes = trust_edit.add_gate(before, args.id, ledger=args.ledger or args.id)
             said = f"Gate {args.id} is in the draft, with the ledger {args.ledger or args.id}."
@@ -72,8 +87,45 @@ def _add_person(args: argparse.Namespace, before: dict[str, bytes]) -> tuple[dic
     return changes, said
 
 
-def _add_terminal(args: argparse.Namespace, before: dict[str, bytes]) -> tuple[dict[str, bytes], str]:
-    key = read_plain_key(args.key)
-    changes = trust_edit.add_terminal(before, args.id, key=key, origins=args.origin)
+def _add_terminal(
+    args: argparse.Namespace, repository: TrustRepository, before: dict[str, bytes]
+) -> tuple[dict[str, bytes], str]:
+    path = Path(args.key)
+    data = read_file(path, "key", MAX_KEY_FILE_BYTES) if path.is_file() else b""
+    key, origins, proof = None, args.origin, "Nothing proves yet that this machine holds its key."
+    if data.lstrip().startswith(b"{"):
+        key, origins = _prove_terminal(args, repository, before, data)
+        proof = "It answers your invite."
+    key = key or read_plain_key(args.key)
+    changes = trust_edit.add_terminal(before, args.id, key=key, origins=origins)
     added = trust_edit.read_terminals(before | changes)[-1]
-    return changes, f"Terminal {args.id} is in the draft, with its page at {', '.join(added.origins)}."
+    return changes, (
+        f"Terminal {args.id} is in the draft, with its page at {', '.join(added.origins)}.\n{proof}\n"
+        f"Have its fingerprint read aloud to you: {spoken_fingerprint(key.keyid)}"
+    )
+
+
+def _prove_terminal(
+    args: argparse.Namespace, repository: TrustRepository, before: dict[str, bytes], data: bytes
+) -> tuple[PublicKey, list[str]]:
+    from placet.adapters.tuf_signing import root_digests
+
+    if args.invite is None:
+        raise UserError(
+            "A terminal's proof answers an invite, and none was given.",
+            "Give it as --invite, as you gave it to whoever runs the terminal.",
+        )
+    enrolment = parse_terminal_enrolment(data)
+    verify_terminal_enrolment(
+        enrolment,
+        terminal=args.id,
+        deployment=trust_edit.read_deployment(before),
+        invite=args.invite.strip(),
+        root_digests=root_digests(repository),
+    )
+    if args.origin and tuple(args.origin) != enrolment.origins:
+        raise UserError(
+            f"The terminal's page is at {', '.join(enrolment.origins)}, and --origin says otherwise.",
+            "Leave --origin out.",
+        )
+    return enrolment.public_key, list(enrolment.origins)

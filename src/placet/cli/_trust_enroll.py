@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 from placet.adapters.ssh_keygen import read_public_key_file
 from placet.ceremony import trust_edit
-from placet.ceremony.enrol import check_assurance, parse_enrolment, verify_enrolment
-from placet.ceremony.trust_change import group_digits
+from placet.ceremony.enrol import MAX_ENROLMENT_BYTES, check_assurance
+from placet.ceremony.fingerprint import spoken_fingerprint
 from placet.cli import UserError
 from placet.cli._shared import now, parse_duration, read_file
-from placet.cli._trust_shared import MAX_KEY_FILE_BYTES, add_repository, kind_of, open_repository, stage
-from placet.core.encoding import format_time
-from placet.core.sshsig import PublicKey, key_id, parse_public_key
+from placet.cli._trust_shared import add_repository, kind_of, open_repository, stage
+from placet.core.encoding import Digest, format_time
+from placet.core.sshsig import PublicKey, parse_public_key
 
 if TYPE_CHECKING:
     from placet.adapters.tuf_repository import TrustRepository
+    from placet.ceremony.enrol_review import Judged
+
+Files = dict[str, bytes]
 
 
 def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,8 +38,9 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument(
         "--assurance",
         required=True,
-        choices=["vouched", "software", "attested"],
-        help="vouched: you saw the hardware; software: a key in software, level 1 at most",
+        choices=["attested", "vouched", "software"],
+        help="attested: its vendor signed what model it is, and `placet trust models` allows that model; "
+        "vouched: you saw the hardware; software: a key in software, level 1 at most",
     )
     parser.add_argument("--invite", metavar="TEXT", help="the invite that you gave to the person")
     parser.add_argument("--no-uv", action="store_true", help="accept signatures without PIN or fingerprint")
@@ -47,40 +51,58 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     repository = open_repository(args)
-    changes, said = _enroll(args, repository, repository.draft_files())
+    before = repository.draft_files()
+    data = read_file(args.key, "key", MAX_ENROLMENT_BYTES)
+    if not data.lstrip().startswith(b"{"):
+        key = parse_public_key(read_public_key_file(args.key))
+        kind = kind_of(key, trust_edit.read_deployment(before), args.key)
+        changes, said = _record(args, before, key, kind, None)
+        return stage(repository, changes, said)
+    judged = _judge(args, repository, before, data)
+    enrolment = judged.enrolment
+    changes, said = _record(args, before, enrolment.public_key, enrolment.kind, judged)
+    # Kept first: a key without its proof could not be verified by those who sign.
+    repository.keep_enrolment(judged.keyid, data)
     return stage(repository, changes, said)
 
 
-def _enroll(
-    args: argparse.Namespace, repository: TrustRepository, before: dict[str, bytes]
-) -> tuple[dict[str, bytes], str]:
-    from placet.adapters.tuf_signing import root_digests
-
-    deployment = trust_edit.read_deployment(before)
-    data = read_file(args.key, "key", MAX_KEY_FILE_BYTES)
-    proven, aaguid = data.lstrip().startswith(b"{"), ""
-    if proven:
-        if args.invite is None:
-            raise UserError(
-                "An enrolment file answers an invite, and none was given.",
-                "Give it as --invite, as you gave it to the person; the key could be anybody's otherwise.",
-            )
-        enrolment = parse_enrolment(data)
-        verify_enrolment(
-            enrolment,
-            person=args.person,
-            deployment=deployment,
-            invite=args.invite,
-            root_digests=root_digests(repository),
-            origins={origin for terminal in trust_edit.read_terminals(before) for origin in terminal.origins},
-            require_uv=not args.no_uv,
+def _judge(args: argparse.Namespace, repository: TrustRepository, before: Files, data: bytes) -> Judged:
+    if args.invite is None:
+        raise UserError(
+            "An enrolment file answers an invite, and none was given.",
+            "Give it as --invite, as you gave it to the person; the key could be anybody's otherwise.",
         )
-        key, kind, aaguid = enrolment.public_key, enrolment.kind, enrolment.aaguid
-    else:
-        key = parse_public_key(read_public_key_file(args.key))
-        kind = kind_of(key, deployment, args.key)
+    from placet.adapters.attestation import FidoAttestationVerifier
+    from placet.adapters.tuf_signing import root_digests
+    from placet.ceremony.enrol_review import judge_enrolment
+
+    return judge_enrolment(
+        data,
+        person=args.person,
+        files=before,
+        invite=args.invite.strip(),
+        root_digests=root_digests(repository),
+        require_uv=not args.no_uv,
+        assurance=args.assurance,
+        verifier=FidoAttestationVerifier(),
+        at=now(),
+    )
+
+
+def _record(
+    args: argparse.Namespace, before: Files, key: PublicKey, kind: str, judged: Judged | None
+) -> tuple[Files, str]:
     if args.kind not in (None, kind):
         raise UserError(f"The key in {args.key} is of kind {kind}, not {args.kind}.")
+    aaguid, attestation = "", None
+    if judged is not None:
+        aaguid = judged.enrolment.aaguid
+        attestation = _attestation_digest(judged) if args.assurance == "attested" else None
+    elif args.assurance == "attested":
+        raise UserError(
+            "A .pub file proves nothing about the key's model, so it cannot count as attested.",
+            "Have them enrol with `placet terminal enroll`, or `placet trust prove --new`.",
+        )
     check_assurance(args.assurance, aaguid)
     start = now()
     end = start + parse_duration(args.valid)
@@ -92,21 +114,31 @@ def _enroll(
         uv=not args.no_uv,
         assurance=args.assurance,
         aaguid=aaguid,
+        attestation=attestation,
         not_before=start,
         not_after=end,
     )
-    return changes, _say_enrolled(args, key, proven, end)
+    return changes, _say_enrolled(args, key, judged, end)
 
 
-def _say_enrolled(args: argparse.Namespace, key: PublicKey, proven: bool, end: int) -> str:
-    proof = "It answers your invite." if proven else "Nothing proves yet that they hold it."
-    means = (
-        "You say that you saw this hardware key."
-        if args.assurance == "vouched"
-        else "Software never exceeds intent level 1."
-    )
-    return (
-        f"The key of {args.person} is in the draft as {args.assurance}, until {format_time(end)}.\n"
-        f"{proof} {means}\n"
-        f"Have them read its fingerprint aloud: {group_digits(key_id(key.wire))}"
-    )
+def _attestation_digest(judged: Judged) -> Digest:
+    from placet.ceremony.enrol_review import attestation_digest
+
+    return attestation_digest(judged)
+
+
+_MEANS = {
+    "attested": "Its vendor says what it is; that counts from level 3 on.",
+    "vouched": "You say that you saw this hardware key.",
+    "software": "Software never exceeds intent level 1.",
+}
+
+
+def _say_enrolled(args: argparse.Namespace, key: PublicKey, judged: Judged | None, end: int) -> str:
+    lines = [f"The key of {args.person} is in the draft as {args.assurance}, until {format_time(end)}."]
+    lines += ["Nothing proves yet that they hold it."] if judged is None else judged.sentences
+    lines.append(_MEANS[args.assurance])
+    if judged is not None and judged.model is not None and args.assurance == "vouched":
+        lines.append("Its model is proven and allowed: --assurance attested would say so.")
+    lines.append(f"Have them read its fingerprint aloud: {spoken_fingerprint(key.keyid)}")
+    return "\n".join(lines)

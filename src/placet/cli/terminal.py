@@ -21,6 +21,7 @@ _MODULES = {
     "show": "_terminal_identity",
     "serve": "_terminal_serve",
     "enroll": "_terminal_enroll",
+    "prove": "_terminal_prove",
     "sign-trust": "_terminal_trust",
 }
 
@@ -52,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     enroll = commands.add_parser("enroll", help="make a person's credential on this terminal")
     _configure_enroll(enroll)
     _configure_page(enroll)
+    _configure_prove(commands.add_parser("prove", help="answer an administrator's invite for this terminal"))
     sign = commands.add_parser("sign-trust", help="show a change of the trust root, and sign it")
     sign.add_argument("repository", type=Path, metavar="REPOSITORY", help="the administrators' repository")
     sign.add_argument("--as", dest="person", required=True, metavar="ADMIN", help="who signs")
@@ -113,7 +115,8 @@ def _configure_page(parser: argparse.ArgumentParser, *, suppress: bool = False) 
 def _configure_enroll(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Serves a page on which PERSON makes a new credential with their security key and proves that it "
-        "answers the administrator's invite. The file it writes goes to the administrator."
+        "answers the administrator's invite; with --ctap it speaks to the key itself, without a browser. "
+        "The file it writes goes to the administrator."
     )
     parser.add_argument("person", metavar="PERSON")
     parser.add_argument("--invite", required=True, metavar="WORDS", help="what the administrator told you")
@@ -123,10 +126,32 @@ def _configure_enroll(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deployment", metavar="NAME", help="needed while there is no trust snapshot yet")
     parser.add_argument("--out", type=Path, metavar="FILE.enrolment.json", help="where the proof goes")
     parser.add_argument(
+        "--ctap", action="store_true", help="speak to the security key directly, without a browser"
+    )
+    parser.add_argument(
+        "--device", type=Path, metavar="/dev/hidrawN", help="with --ctap: which key, where several are in"
+    )
+    parser.add_argument(
         "--allow-shared-key",
         action="store_true",
         help="accept a security key that is enrolled here already, as when one person plays two in a demo",
     )
+
+
+def _configure_prove(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Writes the *.terminal.json file from which an administrator enrols this terminal. It proves that "
+        "this machine holds the identity key and was told the invite, which is not in the file."
+    )
+    parser.add_argument("--invite", required=True, metavar="WORDS", help="what the administrator told you")
+    parser.add_argument(
+        "--root-sha256", required=True, metavar="HEX", help="the trust root's digest, from the administrator"
+    )
+    parser.add_argument("--deployment", metavar="NAME", help="needed while there is no trust snapshot yet")
+    parser.add_argument(
+        "--port", type=port_number, default=DEFAULT_PORT, metavar="N", help="the page's port (8470)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE.terminal.json", help="where the proof goes")
 
 
 def run(args: argparse.Namespace) -> int:

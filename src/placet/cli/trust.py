@@ -29,12 +29,14 @@ _MODULES = (
     "_trust_issuers",
     "_trust_revoke",
     "_trust_root",
+    "_trust_fingerprint",
+    "_trust_sign",
+    "_trust_exchange",
+    "_trust_publish",
 )
 
 # Subcommands whose arguments are declared below, and the modules that run them.
 _OLDER_MODULES = {
-    "sign": "_trust_sign",
-    "publish": "_trust_sign",
     "refresh": "_trust_gate",
     "verify": "_trust_gate",
     "show": "_trust_show",
@@ -51,7 +53,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         importlib.import_module(f"placet.cli.{name}").configure(commands)
         for command in commands.choices.keys() - known:
             commands.choices[command].set_defaults(module=name)
-    _configure_sign(commands)
     _configure_gate(commands)
     for command, name in _OLDER_MODULES.items():
         commands.choices[command].set_defaults(module=name)
@@ -70,26 +71,6 @@ def run(args: argparse.Namespace) -> int:
     except AuthenticatorError as e:
         raise UserError(str(e)) from e
     return code
-
-
-def _configure_sign(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sign = commands.add_parser("sign", help="see what changes, and sign it")
-    sign.add_argument("--as", dest="person", metavar="ADMIN", help="the administrator who signs")
-    sign.add_argument("--key", type=Path, metavar="FILE", help="their OpenSSH FIDO key")
-    sign.add_argument(
-        "--root-sha256", metavar="HEX", help="the root's SHA-256, told by another administrator; needed once"
-    )
-    sign.add_argument("--yes", action="store_true", help="do not ask before signing")
-    sign.add_argument(
-        "--renew", action="store_true", help="prepare root and targets with new expiry dates first"
-    )
-    sign.add_argument("--export", type=Path, metavar="FILE", help="write the challenge for another terminal")
-    sign.add_argument("--import", dest="signatures", type=Path, metavar="FILE", help="add its signatures")
-    publish = commands.add_parser("publish", help="publish what is signed, or renew the timestamp")
-    publish.add_argument("--to", type=Path, metavar="DIR", help="copy what is published there, too")
-    publish.add_argument("--json", action="store_true", help="for programs")
-    for command in (sign, publish):
-        add_repository(command)
 
 
 def _configure_gate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

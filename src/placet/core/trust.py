@@ -48,6 +48,7 @@ PEOPLE_FILE = "people.json"
 TERMINALS_FILE = "terminals.json"
 GATES_FILE = "gates.json"
 SCOPES_FILE = "scopes.json"
+MODELS_FILE = "models.json"
 _DOCUMENTS = (DEPLOYMENT_FILE, PEOPLE_FILE, TERMINALS_FILE, GATES_FILE, SCOPES_FILE)
 
 
@@ -123,7 +124,8 @@ def compile_trust(*, files: Mapping[str, bytes], versions: Mapping[str, int], ex
             f"The trust root holds a value that no snapshot can: {e}.",
             hint="Write it as text.",
         ) from e
-    parse_trust(data)  # whatever a gate would refuse is refused now, before it replaces a good snapshot
+    trust = parse_trust(data)  # whatever a gate would refuse is refused now, before it replaces a good one
+    _check_models(trust, files.get(MODELS_FILE, b'{"models":[]}'))
     return data
 
 
@@ -161,6 +163,17 @@ def parse_trust(snapshot: bytes) -> Trust:
         actions=_read_actions(top["actions"], files),
         files=files,
     )
+
+
+def _check_models(trust: Trust, models: bytes) -> None:
+    """Refuses a credential that counts as attested and is of no allowed model (TRU-04)."""
+    value = read_map(parse_json(models, max_bytes=MAX_FILE_BYTES, what=MODELS_FILE), "", max_items=8)
+    listed = read_list(value.get("models"), "/models", max_items=1024)
+    allowed = [m.get("aaguid") for m in listed if isinstance(m, dict) and m.get("status") == "allowed"]
+    for person, credential in trust.credentials.values():
+        if credential.assurance == "attested" and not (credential.aaguid and credential.aaguid in allowed):
+            text = f"A key of {person.id} is attested as a model that is not allowed: {credential.aaguid}."
+            raise MalformedError(Reason.MODEL_NOT_ALLOWED, text, hint="See them: placet trust models")
 
 
 def _check_keys_apart(people: tuple[Person, ...], terminals: tuple[Terminal, ...]) -> None:

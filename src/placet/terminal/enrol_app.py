@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from placet.ceremony.fingerprint import fingerprint_digits, fingerprint_words
 from placet.terminal.desk import DeskError
 from placet.terminal.desk_app import read_assertion
 from placet.terminal.enrol_desk import NOTHING_ENROLLED, EnrolDesk
@@ -33,7 +34,7 @@ def _describe(desk: EnrolDesk) -> dict[str, Any]:
         "deployment": asked.deployment.name,
         "rootGroups": group_digest(asked.root_sha256),
         "origin": desk.web_origin,
-        "done": desk.done,
+        "done": desk.done is not None,
         "publicKey": desk.creation_options(),
     }
 
@@ -41,7 +42,7 @@ def _describe(desk: EnrolDesk) -> dict[str, Any]:
 def _created(desk: EnrolDesk, body: dict[str, Any]) -> dict[str, Any]:
     try:
         response = body["credential"]["response"]
-        client_data, data = response["clientDataJSON"], response["authenticatorData"]
+        client_data, made = response["clientDataJSON"], response["attestationObject"]
         transports = [t for t in response.get("transports", []) if isinstance(t, str)]
     except (KeyError, TypeError, AttributeError) as e:
         raise DeskError(
@@ -49,7 +50,7 @@ def _created(desk: EnrolDesk, body: dict[str, Any]) -> dict[str, Any]:
         ) from e
     options = desk.keep_credential(
         client_data_json=read_base64url(client_data),
-        authenticator_data=read_base64url(data),
+        attestation_object=read_base64url(made),
         transports=transports,
     )
     return {"publicKey": options}
@@ -57,4 +58,8 @@ def _created(desk: EnrolDesk, body: dict[str, Any]) -> dict[str, Any]:
 
 def _proved(desk: EnrolDesk, body: dict[str, Any]) -> dict[str, Any]:
     keyid = desk.prove(read_assertion(body.get("assertion")))
-    return {"keyGroups": group_digest(keyid), "file": str(desk.out)}
+    return {
+        "keyGroups": fingerprint_digits(keyid).split(),
+        "keyWords": " ".join(fingerprint_words(keyid)),
+        "file": str(desk.out),
+    }

@@ -1,7 +1,8 @@
 """The one-shot desk of enrolment: make a credential, prove that it answers the invite, write the file.
 
-Two touches.  The first makes a non-discoverable credential, whose ID stays on this terminal.  The second
-signs the enrolment statement, which names the invite; the invite itself is in no file.
+Two touches.  The first makes a non-discoverable credential for a challenge that commits to the invite; the
+authenticator says what model it is.  The second signs the enrolment statement, which binds key, invite and
+that attestation object.  The invite itself is in no file.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ from placet.adapters.private_file import write_atomically
 from placet.ceremony.enrol import (
     Enrolment,
     check_invite,
+    draft_enrolment,
     encode_enrolment,
     enrolment_message,
     verify_enrolment,
 )
+from placet.ceremony.enrol_evidence import registration_challenge
 from placet.core.encoding import Digest, KeyId, b64url_encode
 from placet.core.people import Deployment
 from placet.core.sshsig import NAMESPACE_ENROL, encode_webauthn_sshsig, key_id, signed_data
+from placet.ports.attestation_verifier import AttestationVerifier
 from placet.terminal.credentials import TRANSPORTS, CredentialStore, KnownCredential
 from placet.terminal.desk import Assertion, DeskError
-from placet.terminal.registration import NewCredential, read_registration, registration_challenge
+from placet.terminal.registration import NewCredential, read_registration
 
 _TIMEOUT_MILLISECONDS = 120_000
 _ES256 = -7
@@ -49,6 +53,7 @@ class EnrolDesk:
         invitation: Invitation,
         *,
         web_origin: str,
+        verifier: AttestationVerifier,
         credentials: CredentialStore,
         out: Path,
         on_done: Callable[[], None],
@@ -58,6 +63,7 @@ class EnrolDesk:
         """Takes an invitation.
 
         Args:
+            verifier: reads what the authenticator says about itself.
             enrolled: the keys that the trust root already has.
             allow_shared_key: accept an authenticator that somebody is enrolled with here already, as for a
                 second credential of the same person, or a demonstration by one person.
@@ -67,11 +73,12 @@ class EnrolDesk:
         """
         check_invite(invitation.invite)
         self.invitation, self.web_origin, self.out = invitation, web_origin, out
-        self._credentials, self._on_done = credentials, on_done
+        self._verifier, self._credentials, self._on_done = verifier, credentials, on_done
         self._enrolled, self._shared = enrolled, allow_shared_key
         self._lock = threading.Lock()
-        self._made: tuple[NewCredential, tuple[str, ...]] | None = None
-        self.done = False
+        self._made: tuple[NewCredential, tuple[str, ...], Enrolment] | None = None
+        self.done: KeyId | None = None
+        """The new key, once it is proven."""
 
     def creation_options(self) -> dict[str, Any]:
         """Returns ``PublicKeyCredentialCreationOptionsJSON`` for the first touch."""
@@ -107,7 +114,7 @@ class EnrolDesk:
         ]
 
     def keep_credential(
-        self, *, client_data_json: bytes, authenticator_data: bytes, transports: list[str]
+        self, *, client_data_json: bytes, attestation_object: bytes, transports: list[str]
     ) -> dict[str, Any]:
         """Checks the new credential; returns the options of the second touch.
 
@@ -116,16 +123,18 @@ class EnrolDesk:
         """
         made = read_registration(
             client_data_json=client_data_json,
-            authenticator_data=authenticator_data,
+            attestation_object=attestation_object,
             challenge=self._challenge(),
             web_origin=self.web_origin,
             rp_id=self.invitation.deployment.rp_id,
+            verifier=self._verifier,
         )
         known = tuple(t for t in TRANSPORTS if t in transports)
+        drafted = self._draft(made)
         with self._lock:
-            self._made = (made, known)
+            self._made = (made, known, drafted)
         return {
-            "challenge": b64url_encode(signed_data(NAMESPACE_ENROL, self._message(made))),
+            "challenge": b64url_encode(signed_data(NAMESPACE_ENROL, enrolment_message(drafted))),
             "rpId": self.invitation.deployment.rp_id,
             "userVerification": "required",
             "timeout": _TIMEOUT_MILLISECONDS,
@@ -134,7 +143,7 @@ class EnrolDesk:
             ],
         }
 
-    def prove(self, assertion: Assertion) -> str:
+    def prove(self, assertion: Assertion) -> KeyId:
         """Checks the proof as the administrator will, keeps the credential and writes the file.
 
         Returns:
@@ -146,23 +155,15 @@ class EnrolDesk:
             OSError: a file cannot be written.
         """
         with self._lock:
-            made, transports = self._made or (None, ())
-        if made is None or assertion.credential_id != b64url_encode(made.credential_id):
+            made, transports, drafted = self._made or (None, (), None)
+        if made is None or drafted is None or assertion.credential_id != b64url_encode(made.credential_id):
             raise DeskError(
                 "no-new-credential",
                 "The key that answered is not the one whose credential was just made.",
                 "Start again with the key that is to be enrolled.",
                 meaning=NOTHING_ENROLLED,
             )
-        enrolment = Enrolment(
-            person=self.invitation.person,
-            deployment=self.invitation.deployment.name,
-            public_key=made.public_key,
-            kind="webauthn",
-            root_sha256=self.invitation.root_sha256,
-            aaguid=made.aaguid,
-            sig=self._pack(made, assertion),
-        )
+        enrolment = drafted._replace(sig=self._pack(made, assertion))
         verify_enrolment(
             enrolment,
             person=self.invitation.person,
@@ -176,7 +177,7 @@ class EnrolDesk:
         known = KnownCredential(b64url_encode(made.credential_id), transports, self.invitation.person)
         self._credentials.add(keyid, known)
         write_atomically(self.out, encode_enrolment(enrolment), mode=0o644)
-        self.done = True
+        self.done = keyid
         self._on_done()
         return keyid
 
@@ -184,15 +185,17 @@ class EnrolDesk:
         asked = self.invitation
         return registration_challenge(asked.person, asked.deployment.name, asked.root_sha256, asked.invite)
 
-    def _message(self, made: NewCredential) -> bytes:
+    def _draft(self, made: NewCredential) -> Enrolment:
         asked = self.invitation
-        return enrolment_message(
-            asked.person,
-            asked.deployment.name,
-            made.public_key.wire,
-            asked.root_sha256,
-            asked.invite,
+        return draft_enrolment(
+            person=asked.person,
+            deployment=asked.deployment.name,
+            public_key=made.public_key,
+            kind="webauthn",
+            root_sha256=asked.root_sha256,
+            invite=asked.invite,
             aaguid=made.aaguid,
+            evidence=made.evidence,
         )
 
     def _pack(self, made: NewCredential, assertion: Assertion) -> bytes:

@@ -34,7 +34,8 @@ function show() {
       row("This terminal's page", el("code", {}, state.origin))),
     el("section", { "aria-labelledby": "steps" },
       el("h2", { id: "steps" }, "Two touches"),
-      el("p", {}, "The first makes a credential inside your security key; what names it stays on this terminal. The second proves that it answers the invite you were given. The key asks for its PIN or your finger."),
+      el("p", {}, "The first makes a credential inside your security key. The second proves that it answers the invite you were given. The key asks for its PIN or your finger."),
+      el("p", {}, "If the browser asks whether this page may see the make and model of your key, allow it: your administrators check that it is a key of a kind they accept."),
       el("div", { class: "buttons" },
         el("button", { id: "create", type: "button", onclick: create }, "Make the credential"),
         el("button", { id: "prove", type: "button", disabled: true, onclick: prove }, "Prove it"))));
@@ -75,10 +76,10 @@ function finish(done) {
   main.replaceChildren(
     el("h1", { tabindex: "-1" }, "Send the file, then read the fingerprint aloud"),
     el("p", { class: "note fact" }, `The key proved that it answers the invite of ${state.person}.`),
-    el("dl", {}, row("File for the administrator", el("code", {}, done.file)), digestRow("Fingerprint of the key", done.keyGroups)),
+    el("dl", {}, row("File for the administrator", el("code", {}, done.file)), row("Fingerprint, in words", el("strong", {}, done.keyWords)), digestRow("The same in digits", done.keyGroups)),
     el("section", { "aria-labelledby": "next" },
       el("h2", { id: "next" }, "What is next"),
-      el("p", {}, "The administrator records the key with placet trust enroll and asks you, by voice, for the fingerprint: read it in its groups of four. Until the trust root with your key is signed and published, the key counts for nothing."),
+      el("p", {}, "The administrator records the key with placet trust enroll, and each administrator who signs asks you, by voice, for the fingerprint: read the words aloud, slowly, from this screen. Until the trust root with your key is signed and published, the key counts for nothing."),
       el("p", {}, "You can close this page; the command has ended.")));
   say("enrolled", "The enrolment file is written.");
   main.querySelector("h1").focus();
