@@ -141,21 +141,35 @@ def test_a_newer_schema_is_not_touched(path: Path) -> None:
         SqliteRequestStore.open(path)
 
 
-def test_a_damaged_database_says_so_and_takes_no_more_writes(path: Path) -> None:
+def damage_pages(path: Path, *, first: int) -> None:
+    """Overwrites the beginning of every page from `first` on, as a dying disk would."""
+    with path.open("r+b") as file:
+        for page in range(first, path.stat().st_size // 4096):
+            file.seek(page * 4096)
+            file.write(b"\xff" * 100)
+
+
+def test_a_damaged_database_is_not_written_to(path: Path) -> None:
     make_store(path, count=50)
-    damaged = bytearray(path.read_bytes())
-    for page in range(2, len(damaged) // 4096):
-        damaged[page * 4096 : page * 4096 + 100] = b"\xff" * 100
-    path.write_bytes(damaged)
+    damage_pages(path, first=2)
+    before = path.read_bytes()
+    with pytest.raises(StoreFailedError, match="is damaged") as refusal:
+        SqliteRequestStore.open(path)
+    assert "placet relay check" in refusal.value.hint
+    assert path.read_bytes() == before
+
+
+def test_damage_while_it_runs_is_named_and_stops_the_writes(path: Path) -> None:
+    make_store(path, count=50)
 
     async def scenario(store: SqliteRequestStore) -> None:
+        damage_pages(path, first=2)
         with pytest.raises(StoreFailedError, match="is damaged") as refusal:
             for i in range(50):
                 await store.fetch(request(str(i)).id)
-        assert "backup" in refusal.value.hint
+        assert "placet relay check" in refusal.value.hint
         with pytest.raises(StoreFailedError, match="is damaged"):
-            for i in range(50):
-                await store.submit(request(f"new {i}"), now=NOW)
+            await store.submit(request("new"), now=NOW)
         with pytest.raises(StoreFailedError, match="is damaged"):
             await store.check_health()
 

@@ -13,7 +13,8 @@ from placet.client import RelayClient
 
 @pytest.fixture(scope="module")
 def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayProcess]:
-    with running(tmp_path_factory.mktemp("relay")) as process:
+    # Without limits: these tests are many callers at one address, and about everything else.
+    with running(tmp_path_factory.mktemp("relay"), "--no-limits") as process:
         yield process
 
 

@@ -19,7 +19,7 @@ from placet.core.encoding import Digest, encode_canonical
 from placet.core.errors import MalformedError, PlacetError, Reason
 from placet.ports import request_store
 from placet.ports.request_store import RequestId, RequestState, RequestStoreError
-from placet.relay import server
+from placet.relay import logs
 from placet.relay._shape import parse_answering, parse_submission
 from placet.relay.app import create_app
 from placet.relay.courier import Courier
@@ -155,8 +155,8 @@ def test_a_bug_of_ours_is_one_line_in_the_log_and_no_traceback(
 
 def test_the_log_says_a_thing_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(server.time, "monotonic", lambda: now)
-    calm = server.CalmFilter()
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now)
+    calm = logs.CalmFilter()
 
     def passes(text: str) -> bool:
         return calm.filter(logging.LogRecord("relay", logging.ERROR, "", 0, text, None, None))

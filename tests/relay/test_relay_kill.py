@@ -68,7 +68,7 @@ def test_nothing_acknowledged_is_lost_when_the_relay_is_killed(tmp_path: Path) -
     writers: list[Writer] = []
     rng = random.Random(20260501)
     for _ in range(ROUNDS):
-        with running(tmp_path) as relay:
+        with running(tmp_path, "--no-limits") as relay:
             writers += write_until_killed(relay, rng.uniform(0.1, 0.6))
     requests = set().union(*(writer.requests for writer in writers))
     answers = [answer for writer in writers for answer in writer.answers]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
@@ -24,6 +25,13 @@ T = TypeVar("T")
 
 # Bounds how long a reader's view and the write-ahead log lag behind; far above any group seen.
 MAX_GROUP = 1024
+
+
+CommitObserver = Callable[[int, float], None]
+
+
+def _observe_nothing(writes: int, seconds: float) -> None:
+    """Where nobody measures."""
 
 
 class _Write(NamedTuple):
@@ -60,6 +68,8 @@ class GroupCommit:
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()
         self._closed = False
         self._failure: StoreFailedError | None = None
+        self.observe: CommitObserver = _observe_nothing
+        """Called on the writing thread after each commit, with its number of writes and its seconds."""
         self._thread = threading.Thread(target=self._work, name="placet-store-writer", daemon=True)
         self._thread.start()
 
@@ -94,6 +104,10 @@ class GroupCommit:
             raise StoreFailedError(self._failure.message, hint=self._failure.hint)
         if self._closed:
             raise StoreFailedError("The store is closed.")
+
+    def stop_writing(self, error: sqlite3.Error) -> None:
+        """Takes no more writes: a reader found the database damaged, and writing would damage more of it."""
+        self._note_doubt(error)
 
     async def close(self) -> None:
         """Finishes what is queued and closes the connection."""
@@ -133,8 +147,11 @@ class GroupCommit:
         except sqlite3.Error as e:
             self._note_doubt(e)
             return [_Refused(e) for _ in writes]
+        start = time.perf_counter()
         try:
-            return self._commit(writes)
+            outcomes = self._commit(writes)
+            self.observe(len(writes), time.perf_counter() - start)
+            return outcomes
         except Exception as e:
             self._roll_back()
             if isinstance(e, sqlite3.Error) and self._note_doubt(e):

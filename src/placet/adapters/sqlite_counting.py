@@ -55,14 +55,14 @@ def _count(connection: sqlite3.Connection, caller: str, **change: int) -> None:
 
 
 def read_present(connection: sqlite3.Connection, caller: str, now: int, limits: Limits) -> Present:
-    """Reads what is there of `caller` and of everybody; what no limit asks for is not counted."""
-    select = "SELECT kept_bytes, day, requests_that_day FROM usage WHERE caller = ?"
-    kept, day, that_day = connection.execute(select, (caller,)).fetchone() or (0, 0, 0)
-    (all_kept, _, _) = connection.execute(select, (EVERYBODY,)).fetchone() or (0, 0, 0)
-    of_caller = of_all = 0
-    if limits.open_requests < NO_LIMIT:
+    """Reads what is there of `caller` and of everybody; open requests are counted where a limit is near."""
+    select = "SELECT requests, kept_bytes, day, requests_that_day FROM usage WHERE caller = ?"
+    of_caller, kept, day, that_day = connection.execute(select, (caller,)).fetchone() or (0, 0, 0, 0)
+    of_all, all_kept, _, _ = connection.execute(select, (EVERYBODY,)).fetchone() or (0, 0, 0, 0)
+    # There are no more open requests than requests: most of the time nothing needs to be counted.
+    if limits.open_requests < NO_LIMIT and of_caller >= limits.open_requests:
         (of_caller,) = connection.execute(_OPEN_OF_CALLER, (caller, now)).fetchone()
-    if limits.all_open_requests < NO_LIMIT:
+    if limits.all_open_requests < NO_LIMIT and of_all >= limits.all_open_requests:
         (of_all,) = connection.execute(_OPEN, (now,)).fetchone()
     return Present(of_caller, that_day if day == day_start(now) else 0, kept, of_all, all_kept)
 

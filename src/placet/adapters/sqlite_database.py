@@ -27,6 +27,8 @@ BUSY_TIMEOUT = 5.0
 # Folding the log into the file costs two syncs and scattered writes; 16 MiB of log (4,000 pages) pays for
 # that with four times the writes of SQLite's default, and is read back in a moment after a crash.
 _LOG_PAGES = 4000
+# Checking so much takes a second or two; a larger database is checked by `placet relay check`.
+_CHECKED_AT_START = 1024**3
 # STRICT tables.
 _OLDEST_SQLITE = (3, 37, 0)
 
@@ -179,6 +181,12 @@ def _prepare(connection: sqlite3.Connection, path: Path, max_bytes: int) -> str:
         raise StoreFailedError(
             f"The database {path} cannot use a write-ahead log there.",
             hint="Put the state folder on a local disk: network file systems cannot do this.",
+        )
+    if size_of(path) <= _CHECKED_AT_START and _pragma(connection, "integrity_check(1)") != "ok":
+        # Writing into a damaged database damages more of it.
+        raise StoreFailedError(
+            f"The database {path} is damaged.",
+            hint="`placet relay check` says how much of it, and saves what is whole into a new one.",
         )
     page_size = _pragma(connection, "page_size")
     _pragma(connection, f"max_page_count = {max(1, max_bytes // page_size)}")

@@ -19,6 +19,11 @@ def primary_code(error: sqlite3.Error) -> int:
     return -1 if code is None else code & _PRIMARY
 
 
+def is_damage(error: sqlite3.Error) -> bool:
+    """Tells whether the structure of the database is damaged."""
+    return primary_code(error) in _DAMAGED
+
+
 def leaves_doubt(error: sqlite3.Error) -> bool:
     """Tells whether the state on disk is unknown after `error`.
 
@@ -26,7 +31,7 @@ def leaves_doubt(error: sqlite3.Error) -> bool:
     trying again would acknowledge what was never written.  Only a restart, which reads back what is
     really there, may clear the doubt.
     """
-    return primary_code(error) == sqlite3.SQLITE_IOERR or primary_code(error) in _DAMAGED
+    return primary_code(error) == sqlite3.SQLITE_IOERR or is_damage(error)
 
 
 def translate(error: sqlite3.Error, path: str) -> RequestStoreError:
@@ -45,7 +50,8 @@ def translate(error: sqlite3.Error, path: str) -> RequestStoreError:
     if code in _DAMAGED:
         return StoreFailedError(
             f"The database {path} is damaged or is not a database.",
-            hint="Stop the relay, then restore the file from a backup or move it away to start empty.",
+            hint="Stop the relay. `placet relay check` says how much is damaged, and saves what is whole "
+            "into a new database; or restore a backup.",
         )
     if code == sqlite3.SQLITE_IOERR:
         return StoreFailedError(

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from placet.adapters.group_commit import MAX_GROUP, GroupCommit
+from placet.adapters.group_commit import MAX_GROUP, CommitObserver, GroupCommit
 from placet.adapters.sqlite_counting import (
     check_answer_bytes,
     count_answer,
@@ -34,7 +34,7 @@ from placet.adapters.sqlite_database import (
     size_of,
     take_lock,
 )
-from placet.adapters.sqlite_errors import translate
+from placet.adapters.sqlite_errors import is_damage, translate
 from placet.adapters.stored_requests import (
     closed_request,
     damaged_request,
@@ -243,6 +243,10 @@ class SqliteRequestStore:
         with self._watches.watch(request_id) as watch:
             yield watch
 
+    def observe_commits(self, observer: CommitObserver) -> None:
+        """Lets `observer` know the size and the seconds of each commit, from the writing thread."""
+        self._writer.observe = observer
+
     async def check_health(self) -> None:
         """See `RequestStore.check_health`."""
         self._writer.check_health()
@@ -293,6 +297,8 @@ class SqliteRequestStore:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._readers, snapshot)
         except sqlite3.Error as e:
+            if is_damage(e):
+                self._writer.stop_writing(e)
             raise translate(e, self._path) from e
 
 

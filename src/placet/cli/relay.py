@@ -1,18 +1,15 @@
-"""``placet relay serve``: run the relay on this machine."""
+"""``placet relay serve``: run the relay on this machine; ``placet relay check``: look after its database."""
 
 from __future__ import annotations
 
 import argparse
 import ipaddress
-import socket
 from pathlib import Path
 
 from placet.adapters.paths import state_dir
-from placet.cli import UserError
-from placet.ports.request_store import RequestStoreError
+from placet.cli import UserError, _relay_check
+from placet.cli._relay_options import add_serve_options
 
-DEFAULT_HOST = "127.0.0.1"
-DEFAULT_PORT = 8471
 STORE_NAME = "relay.sqlite3"
 
 
@@ -26,31 +23,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         description="Runs the relay until it is stopped. It stores and forwards, holds no key and decides "
         "nothing: whoever owns it can withhold or delay an approval, and cannot forge one.",
     )
-    serve.add_argument(
-        "--host", default=DEFAULT_HOST, metavar="ADDRESS", help=f"the address to listen on ({DEFAULT_HOST})"
+    add_serve_options(serve)
+    check = commands.add_parser(
+        "check",
+        help="see whether the relay's database is whole",
+        description="Reads everything in the relay's database and compares it with its digests, also while "
+        "the relay runs. Exits with 0 where all is whole, with 1 where something is damaged.",
     )
-    serve.add_argument(
-        "--port",
-        type=_port,
-        default=DEFAULT_PORT,
-        metavar="N",
-        help=f"the port; 0 takes a free one ({DEFAULT_PORT})",
+    check.add_argument(
+        "--state", type=Path, metavar="DIR", help="the folder of the database (default: the user's state)"
     )
-    serve.add_argument(
-        "--state",
-        type=Path,
-        metavar="DIR",
-        help="the folder of the relay's database (default: the user's state)",
-    )
-    serve.add_argument(
-        "--allow-remote", action="store_true", help="listen on an address that other machines can reach"
-    )
+    _relay_check.configure(check)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
+    path = (args.state or state_dir() / "relay") / STORE_NAME
+    if args.relay_command == "check":
+        return _relay_check.run(args, path)
     try:
         # Imported here: what `placet relay --help` needs is small, and a missing extra deserves a sentence.
+        from placet.cli._relay_serve import serve
         from placet.relay.server import ListenError, bind
     except ModuleNotFoundError as e:
         raise UserError(
@@ -58,38 +51,13 @@ def run(args: argparse.Namespace) -> int:
             "Install placet with its relay: pip install 'placet[relay]'.",
         ) from e
     _check_reach(args.host, allow_remote=args.allow_remote)
-    folder = args.state or state_dir() / "relay"
     try:
         listener = bind(args.host, args.port)
     except ListenError as e:
         raise _cannot_listen(args.host, args.port, str(e), in_use=e.in_use, reserved=e.not_permitted) from e
     with listener:
-        _serve(listener, args.host, folder / STORE_NAME)
+        serve(args, listener, path)
     return 0
-
-
-def _serve(listener: socket.socket, host: str, path: Path) -> None:
-    from placet.adapters.sqlite_store import SqliteRequestStore
-    from placet.adapters.system_clock import SystemClock
-    from placet.relay.app import create_app
-    from placet.relay.courier import Courier
-    from placet.relay.server import serve, set_up_log
-
-    try:
-        store = SqliteRequestStore.open(path)
-    except RequestStoreError as e:
-        raise UserError(e.message, e.hint) from e
-    port = listener.getsockname()[1]
-    shown = f"[{host}]" if ":" in host else host
-    set_up_log()
-
-    def say_ready() -> None:
-        # Flushed: whoever starts the relay from a script reads this line from a pipe.
-        print(f"placet relay listens on http://{shown}:{port}, keeps its state in {path}", flush=True)
-
-    courier = Courier(store, SystemClock())
-    serve(create_app(courier, close=store.close), courier, listener, on_start=say_ready)
-    print("placet relay has stopped; everything that it acknowledged is stored", flush=True)
 
 
 def _check_reach(host: str, *, allow_remote: bool) -> None:
@@ -125,9 +93,3 @@ def _cannot_listen(host: str, port: int, why: str, *, in_use: bool, reserved: bo
     return UserError(
         f"The relay cannot listen on {host}: {why}.", "Give an address of this machine with --host."
     )
-
-
-def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) < 65536:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a port number from 0 to 65535")

@@ -8,23 +8,27 @@
     POST /v1/requests/{id}/withdraw     close a request
     GET  /v1/wait                       open requests, once there are new ones
     GET  /healthz                       whether the relay serves
+    GET  /openapi.json                  all of this, for machines
 
 Refusals are ``{"error": {"reason", "message", "hint"}}`` (`placet.relay.errors`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from placet.core.encoding import format_time
+from placet.core.encoding import format_time, is_hex
 from placet.core.errors import PlacetError
 from placet.ports.request_store import (
     MAX_ANSWERS,
@@ -54,8 +58,10 @@ from placet.relay._shape import (
     parse_submission,
     parse_withdrawal,
 )
+from placet.relay.callers import UNLIMITED_BOOK, Caller
 from placet.relay.courier import Courier
 from placet.relay.errors import RelayError, describe
+from placet.relay.gatekeeper import Gatekeeper, Kind
 
 log = logging.getLogger("placet.relay")
 
@@ -65,20 +71,45 @@ _DEFAULT_WAIT_SECONDS = 30
 _DEFAULT_PAGE = 50
 _MAX_CURSOR = 64
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request, Caller], Awaitable[Response]]
+
+
+class Seen(NamedTuple):
+    """A call that was answered, as metrics and logs may know it: nothing of what was sent, no address."""
+
+    route: str
+    """The path as the API has it, such as ``/v1/requests/{id}``; "" for a path that is none."""
+    method: str
+    status: int
+    reason: str
+    """Why it was refused, or ""."""
+    seconds: float
+    caller: str
+    """The name of a known caller, or ""."""
+    request_id: str
+    """The id of the request that it was about, or ""."""
+
+
+class Observer(Protocol):
+    """Is told of each call; must return at once and raise nothing."""
+
+    def saw(self, seen: Seen) -> None:
+        """Takes note."""
+        ...
 
 
 class _Handlers:
     def __init__(self, courier: Courier) -> None:
         self._courier = courier
 
-    async def submit(self, request: Request) -> Response:
+    async def submit(self, request: Request, caller: Caller) -> Response:
         new = parse_submission(await read_body(request, MAX_SUBMISSION_BODY))
-        kept, created = await self._courier.submit(new)
+        request.state.request_id = new.id
+        kept, created = await self._courier.submit(new, caller)
         body = {"id": kept.id, "state": kept.state(self._courier.now())}
         return JsonResponse(encode(body), 201 if created else 200)
 
-    async def list_requests(self, request: Request) -> Response:
+    async def list_requests(self, request: Request, caller: Caller) -> Response:
         query = read_query(request, "state", "after", "limit")
         state = query.get("state", StateFilter.OPEN)
         if state not in list(StateFilter):
@@ -87,38 +118,44 @@ class _Handlers:
         page = await self._courier.list_page(StateFilter(state), _read_cursor(query), limit)
         return self._listing(page, page.position if page.has_more else None)
 
-    async def fetch(self, request: Request) -> Response:
+    async def fetch(self, request: Request, caller: Caller) -> Response:
         return self._found(await self._courier.fetch(read_request_id(request)))
 
-    async def wait_for_answers(self, request: Request) -> Response:
+    async def wait_for_answers(self, request: Request, caller: Caller) -> Response:
         request_id = read_request_id(request)
         query = read_query(request, "answers", "timeout")
         seen = read_number(query, "answers", default=0, minimum=0, maximum=MAX_ANSWERS)
-        waiting = self._courier.wait_for_answers(request_id, seen, _read_timeout(query))
+        waiting = self._courier.wait_for_answers(request_id, seen, _read_timeout(query), caller)
         return self._found(await unless_gone(request, waiting))
 
-    async def wait_for_requests(self, request: Request) -> Response:
+    async def wait_for_requests(self, request: Request, caller: Caller) -> Response:
         query = read_query(request, "after", "timeout")
-        waiting = self._courier.wait_for_requests(_read_cursor(query), _read_timeout(query))
+        waiting = self._courier.wait_for_requests(_read_cursor(query), _read_timeout(query), caller)
         page = await unless_gone(request, waiting)
         return self._listing(page, page.position)
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, request: Request, caller: Caller) -> Response:
         request_id = read_request_id(request)
         shaped = parse_answering(await read_body(request, MAX_ANSWER_BODY))
-        created = await self._courier.answer(request_id, shaped)
+        created = await self._courier.answer(request_id, shaped, caller)
         body = {"id": request_id, "answer": {"sha256": shaped.answer.digest}}
         return JsonResponse(encode(body), 201 if created else 200)
 
-    async def withdraw(self, request: Request) -> Response:
+    async def withdraw(self, request: Request, caller: Caller) -> Response:
         request_id = read_request_id(request)
         token_hash = parse_withdrawal(await read_body(request, MAX_WITHDRAWAL_BODY))
         await self._courier.withdraw(request_id, token_hash)
         return JsonResponse(encode({"id": request_id, "state": RequestState.WITHDRAWN}))
 
-    async def health(self, request: Request) -> Response:
+    async def health(self, request: Request, caller: Caller) -> Response:
         await self._courier.check_health()
         return JsonResponse(encode({"status": "ok"}))
+
+    async def describe_api(self, request: Request, caller: Caller) -> Response:
+        # Imported when asked for: hardly anybody does, and it is large.
+        from placet.relay.openapi import document
+
+        return JsonResponse(encode(document()))
 
     def _listing(self, page: Page, position: Cursor | None) -> Response:
         now = self._courier.now()
@@ -146,60 +183,122 @@ class _Handlers:
         return JsonResponse(b"".join(parts))
 
 
-def create_app(courier: Courier, *, close: Callable[[], Awaitable[None]] | None = None) -> Starlette:
+def create_app(
+    courier: Courier,
+    *,
+    gatekeeper: Gatekeeper | None = None,
+    observers: Sequence[Observer] = (),
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+    close: Callable[[], Awaitable[None]] | None = None,
+) -> Starlette:
     """Makes the ASGI application.
 
     Args:
         courier: does the work.
+        gatekeeper: tells callers apart and holds them to their rates.
+        observers: told of each call.
+        background: run beside the application, until it shuts down.
         close: awaited when the application shuts down.
     """
     handlers = _Handlers(courier)
+    door = _Door(gatekeeper or Gatekeeper(UNLIMITED_BOOK), observers)
     one = "/v1/requests/{id}"
+    read, write = Kind.READ, Kind.REQUEST
     routes = [
-        _route("/v1/requests", POST=handlers.submit, GET=handlers.list_requests),
-        _route(one, GET=handlers.fetch),
-        _route(f"{one}/wait", GET=handlers.wait_for_answers),
-        _route(f"{one}/answers", POST=handlers.answer),
-        _route(f"{one}/withdraw", POST=handlers.withdraw),
-        _route("/v1/wait", GET=handlers.wait_for_requests),
-        _route("/healthz", GET=handlers.health),
+        door.route("/v1/requests", POST=(write, handlers.submit), GET=(read, handlers.list_requests)),
+        door.route(one, GET=(read, handlers.fetch)),
+        door.route(f"{one}/wait", GET=(read, handlers.wait_for_answers)),
+        door.route(f"{one}/answers", POST=(Kind.ANSWER, handlers.answer)),
+        door.route(f"{one}/withdraw", POST=(write, handlers.withdraw)),
+        door.route("/v1/wait", GET=(read, handlers.wait_for_requests)),
+        door.route("/healthz", GET=(Kind.FREE, handlers.health)),
+        door.route("/openapi.json", GET=(Kind.FREE, handlers.describe_api)),
     ]
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
-        if close is not None:
-            await close()
+        tasks = [asyncio.ensure_future(run()) for run in background]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if close is not None:
+                await close()
 
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: _no_such_path})
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: door.no_such_path})
     app.router.redirect_slashes = False
     return app
 
 
-def _route(path: str, **by_method: Handler) -> Route:
-    async def endpoint(request: Request) -> Response:
+class _Door:
+    """What stands around every handler: the head's bounds, the caller, refusals, and who is told of it."""
+
+    def __init__(self, gatekeeper: Gatekeeper, observers: Sequence[Observer]) -> None:
+        self._gatekeeper = gatekeeper
+        self._observers = observers
+
+    def route(self, path: str, **by_method: tuple[Kind, Handler]) -> Route:
+        """Makes a route that answers every method, also a wrong one, in JSON."""
+
+        async def endpoint(request: Request) -> Response:
+            start = time.perf_counter()
+            response, reason = await self._answer(request, by_method)
+            self._tell(request, path, response, reason, time.perf_counter() - start)
+            return response
+
+        route = Route(path, endpoint)
+        route.methods = None
+        return route
+
+    async def no_such_path(self, request: Request, error: Exception) -> Response:
+        """Answers for everything that is no path of the API."""
+        refusal = RelayError(
+            "unknown-path", "There is nothing at this address.", hint="The API is under /v1/."
+        )
+        response = _refuse(refusal)
+        self._tell(request, "", response, refusal.reason, 0.0)
+        return response
+
+    async def _answer(
+        self, request: Request, by_method: dict[str, tuple[Kind, Handler]]
+    ) -> tuple[Response, str]:
         try:
             check_head(request)
-            handler = by_method.get("GET" if request.method == "HEAD" else request.method)
-            if handler is None:
-                return _wrong_method(by_method)
-            return await handler(request)
+            method = "GET" if request.method == "HEAD" else request.method
+            if method not in by_method:
+                return _wrong_method(sorted(by_method)), "wrong-method"
+            kind, handler = by_method[method]
+            caller = self._gatekeeper.admit(request, kind)
+            request.state.caller = caller.name
+            return await handler(request, caller), ""
         except (RelayError, RequestStoreError, PlacetError) as e:
-            return _refuse(e)
+            return _refuse(e), str(e.reason)
         except ClientDisconnect:
             # Nobody reads this; an answer object is owed all the same.
-            return Response(status_code=400)
+            return Response(status_code=400), "client-gone"
         except Exception as e:
-            return _own_fault(e)
+            return _own_fault(e), "internal-error"
 
-    route = Route(path, endpoint)
-    # All methods come here, so that also a wrong one is answered in JSON.
-    route.methods = None
-    return route
+    def _tell(self, request: Request, path: str, response: Response, reason: str, seconds: float) -> None:
+        known = request.scope.get("state", {})
+        request_id = request.path_params.get("id") or known.get("request_id") or ""
+        seen = Seen(
+            route=path,
+            method=request.method,
+            status=response.status_code,
+            reason=reason,
+            seconds=seconds,
+            caller=known.get("caller") or "",
+            request_id=request_id if is_hex(request_id, 64) else "",
+        )
+        for observer in self._observers:
+            observer.saw(seen)
 
 
-def _wrong_method(by_method: Mapping[str, Handler]) -> Response:
-    allowed = ", ".join(sorted(by_method))
+def _wrong_method(methods: Sequence[str]) -> Response:
+    allowed = ", ".join(methods)
     refusal = _refuse(RelayError("wrong-method", f"This address answers to {allowed} only."))
     refusal.headers["Allow"] = allowed
     return refusal
@@ -221,12 +320,6 @@ def _own_fault(error: Exception) -> JsonResponse:
         RelayError(
             "internal-error", "The relay made a mistake; nothing was lost.", hint="Its log says where."
         )
-    )
-
-
-async def _no_such_path(request: Request, error: Exception) -> Response:
-    return _refuse(
-        RelayError("unknown-path", "There is nothing at this address.", hint="The API is under /v1/.")
     )
 
 

@@ -1,20 +1,24 @@
 """What the relay does, apart from HTTP: keep, list, hand out, wait.
 
 One method per call of the API.  The courier adds to the store what the store must not know:
-the time of day, who may withdraw, and how many may wait at once.
+the time of day, who may withdraw, how much each caller may have, and how many may wait at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from placet.core.encoding import Digest
 from placet.ports.clock import Clock
 from placet.ports.request_store import (
+    MAX_ANSWERS,
     MAX_PAGE,
+    NO_LIMIT,
     Cursor,
     NewRequest,
     Page,
@@ -23,13 +27,31 @@ from placet.ports.request_store import (
     RequestStore,
     StateFilter,
     StoredRequest,
+    StoreFullError,
     Watch,
 )
 from placet.relay._shape import ShapedAnswer, check_answer_belongs
+from placet.relay.callers import UNLIMITED_BOOK, Caller
 from placet.relay.errors import RelayError
 
 # Each waiter holds a connection and a task of some 20 KiB; hundreds of terminals and pipelines fit.
 MAX_WAITERS = 512
+
+
+# Somebody whom nothing holds back: for whoever uses the courier without a door in front of it.
+ANYBODY = UNLIMITED_BOOK.of_address("")
+
+
+class Admission(Protocol):
+    """Decides which answers are worth a place, such as `placet.relay.answer_filter.AnswerFilter`."""
+
+    async def check(self, shaped: ShapedAnswer, *, now: int) -> str:
+        """Returns the key whose signature was verified.
+
+        Raises:
+            RelayError: the answer is not worth a place.
+        """
+        ...
 
 
 class Courier:
@@ -39,26 +61,54 @@ class Courier:
         store: where both are kept.
         clock: tells when a request expires.
         max_waiters: how many long polls may be open at once.
+        admission: asked before an answer is kept; without it, limits per caller have to do.
+        on_new: told of each new request, once it is stored.
+        on_full: told when there was no room.
     """
 
-    def __init__(self, store: RequestStore, clock: Clock, *, max_waiters: int = MAX_WAITERS) -> None:
+    def __init__(
+        self,
+        store: RequestStore,
+        clock: Clock,
+        *,
+        max_waiters: int = MAX_WAITERS,
+        admission: Admission | None = None,
+        on_new: Callable[[NewRequest], None] = lambda request: None,
+        on_full: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._free_waiters = max_waiters
+        # Whoever shows no token leaves these places to those who do.
+        self._reserved_waiters = max_waiters // 4
+        self._waiting: Counter[str] = Counter()
+        self._admission = admission
+        self._on_new = on_new
+        self._on_full = on_full
         self._pauses: set[asyncio.Timeout] = set()
         self._stopping = False
+
+    @property
+    def waiters(self) -> int:
+        """How many long polls are open now."""
+        return self._waiting.total()
 
     def now(self) -> int:
         """Returns the time by which states are judged."""
         return self._clock.now()
 
-    async def submit(self, request: NewRequest) -> tuple[StoredRequest, bool]:
+    async def submit(self, request: NewRequest, caller: Caller = ANYBODY) -> tuple[StoredRequest, bool]:
         """Keeps a request; tells whether it is new.
 
         Raises:
             RequestStoreError: as `RequestStore.submit`.
         """
-        return await self._store.submit(request, now=self.now())
+        request = request._replace(caller=caller.key)
+        with self._noticing_full():
+            kept, created = await self._store.submit(request, now=self.now(), limits=caller.store_limits)
+        if created:
+            self._on_new(request)
+        return kept, created
 
     async def fetch(self, request_id: RequestId) -> StoredRequest:
         """Returns a request with its answers.
@@ -76,17 +126,25 @@ class Courier:
         """
         return await self._store.list_page(state, after=after, limit=limit, now=self.now())
 
-    async def answer(self, request_id: RequestId, shaped: ShapedAnswer) -> bool:
+    async def answer(self, request_id: RequestId, shaped: ShapedAnswer, caller: Caller = ANYBODY) -> bool:
         """Keeps an answer to an open request; tells whether it is new.
 
         Raises:
-            RelayError: the answer is about another request.
+            RelayError: the answer is about another request, or not worth a place.
             RequestStoreError: as `RequestStore.add_answer`.
         """
         if shaped.statement.payload_digest != request_id:
             # Not its very bytes: either a denial of it, or sent to the wrong place.
             check_answer_belongs(shaped, (await self._store.fetch(request_id)).container)
-        return await self._store.add_answer(request_id, shaped.answer, now=self.now())
+        limits = caller.store_limits
+        signer = ""
+        if self._admission is not None:
+            signer = await self._admission.check(shaped, now=self.now())
+            # Whom an enrolled key vouches for needs no token, and no flood of strangers takes its place.
+            limits = limits._replace(answers=NO_LIMIT, all_answers=MAX_ANSWERS, kept_bytes=NO_LIMIT)
+        answer = shaped.answer._replace(caller=caller.key, signer=signer)
+        with self._noticing_full():
+            return await self._store.add_answer(request_id, answer, now=self.now(), limits=limits)
 
     async def withdraw(self, request_id: RequestId, token_hash: Digest) -> None:
         """Closes a request for whoever knows the secret chosen at submission.
@@ -105,7 +163,9 @@ class Courier:
             )
         await self._store.withdraw(request_id, now=self.now())
 
-    async def wait_for_answers(self, request_id: RequestId, seen: int, timeout: float) -> StoredRequest:
+    async def wait_for_answers(
+        self, request_id: RequestId, seen: int, timeout: float, caller: Caller = ANYBODY
+    ) -> StoredRequest:
         """Returns the request once it has more than `seen` answers or is closed, or after `timeout`.
 
         Raises:
@@ -113,7 +173,7 @@ class Courier:
             RequestStoreError: as `RequestStore.fetch`.
         """
         deadline = asyncio.get_running_loop().time() + timeout
-        with self._one_waiter(), self._store.watch(request_id) as watch:
+        with self._one_waiter(caller), self._store.watch(request_id) as watch:
             while True:
                 found = await self._store.fetch(request_id)
                 now = self.now()
@@ -122,7 +182,7 @@ class Courier:
                 if not await self._pause(watch, deadline, at_most=found.expires_at - now):
                     return found
 
-    async def wait_for_requests(self, after: Cursor | None, timeout: float) -> Page:
+    async def wait_for_requests(self, after: Cursor | None, timeout: float, caller: Caller = ANYBODY) -> Page:
         """Returns the open requests after a cursor as soon as there are any, at the latest after `timeout`.
 
         Raises:
@@ -130,7 +190,7 @@ class Courier:
             RequestStoreError: as `RequestStore.list_page`.
         """
         deadline = asyncio.get_running_loop().time() + timeout
-        with self._one_waiter(), self._store.watch(None) as watch:
+        with self._one_waiter(caller), self._store.watch(None) as watch:
             while True:
                 page = await self.list_page(StateFilter.OPEN, after, MAX_PAGE)
                 if page.requests or not await self._pause(watch, deadline):
@@ -152,18 +212,37 @@ class Courier:
             pause.reschedule(now)
 
     @contextmanager
-    def _one_waiter(self) -> Iterator[None]:
-        if self._free_waiters <= 0:
+    def _noticing_full(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreFullError:
+            self._on_full()
+            raise
+
+    @contextmanager
+    def _one_waiter(self, caller: Caller) -> Iterator[None]:
+        if self._waiting[caller.key] >= caller.limits.waiters:
+            raise RelayError(
+                "too-many-waiters",
+                f"{caller.limits.waiters} of your calls are waiting at this relay already.",
+                hint="End some of them, or ask without waiting.",
+            )
+        if self._free_waiters <= (0 if caller.name else self._reserved_waiters):
             raise RelayError(
                 "too-many-waiters",
                 "Too many clients are waiting at this relay.",
                 hint="Try again in a moment, or ask without waiting.",
             )
         self._free_waiters -= 1
+        self._waiting[caller.key] += 1
         try:
             yield
         finally:
             self._free_waiters += 1
+            self._waiting[caller.key] -= 1
+            if not self._waiting[caller.key]:
+                # Addresses come and go; the counts of those who left would stay for ever.
+                del self._waiting[caller.key]
 
     async def _pause(self, watch: Watch, deadline: float, *, at_most: float = float("inf")) -> bool:
         """Sleeps until a change, the deadline or `at_most` seconds; False when it is time to go home."""

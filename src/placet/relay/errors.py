@@ -10,15 +10,19 @@ from placet.ports.request_store import RequestStoreError
 # Every refusal that is not listed here is about the shape of what was sent: 400.
 STATUS: dict[str, int] = {
     Reason.TOO_LARGE: 413,
+    "unknown-caller": 401,
+    "wrong-token": 403,
+    "quota-exceeded": 403,
+    "answer-not-admitted": 403,
     "unknown-request": 404,
     "unknown-path": 404,
     "wrong-method": 405,
     "slow-body": 408,
-    "wrong-token": 403,
     "request-conflict": 409,
     "request-not-open": 409,
     "too-many-answers": 409,
     "wrong-content-type": 415,
+    "rate-limited": 429,
     "head-too-large": 431,
     "store-failed": 500,
     "internal-error": 500,
@@ -28,7 +32,10 @@ STATUS: dict[str, int] = {
 }
 _DEFAULT_STATUS = 400
 # Long enough to let a burst pass, short enough that nobody at a terminal notices.
-_RETRY_AFTER_SECONDS = "2"
+_RETRY_AFTER_SECONDS = 2
+# Room comes back when closed requests are deleted, which takes the relay about a minute to begin.
+_RETRY_AFTER_FULL_SECONDS = 60
+_RETRY_AFTER = {503: _RETRY_AFTER_SECONDS, 507: _RETRY_AFTER_FULL_SECONDS}
 
 
 class RelayError(Exception):
@@ -38,13 +45,15 @@ class RelayError(Exception):
         reason: stable name in kebab-case.
         message: one sentence for a person.
         hint: what to do next, as a sentence, or "".
+        retry_after: seconds after which trying again can make sense; 0 leaves it to the status.
     """
 
-    def __init__(self, reason: str, message: str, *, hint: str = "") -> None:
+    def __init__(self, reason: str, message: str, *, hint: str = "", retry_after: int = 0) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.hint = hint
+        self.retry_after = retry_after
 
 
 class Refusal(NamedTuple):
@@ -60,4 +69,9 @@ def describe(error: RelayError | RequestStoreError | PlacetError) -> Refusal:
     status = STATUS.get(error.reason, _DEFAULT_STATUS)
     # `str` of a PlacetError also names the place inside the document.
     body = {"error": {"reason": str(error.reason), "message": str(error), "hint": error.hint}}
-    return Refusal(status, body, {"Retry-After": _RETRY_AFTER_SECONDS} if status == 503 else {})
+    headers = {}
+    if seconds := getattr(error, "retry_after", 0) or _RETRY_AFTER.get(status, 0):
+        headers["Retry-After"] = str(seconds)
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="placet relay"'
+    return Refusal(status, body, headers)

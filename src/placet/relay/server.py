@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import os
 import signal
 import socket
-import sys
-import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import ClassVar
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -19,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from placet.relay._http import MAX_HEAD_BYTES
 from placet.relay.courier import MAX_WAITERS, Courier
+from placet.relay.gatekeeper import Network, group_address, parse_address
 
 # Waiters and as many again that come and go.
 _MAX_CONNECTIONS = 2 * MAX_WAITERS
@@ -26,8 +26,9 @@ _MAX_CONNECTIONS = 2 * MAX_WAITERS
 HEAD_SECONDS = 10.0
 # Waiters are sent home at once, so this only bounds a client that does not take its answer.
 _GOODBYE_SECONDS = 5
-_SECONDS_BETWEEN_REPEATS = 60.0
-_MAX_REMEMBERED_LINES = 100
+# Of one address: the waiters that it may have, and room for the calls in between.  This machine's own
+# addresses are excepted: a proxy there brings everybody's connections.
+MAX_CONNECTIONS_PER_ADDRESS = 128
 
 
 class ListenError(Exception):
@@ -76,32 +77,6 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-class CalmFilter(logging.Filter):
-    """Lets a line through once a minute: a full disk is one thing to know, not one per request."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._last: dict[str, float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Tells whether `record` says something that was not said lately."""
-        text, now = record.getMessage(), time.monotonic()
-        if now - self._last.get(text, float("-inf")) < _SECONDS_BETWEEN_REPEATS:
-            return False
-        if len(self._last) >= _MAX_REMEMBERED_LINES:
-            self._last.clear()
-        self._last[text] = now
-        return True
-
-
-def set_up_log() -> None:
-    """Sends warnings and errors, the relay's and uvicorn's, to the standard error stream as plain lines."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("placet relay: %(message)s"))
-    handler.addFilter(CalmFilter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-
-
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 with what it leaves open: how large a head may be and how long it may take.
 
@@ -109,12 +84,21 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     nothing keeps its connection for ever.
     """
 
+    trusted: tuple[Network, ...] = ()
+    """Proxies, which bring everybody's connections."""
+    _open: ClassVar[Counter[str]] = Counter()
+    _peer = ""
     _head_timer: asyncio.TimerHandle | None = None
     _linger_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._peer = self._count_by()
+        self._open[self._peer] += 1
+        if self._peer and self._open[self._peer] > MAX_CONNECTIONS_PER_ADDRESS:
+            # One machine could otherwise hold every connection, each just short of its time-out.
+            transport.abort()
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
@@ -146,7 +130,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_head()
         self._stop_lingering()
+        self._open[self._peer] -= 1
+        if not self._open[self._peer]:
+            del self._open[self._peer]
         super().connection_lost(exc)
+
+    def _count_by(self) -> str:
+        """Returns by what this connection is counted, or "" where it is not."""
+        address = parse_address(self.client[0] if self.client else "")
+        if address is None or address.is_loopback or any(address in network for network in self.trusted):
+            return ""
+        return group_address(address)
 
     def _stop_lingering(self) -> None:
         if self._linger_timer is not None:
@@ -181,7 +175,15 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(app: ASGIApp, courier: Courier, listener: socket.socket, *, on_start: Callable[[], None]) -> None:
+def serve(
+    app: ASGIApp,
+    courier: Courier,
+    listener: socket.socket,
+    *,
+    on_start: Callable[[], None],
+    on_hangup: Callable[[], None] = lambda: None,
+    trusted_proxies: Sequence[Network] = (),
+) -> None:
     """Serves `app` on `listener` until SIGTERM or SIGINT, then finishes what is under way.
 
     Args:
@@ -189,10 +191,13 @@ def serve(app: ASGIApp, courier: Courier, listener: socket.socket, *, on_start: 
         courier: the same application's; told to send waiters home.
         listener: from `bind`.
         on_start: called once the relay answers.
+        on_hangup: called on SIGHUP, which stops nothing.
+        trusted_proxies: may have any number of connections.
     """
+    protocol = type("_Protocol", (BoundedHttpProtocol,), {"trusted": tuple(trusted_proxies)})
     config = uvicorn.Config(
         app,
-        http=BoundedHttpProtocol,
+        http=protocol,
         # uvloop where it is installed; the standard loop does the same at half the speed.
         loop="auto",
         ws="none",
@@ -213,4 +218,5 @@ def serve(app: ASGIApp, courier: Courier, listener: socket.socket, *, on_start: 
     # uvicorn repeats the signal once it has shut down.  Ours then takes it: being told to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    signal.signal(signal.SIGHUP, lambda number, frame: on_hangup())
     server.run(sockets=[listener])

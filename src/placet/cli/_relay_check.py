@@ -1,0 +1,56 @@
+"""``placet relay check``: whether the relay's database is whole, and saving what is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from placet.cli import UserError
+from placet.core.errors import visible
+from placet.ports.request_store import RequestStoreError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument(
+        "--salvage-to",
+        type=Path,
+        metavar="FILE",
+        help="save every request that is whole, with its answers, into a new database; stop the relay first",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace, path: Path) -> int:
+    """Checks the database; returns 0 where it is whole, 1 where it is not.
+
+    Raises:
+        UserError: there is none, or it cannot be read at all.
+    """
+    from placet.adapters.sqlite_check import check_database, salvage
+
+    try:
+        result = salvage(path, args.salvage_to) if args.salvage_to else check_database(path)
+    except RequestStoreError as e:
+        raise UserError(e.message, e.hint) from e
+    if args.json:
+        print(json.dumps({"database": str(path), **result._asdict()}))
+        return 1 if result.findings else 0
+    print(f"{path}: {result.requests} requests with {result.answers} answers are whole.")
+    if args.salvage_to:
+        print(f"They are saved in {args.salvage_to}.")
+    if not result.findings:
+        print("Nothing is damaged.")
+        return 0
+    print(f"{result.damaged} requests are damaged. Found:" if result.damaged else "Found:")
+    for finding in result.findings:
+        print(f"  {visible(finding)}")
+    if not args.salvage_to:
+        print(
+            "\nNext: stop the relay and copy its folder away. Then restore a backup, or save what is whole:\n"
+            f"  placet relay check --state {path.parent} --salvage-to {path.parent / 'salvaged.sqlite3'}\n"
+            f"and move that to {path}. Remove {path.name}-wal and {path.name}-shm beside it.\n"
+            "Find out what is wrong with the disk (dmesg, smartctl): it damages what is written next, too."
+        )
+    return 1

@@ -1,0 +1,160 @@
+"""The options of `placet relay serve`, and how their values are read."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+from collections.abc import Callable
+from pathlib import Path
+
+from placet.cli import UserError
+from placet.cli._shared import parse_duration
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8471
+_SIZES = {"K": 1024, "M": 1024**2, "G": 1024**3}
+# Anything smaller is full after one request of the largest size.
+_MIN_SIZE = 4 * 1024**2
+
+
+def add_serve_options(serve: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    _add_listening(serve)
+    _add_keeping(serve)
+    _add_limits(serve)
+    _add_telling(serve)
+
+
+def _add_listening(serve: argparse.ArgumentParser) -> None:
+    add = serve.add_argument_group("where it listens").add_argument
+    add("--host", default=DEFAULT_HOST, metavar="ADDRESS", help=f"the address to listen on ({DEFAULT_HOST})")
+    add(
+        "--port",
+        type=_port,
+        default=DEFAULT_PORT,
+        metavar="N",
+        help=f"the port; 0 takes a free one ({DEFAULT_PORT})",
+    )
+    add("--allow-remote", action="store_true", help="listen on an address that other machines can reach")
+    add(
+        "--trusted-proxy",
+        type=_network,
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="a proxy, or network of proxies, whose X-Forwarded-For is believed; may be repeated",
+    )
+
+
+def _add_keeping(serve: argparse.ArgumentParser) -> None:
+    add = serve.add_argument_group("what it keeps").add_argument
+    add(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="the folder of the relay's database (default: the user's state)",
+    )
+    add(
+        "--keep",
+        type=_duration,
+        default="30d",
+        metavar="TIME",
+        help="how long closed requests stay, such as 90d or 12h (30d)",
+    )
+    add(
+        "--max-bytes",
+        type=_size,
+        default="4G",
+        metavar="SIZE",
+        help="how large the database may become, such as 512M (4G)",
+    )
+
+
+def _add_limits(serve: argparse.ArgumentParser) -> None:
+    group = serve.add_argument_group("whom it serves, and how much")
+    add = group.add_argument
+    limits = group.add_mutually_exclusive_group()
+    limits.add_argument(
+        "--callers",
+        type=Path,
+        metavar="FILE",
+        help="known callers and everybody's limits (TOML); read again on SIGHUP",
+    )
+    limits.add_argument(
+        "--no-limits", action="store_true", help="for measurements: hold nobody to any rate or quota"
+    )
+    add("--require-caller", action="store_true", help="serve known callers only")
+    add(
+        "--trust-snapshot",
+        type=Path,
+        metavar="FILE",
+        help="keep answers of enrolled keys only, so that no flood of others takes their places",
+    )
+
+
+def _add_telling(serve: argparse.ArgumentParser) -> None:
+    add = serve.add_argument_group("what it tells").add_argument
+    add(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="text: what an operator must hear; json: that, and a line for each call (text)",
+    )
+    add(
+        "--metrics-listen",
+        type=_listen,
+        metavar="ADDRESS:PORT",
+        help="offer Prometheus metrics there, such as 127.0.0.1:9471",
+    )
+    add(
+        "--notify",
+        type=Path,
+        metavar="FILE",
+        help="tell people that requests wait (TOML with apprise addresses)",
+    )
+
+
+def _reader(read: Callable[[str], object], what: str) -> Callable[[str], object]:
+    """Returns an argparse type that says `what` was expected."""
+
+    def parse(text: str) -> object:
+        try:
+            return read(text)
+        except (ValueError, UserError) as e:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from e
+
+    return parse
+
+
+def _read_port(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) < 65536:
+        return int(text)
+    raise ValueError
+
+
+def _read_listen(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or _read_port(port) == 0:
+        raise ValueError
+    return host, _read_port(port)
+
+
+def _read_size(text: str) -> int:
+    number, unit = text[:-1], text[-1:]
+    if not (number.isascii() and number.isdigit() and len(number) < 10) or unit not in _SIZES:
+        raise ValueError
+    size = int(number) * _SIZES[unit]
+    if size < _MIN_SIZE:
+        raise ValueError
+    return size
+
+
+_port = _reader(_read_port, "a port number from 0 to 65535")
+_listen = _reader(_read_listen, "an address with a port, such as 127.0.0.1:9471")
+_size = _reader(_read_size, "a size of at least 4M, such as 512M or 4G")
+_duration = _reader(parse_duration, 'a time, such as "30d" or "12h"')
+_network = _reader(
+    lambda text: ipaddress.ip_network(text, strict=False),
+    "an address or network, such as 10.0.0.5 or fd00::/64",
+)

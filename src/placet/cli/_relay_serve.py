@@ -1,0 +1,217 @@
+"""What `placet relay serve` puts together: store, door, cleaning up, numbers, notices."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import socket
+from collections.abc import Callable, Coroutine
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from placet.cli import UserError
+from placet.cli._shared import read_file
+from placet.core.errors import PlacetError
+from placet.ports.request_store import NewRequest, RequestStore, RequestStoreError
+
+if TYPE_CHECKING:
+    from placet.ports.clock import Clock
+    from placet.relay.announcer import Announcer
+    from placet.relay.answer_filter import AnswerFilter
+    from placet.relay.app import Observer
+    from placet.relay.callers import CallerBook
+    from placet.relay.gatekeeper import Gatekeeper
+    from placet.relay.metrics import Metrics
+
+log = logging.getLogger("placet.relay")
+
+# What the containers may take of the room: rows, indexes, the write-ahead log and unused pages need the rest.
+_PART_FOR_CONTAINERS = 0.75
+
+
+def serve(args: argparse.Namespace, listener: socket.socket, store_path: Path) -> None:
+    """Runs the relay on `listener` until it is told to stop.
+
+    Raises:
+        UserError: something that was given cannot be used.
+    """
+    from placet.adapters.system_clock import SystemClock
+    from placet.relay.app import create_app
+    from placet.relay.courier import Courier
+    from placet.relay.janitor import Janitor, Retention
+    from placet.relay.server import serve as serve_on
+
+    clock = SystemClock()
+    max_kept_bytes = int(args.max_bytes * _PART_FOR_CONTAINERS)
+    gatekeeper = _make_gatekeeper(args, max_kept_bytes)
+    admission = _load_filter(args.trust_snapshot) if args.trust_snapshot else None
+    metrics = _make_metrics() if args.metrics_listen else None
+    announcer = _make_announcer(args.notify, clock, metrics) if args.notify else None
+    stop_metrics = _listen_for_metrics(args.metrics_listen, metrics)
+    store, shown_store = _open_store(args, store_path)
+    observers = _set_up_log(args.log_format)
+    janitor = Janitor(store, clock, Retention(args.keep, max_kept_bytes))
+    on_new = announcer.note if announcer else _tell_nobody
+    courier = Courier(store, clock, admission=admission, on_new=on_new, on_full=janitor.hurry)
+    background: list[Callable[[], Coroutine[Any, Any, None]]] = [janitor.run]
+    if announcer is not None:
+        background.append(announcer.run)
+    if metrics is not None:
+        observers.append(metrics)
+        metrics.watch(waiters=lambda: courier.waiters, deleted=lambda: janitor.deleted)
+        metrics.watch_commits(store)
+        background.append(partial(metrics.look_at, store, clock))
+
+    def say_ready() -> None:
+        # Flushed: whoever starts the relay from a script reads this line from a pipe.
+        print(
+            f"placet relay listens on {_url(listener, args.host)}, keeps its state in {shown_store}",
+            flush=True,
+        )
+
+    try:
+        serve_on(
+            create_app(
+                courier, gatekeeper=gatekeeper, observers=observers, background=background, close=store.close
+            ),
+            courier,
+            listener,
+            on_start=say_ready,
+            on_hangup=lambda: _reload_callers(args, max_kept_bytes, gatekeeper),
+            trusted_proxies=args.trusted_proxy,
+        )
+    finally:
+        stop_metrics()
+    print("placet relay has stopped; everything that it acknowledged is stored", flush=True)
+
+
+def _tell_nobody(request: NewRequest) -> None:
+    """Without --notify."""
+
+
+def _open_store(args: argparse.Namespace, path: Path) -> tuple[RequestStore, str]:
+    from placet.adapters.sqlite_store import SqliteRequestStore
+
+    try:
+        return SqliteRequestStore.open(path, max_bytes=args.max_bytes), str(path)
+    except RequestStoreError as e:
+        raise UserError(e.message, e.hint) from e
+
+
+def _set_up_log(log_format: str) -> list[Observer]:
+    from placet.relay.logs import set_up_json_log, set_up_log
+
+    if log_format == "json":
+        return [set_up_json_log()]
+    set_up_log()
+    return []
+
+
+def _make_gatekeeper(args: argparse.Namespace, max_kept_bytes: int) -> Gatekeeper:
+    from placet.relay.gatekeeper import Gatekeeper
+
+    return Gatekeeper(
+        _read_callers(args, max_kept_bytes),
+        require_caller=args.require_caller,
+        trusted_proxies=args.trusted_proxy,
+    )
+
+
+def _read_callers(args: argparse.Namespace, max_kept_bytes: int) -> CallerBook:
+    from placet.relay.callers import MAX_CALLERS_BYTES, UNLIMITED_BOOK, CallersError, parse_callers
+
+    if args.no_limits:
+        return UNLIMITED_BOOK
+    data = read_file(args.callers, "callers file", MAX_CALLERS_BYTES) if args.callers else b""
+    try:
+        book = parse_callers(data, max_kept_bytes=max_kept_bytes)
+    except CallersError as e:
+        raise UserError(
+            f"The callers file {args.callers} cannot be used: {e}.",
+            "docs/how-to-run-a-relay.md shows what stands in it.",
+        ) from e
+    if args.require_caller and not book.known:
+        raise UserError(
+            "With --require-caller nobody could call: there is no known caller.",
+            "Name the callers in a file, and give it with --callers.",
+        )
+    return book
+
+
+def _reload_callers(args: argparse.Namespace, max_kept_bytes: int, gatekeeper: Gatekeeper) -> None:
+    try:
+        gatekeeper.book = _read_callers(args, max_kept_bytes)
+    except UserError as e:
+        log.error("the callers stay as they were: %s", e)
+
+
+def _load_filter(path: Path) -> AnswerFilter:
+    from placet.relay.answer_filter import AnswerFilter
+
+    try:
+        return AnswerFilter.load(path)
+    except OSError as e:
+        raise UserError(
+            f"The trust snapshot {path} cannot be read: {e.strerror}.",
+            "`placet trust refresh` makes one on this machine.",
+        ) from e
+    except PlacetError as e:
+        raise UserError(f"{path} is no trust snapshot: {e.message}", e.hint) from e
+
+
+def _make_metrics() -> Metrics:
+    try:
+        from placet.relay.metrics import Metrics
+    except ModuleNotFoundError as e:
+        raise UserError(
+            f"Metrics need the Python package {e.name}.", "Install it: pip install 'placet[relay]'."
+        ) from e
+    return Metrics()
+
+
+def _listen_for_metrics(address: tuple[str, int] | None, metrics: Metrics | None) -> Callable[[], None]:
+    if address is None or metrics is None:
+        return lambda: None
+    from prometheus_client import start_http_server
+
+    host, port = address
+    try:
+        server, _ = start_http_server(port, host, registry=metrics.registry)
+    except OSError as e:
+        raise UserError(
+            f"Metrics cannot be offered on {host} port {port}: {e.strerror}.",
+            "Give another address with --metrics-listen.",
+        ) from e
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+
+    return stop
+
+
+def _make_announcer(path: Path, clock: Clock, metrics: Metrics | None) -> Announcer:
+    try:
+        from placet.adapters.notify import MAX_NOTIFY_BYTES, AppriseNotifier, NotifyConfigError, parse_notify
+    except ModuleNotFoundError as e:
+        raise UserError(
+            f"Notices need the Python package {e.name}.", "Install it: pip install 'placet[notify]'."
+        ) from e
+    from placet.relay.announcer import Announcer
+
+    try:
+        config = parse_notify(read_file(path, "notify file", MAX_NOTIFY_BYTES))
+        notifier = AppriseNotifier(config.groups)
+    except NotifyConfigError as e:
+        raise UserError(
+            f"The notify file {path} cannot be used: {e}.",
+            "docs/how-to-run-a-relay.md shows what stands in it.",
+        ) from e
+    saw = metrics.saw_notification if metrics else lambda outcome, count: None
+    return Announcer(notifier, clock, seconds_between=config.seconds_between, saw=saw)
+
+
+def _url(listener: socket.socket, host: str) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}"

@@ -1,0 +1,41 @@
+"""How fast somebody may go: token buckets, in memory, of this process alone.
+
+A bucket holds half a minute's worth, so that a burst passes and a flood does not.  With n relay
+processes behind one address the rates are n times as high; the quotas, which the store holds, are not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+# A bucket takes some 200 bytes.  Whoever has more addresses than this gains full buckets, as they had anyway.
+MAX_BUCKETS = 20_000
+_BURST_SECONDS = 30.0
+
+
+class Throttle:
+    """Token buckets by key.
+
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # Least recently used first; the value is the level, and when it was that.
+        self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def take(self, key: Hashable, per_minute: float) -> float:
+        """Takes one token; returns 0.0, or after how many seconds there will be one."""
+        rate = per_minute / 60
+        capacity = max(1.0, rate * _BURST_SECONDS)
+        now = self._clock()
+        level, then = self._buckets.pop(key, (capacity, now))
+        level = min(capacity, level + (now - then) * rate)
+        missing = 1.0 - level
+        self._buckets[key] = (level if missing > 0 else level - 1.0, now)
+        if len(self._buckets) > MAX_BUCKETS:
+            self._buckets.popitem(last=False)
+        return missing / rate if missing > 0 else 0.0
