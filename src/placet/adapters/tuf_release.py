@@ -61,7 +61,8 @@ def choose_release(repository: TrustRepository, *, closing: Collection[str], now
         now: Unix seconds.
 
     Raises:
-        PolicyError: QUORUM_NOT_MET where nothing that is prepared is complete, or a scope would be closed.
+        PolicyError: QUORUM_NOT_MET where administrators' drafts are not complete and nothing else is, or
+            where a scope would be closed.
         IndeterminateError: what goes out has expired and must be renewed first.
         MalformedError: no gate could use this trust root.
     """
@@ -85,8 +86,8 @@ def choose_release(repository: TrustRepository, *, closing: Collection[str], now
         else:
             _add_published_scope(repository, release, owners, now)
     waiting = tuple(item for role, item in drafts.items() if role not in going)
-    if waiting and not going:
-        check_complete(repository)
+    if not going and any(item.role in SIGNED_BY_PEOPLE for item in waiting):
+        check_complete(repository)  # owners who have not signed yet keep nobody from renewing the timestamp
     _check_closed(repository, release, drafts, closing)
     compile_trust(files=release.files, versions={ROOT: root.version}, expires_at=now)
     return release._replace(waiting=waiting)
