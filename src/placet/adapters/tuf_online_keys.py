@@ -16,7 +16,12 @@ from tuf.api.metadata import Root  # type: ignore[attr-defined]  # re-exported w
 
 from placet.adapters.private_file import write_atomically
 from placet.adapters.tuf_trust import SIGNED_ONLINE
-from placet.core.errors import IndeterminateError, Reason
+from placet.core.decode import read_choice, read_list, read_object, read_string
+from placet.core.encoding import encode_canonical, parse_json
+from placet.core.errors import IndeterminateError, MalformedError, PolicyError, Reason
+
+MEDIA_TYPE = "application/vnd.placet.online-keys.v1+json"
+_MAX_BYTES = 64 * 1024
 
 
 class OnlineKeys:
@@ -71,6 +76,59 @@ class OnlineKeys:
             for path, signer in self.found(role).items():
                 if signer.public_key.keyid not in used:
                     path.unlink(missing_ok=True)
+
+    def encode(self) -> bytes:
+        """Returns the keys as one file, for the host that keeps trust fresh.
+
+        Raises:
+            IndeterminateError: there is none here, or one is damaged.
+        """
+        keys = [
+            {"role": role, "privateKey": signer.private_bytes.decode("ascii")}
+            for role in SIGNED_ONLINE
+            for signer in self.found(role).values()
+        ]
+        if not keys:
+            raise IndeterminateError(Reason.TRUST_UNAVAILABLE, f"There are no online keys in {self.folder}.")
+        return encode_canonical({"mediaType": MEDIA_TYPE, "keys": keys})
+
+    def decode(self, data: bytes, roots: Collection[Root]) -> tuple[str, ...]:
+        """Keeps the keys of such a file, and returns their roles.
+
+        Raises:
+            MalformedError: it is no such file.
+            PolicyError: UNKNOWN_KEY: none of the roots names one of them for its role; nothing was kept.
+            OSError: they cannot be written.
+        """
+        value = parse_json(data, max_bytes=_MAX_BYTES, what="online key file")
+        members = read_object(value, "", required=["mediaType", "keys"])
+        if members["mediaType"] != MEDIA_TYPE:
+            raise MalformedError(
+                Reason.UNSUPPORTED_TYPE, "This is no file of online keys.", path="/mediaType"
+            )
+        found = []
+        for i, item in enumerate(read_list(members["keys"], "/keys", max_items=16, min_items=1)):
+            fields = read_object(item, f"/keys/{i}", required=["role", "privateKey"])
+            role = read_choice(fields["role"], f"/keys/{i}/role", SIGNED_ONLINE)
+            pem = read_string(fields["privateKey"], f"/keys/{i}/privateKey", max_length=4096)
+            found.append((role, _load(pem.encode(), f"/keys/{i}")))
+        for role, signer in found:
+            if not any(signer.public_key.keyid in root.roles[role].keyids for root in roots):
+                raise PolicyError(
+                    Reason.UNKNOWN_KEY,
+                    f"The key of {role} in this file is not the one that the root names.",
+                    hint="Bring the newest working repository here first, or export the keys again.",
+                )
+        for role, signer in found:
+            self.add(role, signer)
+        return tuple(dict.fromkeys(role for role, _ in found))
+
+
+def _load(pem: bytes, path: str) -> CryptoSigner:
+    try:
+        return CryptoSigner(load_pem_private_key(pem, password=None))
+    except (ValueError, TypeError) as e:
+        raise MalformedError(Reason.BAD_KEY, "This is no private key.", path=path) from e
 
 
 def _read(path: Path) -> CryptoSigner:

@@ -8,7 +8,7 @@ whom the old root names *and* by those whom the new one names, so gates on eithe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +18,12 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported with
 )
 
 from placet.adapters.private_file import remove_unfinished
+from placet.adapters.tuf_history import record
 from placet.adapters.tuf_online import sign_online, write_public
 from placet.adapters.tuf_published import role_file_name
 from placet.adapters.tuf_release import choose_release
 from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import PendingRole
+from placet.adapters.tuf_signing import PendingRole, pending_roles
 from placet.adapters.tuf_trust import (
     ROOT,
     SNAPSHOT,
@@ -61,6 +62,7 @@ def publish(repository: TrustRepository, *, now: int, closing: Collection[str] =
     with repository.lock():
         remove_unfinished(repository.public_folder)
         release = choose_release(repository, closing=closing, now=now)
+        going = [item for item in pending_roles(repository) if item not in release.waiting]
         for role, targets in release.roles.items():
             _write_targets(repository, targets, release.files)
             name = f"{targets.version}.{role_file_name(role)}.json"
@@ -75,6 +77,7 @@ def publish(repository: TrustRepository, *, now: int, closing: Collection[str] =
         snapshot, timestamp = sign_online(repository, meta, root=release.root, now=now)
         # After the timestamp, which gates that have the old root and those with the new one accept.
         write_public(root_path, release.root_file)
+        _record(repository, going, now)
         repository.clear_drafts(keep=[item.role for item in release.waiting])
     signed = {ROOT: release.root, **release.roles, SNAPSHOT: snapshot, TIMESTAMP: timestamp}
     return Published(
@@ -84,6 +87,14 @@ def publish(repository: TrustRepository, *, now: int, closing: Collection[str] =
         waiting=release.waiting,
         closed=release.closed,
     )
+
+
+def _record(repository: TrustRepository, going: Sequence[PendingRole], now: int) -> None:
+    """Keeps who signed what went out; a renewal of the online roles is not worth a line."""
+    if going:
+        text = "; ".join(f"{item.role} signed by {', '.join(item.signed)}" for item in going)
+        versions = {item.role: item.version for item in going}
+        record(repository, "published", text, now=now, versions=versions)
 
 
 def mirror(repository: TrustRepository, folder: Path) -> None:

@@ -148,7 +148,8 @@ def _say(
     if not change.changed:
         print("The trust root says so already; nothing was changed.")
         return 0
-    record(repository, "staged", f"root {change.version}: {said}", now=now(), reason=args.reason)
+    text = f"root {change.version}: {said.partition('. ')[0]}"
+    record(repository, "staged", text, now=now(), reason=args.reason)
     print(said)
     print(f"Root {change.version} is in the draft. What it needs:")
     for item in pending_roles(repository):

@@ -73,7 +73,8 @@ def stage(
     if not repository.stage(changes, now=now(), removals=removals):
         print("The trust root says so already; nothing was changed.")
         return 0
-    record(repository, "staged", said.partition("\n")[0], now=now(), reason=reason)
+    text = said.partition("\n")[0].rstrip(".")
+    record(repository, "staged", text, now=now(), reason=reason)
     print(said)
     say_who_signs_again(repository, signed)
     if not follows:
