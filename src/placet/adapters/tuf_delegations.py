@@ -20,13 +20,14 @@ from placet.adapters.sk_key import SkKey
 from placet.adapters.tuf_trust import (
     TARGETS,
     Administrator,
+    Signed,
     check_one_key_each,
     person_of,
     role_keys,
 )
 from placet.core.decode import read_name
 from placet.core.encoding import encode_canonical
-from placet.core.errors import MalformedError, PolicyError, Reason, visible
+from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason, visible
 from placet.core.trust import (
     DEPLOYMENT_FILE,
     GATES_FILE,
@@ -151,6 +152,31 @@ def check_scope_targets(role: str, targets: Targets) -> None:
     extra = [targets.unrecognized_fields, *(info.unrecognized_fields for info in targets.targets.values())]
     if any(extra):
         raise _refusal(f"What the owners of the scope {scope} sign says more than can be shown.")
+
+
+def check_nothing_hidden(role: str, signed: Signed) -> None:
+    """Refuses prepared metadata that says more than is shown: that would be signed unseen.
+
+    Raises:
+        MalformedError: BAD_TRUST.
+        PolicyError: BAD_TRUST for owners' metadata that is not about their own file alone.
+    """
+    if not isinstance(signed, Targets):
+        return  # a root is shown member by member
+    if role != TARGETS:
+        check_scope_targets(role, signed)
+        return
+    extra = [signed.unrecognized_fields, *(info.unrecognized_fields for info in signed.targets.values())]
+    try:
+        read_delegations(signed)
+        if any(extra):
+            raise _refusal("Targets have members beside names and digests.")
+    except PlacetError as e:
+        raise MalformedError(
+            Reason.BAD_TRUST,
+            f"The prepared targets hold delegations or members that this version cannot show. {e.message}",
+            hint="Nobody signs what is not shown. Make the draft anew with this version's commands.",
+        ) from e
 
 
 def set_owners(targets: Targets, owners: ScopeOwners) -> None:

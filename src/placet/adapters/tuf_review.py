@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
-from tuf.api.metadata import Targets  # type: ignore[attr-defined]  # re-exported without saying so
+from tuf.api.metadata import Root, Targets  # type: ignore[attr-defined]  # re-exported without saying so
 
 from placet.adapters.tuf_anchor import Anchor, TrustAnchors
 from placet.adapters.tuf_chain import (
@@ -25,6 +25,7 @@ from placet.adapters.tuf_chain import (
     seen_of,
     verify_published,
 )
+from placet.adapters.tuf_delegations import check_nothing_hidden
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_signing import PendingRole, attach_signature, pending_roles, signing_keys
 from placet.adapters.tuf_trust import (
@@ -50,10 +51,19 @@ from placet.core.trust import DEPLOYMENT_FILE, MAX_FILE_BYTES
 from placet.ports.authenticator import Authenticator
 
 
+class ScopeChange(NamedTuple):
+    """The rules of a scope that has owners, as they signed them before, and as they are to be signed."""
+
+    old: dict[str, bytes]
+    new: dict[str, bytes]
+
+
 class Review(NamedTuple):
     """What an administrator looks at: the bytes to be signed and the files they name, before and after.
 
-    `old_root` is the signed part of the published root, `new_root` the one in force after publishing.
+    `old_root` and `old_targets` are the signed parts of what is published, `new_root` and `new_targets` the
+    bytes to be signed; None where there are none.
+    `scopes` is the same for each scope whose owners sign.
     `compared_with` says in sentences what the change was compared with; it is shown above the change.
     """
 
@@ -62,18 +72,28 @@ class Review(NamedTuple):
     new_files: dict[str, bytes]
     old_root: bytes | None
     new_root: bytes | None
+    old_targets: bytes | None
+    new_targets: bytes | None
+    scopes: dict[str, ScopeChange]
     deployment: Deployment
     compared_with: tuple[str, ...]
     anchor: Anchor
 
 
-def review(repository: TrustRepository, anchors: TrustAnchors, *, root_sha256: str | None = None) -> Review:
+def review(
+    repository: TrustRepository,
+    anchors: TrustAnchors,
+    *,
+    root_sha256: str | None = None,
+    person: str | None = None,
+) -> Review:
     """Returns everything that is needed to show a trust change; the files are those that the bytes name.
 
     Args:
         repository: the working repository, which others may have written.
         anchors: what this machine holds on to; what was verified as published is added to it.
         root_sha256: the root's SHA-256, by hand; needed once where this machine did not make the trust root.
+        person: who looks; only what they may sign is shown, where they may sign anything.
 
     Raises:
         IndeterminateError: this machine knows no root of this deployment, and none was told.
@@ -85,19 +105,12 @@ def review(repository: TrustRepository, anchors: TrustAnchors, *, root_sha256: s
     side = published_side(repository)
     targets = next((item.message for item in pending if item.role == TARGETS), None)
     new_files = side.files if targets is None else repository.files_named_by(targets)
-    return compare(pending, side, new_files, anchors, root_sha256=root_sha256)
-
-
-def compare(
-    pending: tuple[PendingRole, ...],
-    side: PublishedSide,
-    new_files: dict[str, bytes],
-    anchors: TrustAnchors,
-    *,
-    root_sha256: str | None,
-) -> Review:
-    """As `review`, from parts that came in any way."""
     messages = {item.role: item.message for item in pending}
+    new_rules = {
+        role: repository.read_files(cast(Targets, parse_signed(message, role)))
+        for role, message in messages.items()
+        if role not in SIGNED_BY_PEOPLE
+    }
     deployment = _deployment(new_files)
     told = None if root_sha256 is None else read_hex_digest(root_sha256.strip().lower(), "/rootSha256")
     anchor = _anchor_for(deployment, side, messages, anchors, told)
@@ -112,22 +125,48 @@ def compare(
             )
     old_targets = None if published is None else published.targets
     _check_next_versions(messages, published)
-    if TARGETS in messages:
-        check_nothing_hidden(messages[TARGETS], old_targets)
+    for role in messages:
+        check_nothing_hidden(role, parse_signed(messages[role], role))
     sentences = (_say_basis(published, messages), *_say_earlier(anchor, messages))
     if published is not None:
         anchor = anchor._replace(published=continued(anchor, published))
         anchors.keep(anchor)
+    mine = _of_person(repository, pending, person)
+    shown = {item.role: item.message for item in mine}
     return Review(
-        pending=pending,
+        pending=mine,
         old_files=side.files,
-        new_files=new_files,
+        new_files=new_files if TARGETS in shown else side.files,
         old_root=None if published is None else encode_signed(published.root),
-        new_root=messages.get(ROOT),
+        new_root=shown.get(ROOT),
+        old_targets=None if old_targets is None else encode_signed(old_targets),
+        new_targets=shown.get(TARGETS),
+        scopes={
+            role: ScopeChange(_published_rules(side, published, role), rules)
+            for role, rules in new_rules.items()
+            if role in shown
+        },
         deployment=deployment,
         compared_with=sentences,
         anchor=anchor,
     )
+
+
+def _of_person(
+    repository: TrustRepository, pending: tuple[PendingRole, ...], person: str | None
+) -> tuple[PendingRole, ...]:
+    """Returns the roles that a person may sign, or all where there is none."""
+    mine = tuple(
+        item
+        for item in pending
+        if person in {person_of(key) for key in signing_keys(repository, item.role).values()}
+    )
+    return mine or pending
+
+
+def _published_rules(side: PublishedSide, published: VerifiedSide | None, role: str) -> dict[str, bytes]:
+    """Returns the rules that a scope's owners signed before; none where their signatures do not count."""
+    return side.scopes[role].rules if published is not None and role in published.scopes else {}
 
 
 def remember_published(repository: TrustRepository, anchors: TrustAnchors) -> None:
@@ -219,24 +258,6 @@ def check_key_is_for(deployment: Deployment, wire: bytes) -> None:
         )
 
 
-def check_nothing_hidden(message: bytes, published: Targets | None) -> None:
-    """Refuses targets that say more than the names and digests of files: that would be signed unseen.
-
-    Raises:
-        MalformedError: BAD_TRUST.
-    """
-    targets = cast(Targets, parse_signed(message, TARGETS))
-    old = None if published is None or published.delegations is None else published.delegations.to_dict()
-    new = None if targets.delegations is None else targets.delegations.to_dict()
-    extra = [targets.unrecognized_fields, *(info.unrecognized_fields for info in targets.targets.values())]
-    if new != old or any(extra):
-        raise MalformedError(
-            Reason.BAD_TRUST,
-            "The prepared targets hold delegations or members that this version cannot show.",
-            hint="Nobody signs what is not shown. Make the draft anew with this version's commands.",
-        )
-
-
 # -- from what this machine holds on to, to what is published
 
 
@@ -288,13 +309,22 @@ def _anchor_for_draft(
 
 
 def _check_next_versions(messages: Mapping[str, bytes], published: VerifiedSide | None) -> None:
-    """Refuses a draft that leaves versions out: those were published, and are not shown here."""
+    """Refuses a draft that leaves versions out: those were published, and are not shown here.
+
+    A scope that changed hands, or was taken back before, begins at a higher version, with all its rules new.
+    """
     for role, message in messages.items():
-        before = None if published is None else published.root if role == ROOT else published.targets
+        before = _published_role(published, role)
         due = 1 if before is None else before.version + 1
         version = parse_signed(message, role).version
-        if version != due:
+        if version != due and (before is not None or role in SIGNED_BY_PEOPLE):
             raise no_continuation(f"The draft is {role} {version}, and after what is published comes {due}.")
+
+
+def _published_role(published: VerifiedSide | None, role: str) -> Root | Targets | None:
+    if published is None:
+        return None
+    return {ROOT: published.root, TARGETS: published.targets, **published.scopes}.get(role)
 
 
 def _deployment(files: Mapping[str, bytes]) -> Deployment:
@@ -315,15 +345,20 @@ def _say_basis(published: VerifiedSide | None, messages: Mapping[str, bytes]) ->
             "the other administrators before you sign; all of them must see the same."
         )
     targets = "no targets" if published.targets is None else f"targets {published.targets.version}"
-    return f"Compared with root {published.root.version} (SHA-256 {published.root_sha256}), {targets}."
+    scopes = "".join(
+        f", {role} {published.scopes[role].version}" for role in messages if role in published.scopes
+    )
+    return (
+        f"Compared with root {published.root.version} (SHA-256 {published.root_sha256}), {targets}{scopes}."
+    )
 
 
 def _say_earlier(anchor: Anchor, messages: Mapping[str, bytes]) -> list[str]:
     """Says what was signed here and is not published here: it may be published elsewhere, and hidden now."""
     said = []
-    for role in SIGNED_BY_PEOPLE:
-        seen, message = anchor.signed.get(role), messages.get(role)
-        if seen is None or message is None or seen.sha256 == sha256_hex(message):
+    for role, message in messages.items():
+        seen = anchor.signed.get(role)
+        if seen is None or seen.sha256 == sha256_hex(message):
             continue
         now = parse_signed(message, role)
         if seen.version < now.version:

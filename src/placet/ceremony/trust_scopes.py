@@ -12,11 +12,18 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from placet.ceremony.trust_change import Change, describe_signing_key, group_digits, visible
-from placet.core.encoding import parse_json
+from placet.ceremony.trust_change import (
+    Change,
+    describe_signing_key,
+    group_digits,
+    semantic_diff,
+    visible,
+)
+from placet.core.encoding import encode_canonical, parse_json
 from placet.core.errors import MalformedError, Reason
+from placet.core.people import Deployment
 from placet.core.policy import Rule, parse_policy, parse_scopes
-from placet.core.trust import MAX_FILE_BYTES, SCOPES_FILE
+from placet.core.trust import DEPLOYMENT_FILE, MAX_FILE_BYTES, SCOPES_FILE
 
 # Bounds the search for a target outside; far more than patterns that people write ever need.
 _MAX_WORK = 300_000
@@ -173,6 +180,23 @@ def delegation_diff(old_targets: bytes | None, new_targets: bytes) -> tuple[Chan
     return tuple(
         Change(*key, old.get(key, ""), new.get(key, "")) for key in names if old.get(key) != new.get(key)
     )
+
+
+def scope_diff(
+    deployment: Deployment, old: Mapping[str, bytes], new: Mapping[str, bytes]
+) -> tuple[Change, ...]:
+    """Returns what changes in the rules of one scope, which its owners sign.
+
+    Args:
+        deployment: the deployment, which they do not change.
+        old: what the owners signed before, nothing where they sign for the first time.
+        new: what they are to sign.
+
+    Raises:
+        MalformedError: the rules are malformed; they must not be signed.
+    """
+    base = {DEPLOYMENT_FILE: encode_canonical({"name": deployment.name, "rpId": deployment.rp_id})}
+    return semantic_diff(base | dict(old), base | dict(new))
 
 
 def _describe_delegations(targets: bytes) -> dict[tuple[str, str], str]:
