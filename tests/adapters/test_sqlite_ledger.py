@@ -1,4 +1,7 @@
-"""The SQLite ledger keeps the promises of `placet.ports.use_ledger`; A8 and A18 by name."""
+"""What is the SQLite ledger's own: its place, copies and restored backups (A8 by name), disks that fail.
+
+What every ledger does is in `placet.testing.contracts.use_ledger`.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +11,20 @@ import shutil
 import signal
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from placet.adapters import _ledger_file
 from placet.adapters._ledger_place import stamp_path
-from placet.adapters.sqlite_ledger import CLOCK_STEP_SECONDS, SqliteLedger, declare_new_birth
-from placet.core.encoding import Digest, KeyId, format_time
-from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
-from placet.ports.use_ledger import ApproverMark, Use, UseLedger
+from placet.adapters.sqlite_ledger import SqliteLedger, declare_new_birth, migrate_ledger
+from placet.core.encoding import Digest
+from placet.core.errors import IndeterminateError, Reason
+from placet.ports.use_ledger import Use
+from placet.testing.contracts.use_ledger import BORN, NOW, OTHER, STATEMENT, a_use, refusal
 
-BORN = 1_800_000_000
-NOW = BORN + 100
-STATEMENT = Digest("a" * 64)
-OTHER = Digest("b" * 64)
-KEY = KeyId("c" * 64)
-RACES = 40
 FORK = multiprocessing.get_context("fork")
-
-
-def a_use(payload: Digest = STATEMENT, **changes: object) -> Use:
-    use = Use(payload_digest=payload, use_unit="action", max_uses=1, issued_at=BORN + 1, now=NOW)
-    return use._replace(**changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -41,159 +34,9 @@ def path(tmp_path: Path) -> Path:
     return place
 
 
-@pytest.fixture
-def ledger(path: Path) -> Iterator[SqliteLedger]:
-    with SqliteLedger(path) as opened:
-        yield opened
-
-
-def refusal(call: Callable[[], object]) -> PlacetError:
-    with pytest.raises(PlacetError) as caught:
-        call()
-    return caught.value
-
-
 def consume_at(path: Path, use: Use) -> None:
     with SqliteLedger(path) as ledger:
         ledger.consume(use)
-
-
-def test_it_is_a_use_ledger(ledger: SqliteLedger) -> None:
-    port: UseLedger = ledger
-    assert port.uses(STATEMENT) == ()
-
-
-def test_a_use_is_consumed_and_shown_with_its_outcome(ledger: SqliteLedger) -> None:
-    consumption = ledger.consume(a_use())
-
-    assert (consumption.ordinal, consumption.used_at, consumption.repeated) == (1, NOW, False)
-    assert [record.exit_code for record in ledger.list_unknown()] == [None]
-    ledger.record_outcome(consumption, 3, now=NOW + 5)
-    assert ledger.list_unknown() == ()
-    (record,) = ledger.uses(STATEMENT)
-    assert (record.exit_code, record.finished_at, record.used_at) == (3, NOW + 5, NOW)
-    assert ledger.list_latest(10) == (record,)
-
-
-def test_a8_replay_is_refused_and_says_when_and_how_it_ended(ledger: SqliteLedger) -> None:
-    consumption = ledger.consume(a_use())
-    unknown = refusal(lambda: ledger.consume(a_use()))
-    ledger.record_outcome(consumption, 7, now=NOW)
-    known = refusal(lambda: ledger.consume(a_use()))
-
-    assert isinstance(known, PolicyError)
-    assert unknown.reason == known.reason == Reason.ALREADY_USED
-    assert format_time(NOW) in str(known)
-    assert "exit code 7" in str(known)
-    assert "outcome is not known" in str(unknown)
-
-
-def test_a8_replay_after_the_process_ended_is_refused(path: Path) -> None:
-    consume_at(path, a_use())
-    assert refusal(lambda: consume_at(path, a_use())).reason == Reason.ALREADY_USED
-
-
-def test_max_uses_counts_each_unit(ledger: SqliteLedger) -> None:
-    assert [ledger.consume(a_use(max_uses=2)).ordinal for _ in range(2)] == [1, 2]
-    assert refusal(lambda: ledger.consume(a_use(max_uses=2))).reason == Reason.ALREADY_USED
-    assert ledger.consume(a_use(max_uses=2, use_unit="d" * 64)).ordinal == 1
-    assert ledger.consume(a_use(OTHER)).ordinal == 1
-
-
-def test_checking_consumes_nothing(ledger: SqliteLedger) -> None:
-    ledger.check_available(a_use())
-    assert ledger.uses(STATEMENT) == ()
-    ledger.consume(a_use())
-    assert refusal(lambda: ledger.check_available(a_use())).reason == Reason.ALREADY_USED
-
-
-@pytest.mark.parametrize("issued_at", [BORN - 1, BORN])
-def test_a8_statement_from_before_the_birth_is_refused(ledger: SqliteLedger, issued_at: int) -> None:
-    error = refusal(lambda: ledger.consume(a_use(issued_at=issued_at)))
-    assert (type(error), error.reason) == (PolicyError, Reason.ISSUED_BEFORE_LEDGER)
-
-
-def test_repeated_event_gets_the_recorded_answer(ledger: SqliteLedger) -> None:
-    first = ledger.consume(a_use(event_id="event-1"))
-    running = ledger.consume(a_use(event_id="event-1"))
-    ledger.record_outcome(first, 0, now=NOW)
-    again = ledger.consume(a_use(event_id="event-1", now=NOW + 9))
-
-    assert (running.repeated, running.exit_code) == (True, None)
-    assert (again.repeated, again.exit_code, again.use_id, again.used_at) == (True, 0, first.use_id, NOW)
-    assert len(ledger.uses(STATEMENT)) == 1
-    assert refusal(lambda: ledger.consume(a_use(event_id="event-2"))).reason == Reason.ALREADY_USED
-
-
-def test_one_event_cannot_use_two_approvals(ledger: SqliteLedger) -> None:
-    ledger.consume(a_use(event_id="event-1"))
-    error = refusal(lambda: ledger.consume(a_use(OTHER, event_id="event-1")))
-    assert error.reason == Reason.ALREADY_USED
-    assert ledger.uses(OTHER) == ()
-
-
-def test_one_event_may_use_several_units(ledger: SqliteLedger) -> None:
-    answers = [ledger.consume(a_use(event_id="event-1", use_unit=unit)) for unit in ("d" * 64, "e" * 64)]
-    assert [answer.repeated for answer in answers] == [False, False]
-
-
-@pytest.mark.parametrize(
-    ("counter", "decided_at", "accepted"),
-    [
-        (10, NOW + 1, True),
-        (11, NOW + 1, True),
-        (9, NOW + 1, False),
-        (0, NOW + 1, False),
-        (9, NOW, True),
-        (11, NOW, True),
-        (10, NOW - 1, True),
-        (9, NOW - 1, True),
-        (11, NOW - 1, False),
-    ],
-)
-def test_counter_must_not_go_back_in_the_order_of_decisions(
-    ledger: SqliteLedger, counter: int, decided_at: int, accepted: bool
-) -> None:
-    ledger.consume(a_use(approvers=(ApproverMark(KEY, 10, NOW),)))
-    use = a_use(OTHER, approvers=(ApproverMark(KEY, counter, decided_at),))
-    if accepted:
-        ledger.consume(use)
-    else:
-        error = refusal(lambda: ledger.consume(use))
-        assert (type(error), error.reason) == (PolicyError, Reason.COUNTER_WENT_BACK)
-        assert ledger.uses(OTHER) == ()
-
-
-def test_counters_of_decisions_in_unknown_order_are_not_compared(ledger: SqliteLedger) -> None:
-    ledger.consume(a_use(approvers=(ApproverMark(KEY, 10, NOW),)))
-    ledger.consume(a_use(OTHER, approvers=(ApproverMark(KEY, 9, None),), issued_at=NOW - 5))
-    later = a_use(Digest("d" * 64), issued_at=NOW + 1, now=NOW + 5)
-    for counter in (8, 9):
-        clone = later._replace(approvers=(ApproverMark(KEY, counter, None),))
-        assert refusal(lambda use=clone: ledger.consume(use)).reason == Reason.COUNTER_WENT_BACK
-    ledger.consume(later._replace(approvers=(ApproverMark(KEY, 10, None),)))
-
-
-def test_a_key_that_never_counts_passes(ledger: SqliteLedger) -> None:
-    for number in range(3):
-        ledger.consume(a_use(Digest(f"{number:064x}"), approvers=(ApproverMark(KEY, 0, NOW + number),)))
-    other_key = ApproverMark(KeyId("d" * 64), 5, NOW)
-    ledger.consume(a_use(OTHER, approvers=(other_key,)))
-
-
-def test_a18_clock_set_back_is_undecided(ledger: SqliteLedger) -> None:
-    ledger.consume(a_use(now=NOW))
-    error = refusal(lambda: ledger.consume(a_use(OTHER, now=NOW - CLOCK_STEP_SECONDS - 1)))
-    assert (type(error), error.reason) == (IndeterminateError, Reason.TIME_UNPROVEN)
-    ledger.consume(a_use(OTHER, now=NOW - CLOCK_STEP_SECONDS))
-
-
-def test_first_recorded_outcome_stands(ledger: SqliteLedger) -> None:
-    consumption = ledger.consume(a_use())
-    ledger.record_outcome(consumption, 0, now=NOW)
-    with pytest.raises(IndeterminateError):
-        ledger.record_outcome(consumption, 1, now=NOW)
-    assert ledger.uses(STATEMENT)[0].exit_code == 0
 
 
 # Place: copies and restored backups
@@ -294,15 +137,6 @@ def test_new_birth_refuses_what_was_issued_before_and_keeps_the_uses(path: Path,
         assert ledger.birth().number == 2
 
 
-def test_new_birth_with_a_clock_set_back_is_refused_unless_said(path: Path) -> None:
-    consume_at(path, a_use())
-    error = refusal(lambda: declare_new_birth(path, now=NOW - 50))
-    assert (type(error), error.reason) == (IndeterminateError, Reason.TIME_UNPROVEN)
-    declare_new_birth(path, now=NOW - 50, clock_was_wrong=True)
-    consume_at(path, a_use(OTHER, issued_at=NOW - 40, now=NOW - 30))
-    assert refusal(lambda: consume_at(path, a_use(issued_at=NOW - 40, now=NOW))).reason == Reason.ALREADY_USED
-
-
 # Failing disks
 
 
@@ -354,10 +188,72 @@ def test_database_of_another_program_is_left_alone(path: Path) -> None:
 
 def test_newer_format_is_undecided_and_left_alone(path: Path) -> None:
     newer = sqlite3.connect(path)
-    newer.execute("PRAGMA user_version = 2")
+    newer.execute("PRAGMA user_version = 3")
     newer.close()
     assert_unavailable(lambda: SqliteLedger(path))
     assert_unavailable(lambda: declare_new_birth(path, now=NOW))
+
+
+# The tables of the first format, as placet 0.1 made them.
+FIRST_FORMAT = """
+CREATE TABLE birth (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, ledger_id TEXT NOT NULL UNIQUE,
+  born_at INTEGER NOT NULL, file_mark TEXT NOT NULL) STRICT;
+CREATE TABLE uses (
+  use_id INTEGER PRIMARY KEY AUTOINCREMENT, birth INTEGER NOT NULL REFERENCES birth,
+  payload_digest TEXT NOT NULL, use_unit TEXT NOT NULL, ordinal INTEGER NOT NULL,
+  used_at INTEGER NOT NULL, event_id TEXT, exit_code INTEGER, finished_at INTEGER,
+  UNIQUE (payload_digest, use_unit, ordinal)) STRICT;
+CREATE INDEX uses_by_time ON uses (birth, used_at);
+CREATE INDEX uses_by_event ON uses (event_id) WHERE event_id IS NOT NULL;
+CREATE INDEX uses_unknown ON uses (use_id) WHERE exit_code IS NULL;
+CREATE TABLE counters (
+  keyid TEXT NOT NULL, earliest INTEGER NOT NULL, latest INTEGER NOT NULL, counter INTEGER NOT NULL,
+  PRIMARY KEY (keyid, earliest, latest, counter)) STRICT, WITHOUT ROWID;
+PRAGMA application_id = 1886151532;
+PRAGMA user_version = 1;
+"""
+
+
+def test_ledger_of_the_first_format_is_refused_until_migrated_and_keeps_its_uses(path: Path) -> None:
+    consume_at(path, a_use(event_id="event-1"))
+    rows = dump(path, "SELECT number, ledger_id, born_at, file_mark FROM birth", "SELECT * FROM uses")
+    # Rewritten in place: the file's mark stays, as it does when only the program is upgraded.
+    older = sqlite3.connect(path, isolation_level=None)
+    older.execute("PRAGMA writable_schema = RESET")
+    for table in ("uses", "birth", "counters"):
+        older.execute(f"DROP TABLE {table}")
+    older.executescript(FIRST_FORMAT)
+    older.executemany("INSERT INTO birth VALUES (?, ?, ?, ?)", rows[0])
+    older.executemany("INSERT INTO uses VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [row[:9] for row in rows[1]])
+    older.close()
+
+    error = refusal(lambda: consume_at(path, a_use(OTHER)))
+    assert (type(error), error.reason) == (IndeterminateError, Reason.LEDGER_UNAVAILABLE)
+    assert "placet ledger migrate" in error.hint
+    assert "placet ledger migrate" in refusal(lambda: declare_new_birth(path, now=NOW)).hint
+    assert migrate_ledger(path) == (1, 2)
+    assert migrate_ledger(path) == (2, 2)
+    assert refusal(lambda: consume_at(path, a_use())).reason == Reason.ALREADY_USED
+    with SqliteLedger(path) as ledger:
+        assert ledger.consume(a_use(event_id="event-1")).repeated
+        ledger.consume(a_use(OTHER, summary="Run it"))
+        assert [record.summary for record in ledger.list_latest(2)] == ["Run it", ""]
+
+
+def dump(path: Path, *queries: str) -> list[list[tuple[object, ...]]]:
+    connection = sqlite3.connect(path)
+    found = [connection.execute(query).fetchall() for query in queries]
+    connection.close()
+    return found
+
+
+def test_a_path_that_is_no_ledger_is_not_migrated(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "other") as other:
+        other.execute("CREATE TABLE precious (x)")
+    other.close()
+    (tmp_path / "other").chmod(0o600)
+    assert_unavailable(lambda: migrate_ledger(tmp_path / "other"))
 
 
 def test_locked_ledger_is_undecided(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,31 +309,3 @@ def _report_refusal_unprivileged(sender: object, path: Path) -> None:
         sender.send(("allowed", "", ""))  # type: ignore[attr-defined]
     except BaseException as error:
         sender.send((type(error).__name__, getattr(error, "reason", ""), str(error)))  # type: ignore[attr-defined]
-
-
-# Races
-
-
-def _race(path: Path, barrier: object, wins: object, rounds: int) -> None:
-    for number in range(rounds):
-        barrier.wait()  # type: ignore[attr-defined]
-        try:
-            consume_at(path, a_use(Digest(f"{number:064x}")))
-            wins.put(number)  # type: ignore[attr-defined]
-        except PolicyError as error:
-            assert error.reason == Reason.ALREADY_USED
-
-
-def test_a8_two_gates_racing_for_one_use_never_both_get_it(path: Path) -> None:
-    barrier, wins = FORK.Barrier(2, timeout=20), FORK.SimpleQueue()
-    gates = [FORK.Process(target=_race, args=(path, barrier, wins, RACES)) for _ in range(2)]
-    for gate in gates:
-        gate.start()
-    for gate in gates:
-        gate.join()
-    won = []
-    while not wins.empty():
-        won.append(wins.get())
-    wins.close()
-    assert [gate.exitcode for gate in gates] == [0, 0]
-    assert sorted(won) == list(range(RACES))

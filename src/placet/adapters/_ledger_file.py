@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 from placet.adapters._ledger_place import (
@@ -23,12 +23,14 @@ from placet.adapters._ledger_place import (
     writable_by_others,
     write_stamp,
 )
+from placet.adapters._ledger_rules import check_birth_time
 from placet.core.encoding import format_time
 from placet.core.errors import IndeterminateError, Reason
+from placet.ports.use_ledger import Birth
 
 # Long enough for a queue of gates that each sync a slow disk, short enough for a person to wait for.
 BUSY_SECONDS = 10.0
-_FORMAT = 1
+_FORMAT = 2
 _APPLICATION_ID = 0x706C636C  # "plcl", so that `file` and we can tell a ledger from any other database
 REBORN_HINT = "If it was restored or copied, say so with `placet ledger reborn`; older approvals then expire."
 _SCHEMA = """
@@ -39,6 +41,7 @@ CREATE TABLE uses (
   use_id INTEGER PRIMARY KEY AUTOINCREMENT, birth INTEGER NOT NULL REFERENCES birth,
   payload_digest TEXT NOT NULL, use_unit TEXT NOT NULL, ordinal INTEGER NOT NULL,
   used_at INTEGER NOT NULL, event_id TEXT, exit_code INTEGER, finished_at INTEGER,
+  summary TEXT NOT NULL DEFAULT '',
   UNIQUE (payload_digest, use_unit, ordinal)) STRICT;
 CREATE INDEX uses_by_time ON uses (birth, used_at);
 CREATE INDEX uses_by_event ON uses (event_id) WHERE event_id IS NOT NULL;
@@ -47,15 +50,8 @@ CREATE TABLE counters (
   keyid TEXT NOT NULL, earliest INTEGER NOT NULL, latest INTEGER NOT NULL, counter INTEGER NOT NULL,
   PRIMARY KEY (keyid, earliest, latest, counter)) STRICT, WITHOUT ROWID;
 """
-
-
-class Birth(NamedTuple):
-    """When a ledger began to know what was used."""
-
-    number: int
-    ledger_id: str
-    born_at: int
-    file_mark: str
+# By the format that each starts from.
+_MIGRATIONS = {1: "ALTER TABLE uses ADD COLUMN summary TEXT NOT NULL DEFAULT ''"}
 
 
 def declare_new_birth(path: Path, *, now: int, clock_was_wrong: bool = False) -> Birth:
@@ -82,7 +78,7 @@ def declare_new_birth(path: Path, *, now: int, clock_was_wrong: bool = False) ->
             with hold_write_lock(connection):
                 _create_schema(connection, path)
                 if not clock_was_wrong:
-                    _check_birth_time(connection, now)
+                    check_birth_time(now, _latest_time(connection))
                 mark, ledger_id = read_file_mark(path), secrets.token_hex(16)
                 connection.execute(
                     "INSERT INTO birth (ledger_id, born_at, file_mark) VALUES (?, ?, ?)",
@@ -97,17 +93,36 @@ def declare_new_birth(path: Path, *, now: int, clock_was_wrong: bool = False) ->
             connection.close()
 
 
-def _check_birth_time(connection: sqlite3.Connection, now: int) -> None:
-    latest = connection.execute(
+def _latest_time(connection: sqlite3.Connection) -> int | None:
+    latest: int | None = connection.execute(
         "SELECT MAX(time) FROM (SELECT MAX(used_at) AS time FROM uses UNION SELECT MAX(born_at) FROM birth)"
     ).fetchone()[0]
-    if latest is not None and now < latest:
-        raise IndeterminateError(
-            Reason.TIME_UNPROVEN,
-            f"The clock says {format_time(now)}, but this ledger has already seen {format_time(latest)};"
-            " a birth that is too early would accept used approvals.",
-            hint="Correct the clock; if the later time was the wrong one, add --clock-was-wrong.",
-        )
+    return latest
+
+
+def migrate_ledger(path: Path) -> tuple[int, int]:
+    """Brings a ledger of an earlier version up to date; uses, births and place stay as they are.
+
+    Returns:
+        The format before and after.
+
+    Raises:
+        IndeterminateError: LEDGER_UNAVAILABLE.
+    """
+    with named_failures(path):
+        connection = connect_ledger(path)
+        try:
+            with hold_write_lock(connection):
+                before = int(_pragma(connection, "user_version"))
+                if before == 0 or _pragma(connection, "application_id") != _APPLICATION_ID:
+                    _fail(path, "is not a ledger", "Check the path; `placet ledger create` makes one.")
+                for step in range(before, _FORMAT):
+                    connection.execute(_MIGRATIONS[step])
+                connection.execute(f"PRAGMA user_version = {max(before, _FORMAT)}")
+            check_format(connection, path)
+            return before, _FORMAT
+        finally:
+            connection.close()
 
 
 def connect_ledger(path: Path) -> sqlite3.Connection:
@@ -142,6 +157,12 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
     if _pragma(connection, "application_id") != _APPLICATION_ID or version > _FORMAT:
         _fail(
             path, "is not a ledger that this version of placet understands", "Check the path and the version."
+        )
+    if version < _FORMAT:
+        _fail(
+            path,
+            f"was made by an older placet (format {version}, known: {_FORMAT})",
+            "`placet ledger migrate` brings it up to date; nothing that it knows is lost.",
         )
     if _pragma(connection, "quick_check") != "ok":
         _fail(path, "is damaged", "`placet ledger reborn` sets it aside and starts a new one.")

@@ -15,6 +15,7 @@ noticed from inside.  Whoever rolls a gate back declares the new birth.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import stat
 import struct
@@ -85,6 +86,23 @@ def write_stamp(ledger: Path, stamp: Stamp) -> None:
         os.close(stamp_file)
     if created:
         sync_folder(path.parent)
+
+
+def raise_stamp(ledger: Path, stamp: Stamp) -> None:
+    """Writes the stamp durably unless a later one is there, for writers that hold no common lock.
+
+    Raises:
+        OSError: it could not be written or synced.
+    """
+    ledger.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = os.open(ledger.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        known = read_stamp(ledger)
+        if known is None or known.latest_use < stamp.latest_use:
+            write_stamp(ledger, stamp)
+    finally:
+        os.close(folder)
 
 
 def read_stamp(ledger: Path) -> Stamp | None:

@@ -120,15 +120,7 @@ def check_session(row: tuple[Any, ...] | None, address: str) -> None:
         )
     if standby:
         raise PostgresError(standby_trouble(name))
-    if commits not in _DURABLE or fsync != "on":
-        off = f"synchronous_commit = {commits}" if fsync == "on" else "fsync = off"
-        raise PostgresError(
-            Trouble(
-                Kind.FAILED,
-                f"The server of {name} has {off}: a crash would forget what it acknowledged.",
-                "Set fsync and synchronous_commit to on, for the server, this database and this role.",
-            )
-        )
+    check_durable(commits, fsync, address)
     if encoding != "UTF8":
         raise PostgresError(
             Trouble(
@@ -137,6 +129,24 @@ def check_session(row: tuple[Any, ...] | None, address: str) -> None:
                 "Make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0.",
             )
         )
+
+
+def check_durable(synchronous_commit: str, fsync: str, address: str) -> None:
+    """Makes sure that what the server acknowledges survives a crash.
+
+    Raises:
+        PostgresError: it does not.
+    """
+    if synchronous_commit in _DURABLE and fsync == "on":
+        return
+    off = f"synchronous_commit = {synchronous_commit}" if fsync == "on" else "fsync = off"
+    raise PostgresError(
+        Trouble(
+            Kind.FAILED,
+            f"The server of {show_address(address)} has {off}: a crash would forget what it acknowledged.",
+            "Set fsync and synchronous_commit to on, for the server, this database and this role.",
+        )
+    )
 
 
 def connect(address: str) -> psycopg.Connection[tuple[Any, ...]]:

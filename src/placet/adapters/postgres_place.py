@@ -14,54 +14,60 @@ Where a hosting company hides one of them, it reads "?", and the others remain.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import Any
 
 import psycopg
 
-_PARTS = (
-    ("system", "SELECT system_identifier::text FROM pg_control_system()"),
+_UNKNOWN = "'?'"
+_BETWEEN = ", ' ', "
+_PARTS = {
+    "system": "(SELECT system_identifier::text FROM pg_control_system())",
     # The file that is being written now: the control file names the new timeline only after a checkpoint.
-    ("timeline", "SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)"),
-    ("database", "SELECT oid::text FROM pg_database WHERE datname = current_database()"),
-)
+    "timeline": "left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)",
+    "database": "(SELECT oid::text FROM pg_database WHERE datname = current_database())",
+}
 
 
-def read_place(connection: psycopg.Connection[Any]) -> str:
-    """Returns the place of the database that a connection in autocommit mode speaks to.
+def find_place(connection: psycopg.Connection[Any]) -> str:
+    """Returns the SQL expression for the place of the database behind a connection in autocommit mode.
 
-    It stays the same for as long as the connection lasts.
-
-    Raises:
-        psycopg.Error: the connection is lost.
-    """
-    found = []
-    for name, query in _PARTS:
-        try:
-            row = connection.execute(query.encode()).fetchone()
-        except psycopg.Error:
-            if connection.closed:
-                raise
-            row = None
-        found.append(f"{name}:{row[0] if row else '?'}")
-    return " ".join(found)
-
-
-async def read_place_async(connection: psycopg.AsyncConnection[Any]) -> str:
-    """Returns what `read_place` returns, on the running event loop.
+    It names every part that may be read there.
 
     Raises:
         psycopg.Error: the connection is lost.
     """
-    found = []
-    for name, query in _PARTS:
+    readable = set()
+    for name, part in _PARTS.items():
         try:
-            row = await (await connection.execute(query.encode())).fetchone()
+            connection.execute(f"SELECT {part}".encode())
+            readable.add(name)
         except psycopg.Error:
             if connection.closed:
                 raise
-            row = None
-        found.append(f"{name}:{row[0] if row else '?'}")
-    return " ".join(found)
+    return _expression(readable)
+
+
+async def find_place_async(connection: psycopg.AsyncConnection[Any]) -> str:
+    """Returns what `find_place` returns, on the running event loop.
+
+    Raises:
+        psycopg.Error: the connection is lost.
+    """
+    readable = set()
+    for name, part in _PARTS.items():
+        try:
+            await connection.execute(f"SELECT {part}".encode())
+            readable.add(name)
+        except psycopg.Error:
+            if connection.closed:
+                raise
+    return _expression(readable)
+
+
+def _expression(readable: Collection[str]) -> str:
+    parts = [f"'{name}:', {part if name in readable else _UNKNOWN}" for name, part in _PARTS.items()]
+    return f"concat({_BETWEEN.join(parts)})"
 
 
 def short_place(*parts: str) -> str:

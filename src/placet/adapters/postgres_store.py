@@ -27,7 +27,7 @@ from placet.adapters.postgres_connection import (
     set_up,
 )
 from placet.adapters.postgres_news import News
-from placet.adapters.postgres_place import read_place_async, short_place
+from placet.adapters.postgres_place import find_place_async, short_place
 from placet.adapters.postgres_retention import delete_closed
 from placet.adapters.postgres_schema import RELAY, check_version, migrate, read_version
 from placet.adapters.postgres_trouble import store_error
@@ -230,8 +230,10 @@ class PostgresRequestStore:
 
     async def _configure(self, connection: _Reader) -> None:
         await set_up(connection, self._address)
-        row = await (await connection.execute("SELECT id FROM placet_relay.store")).fetchone()
-        connection.place = short_place(row[0] if row else "", await read_place_async(connection))
+        place = await find_place_async(connection)
+        query = f"SELECT id, {place} FROM placet_relay.store"  # noqa: S608 (our own expression)
+        row = await (await connection.execute(query.encode())).fetchone()
+        connection.place = short_place(*(row or ("",)))
 
     async def _read(self, query: str, values: Callable[[str], Any]) -> tuple[list[tuple[Any, ...]], str]:
         """Reads in one statement, with values that may depend on the place; returns rows and place."""
@@ -257,6 +259,20 @@ class PostgresRequestStore:
             raise PostgresError(
                 Trouble(Kind.BUSY, "No connection to the relay's database is free.", "Try again in a moment.")
             ) from error
+
+
+def migrate_store(address: str) -> tuple[int, int]:
+    """Makes or upgrades the relay's tables; returns the version before and after.
+
+    Raises:
+        StoreFailedError: it cannot be used; an operator is needed.
+        StoreBusyError: it cannot be reached now.
+    """
+    try:
+        with connect(address) as connection:
+            return migrate(connection, RELAY, address)
+    except (psycopg.Error, PostgresError) as error:
+        raise store_error(describe(error, address, migrate=RELAY.command)) from error
 
 
 def _read_cursor(cursor: Cursor | None, here: str) -> int:

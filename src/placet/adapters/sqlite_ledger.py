@@ -25,27 +25,32 @@ from types import TracebackType
 
 from placet.adapters._ledger_file import (
     REBORN_HINT,
-    Birth,
     check_format,
     connect_ledger,
     declare_new_birth,
     hold_write_lock,
+    migrate_ledger,
     named_failures,
     read_latest_birth,
     read_latest_use,
 )
 from placet.adapters._ledger_place import Stamp, read_file_mark, read_stamp, write_stamp
-from placet.core.encoding import Digest, format_time
-from placet.core.errors import IndeterminateError, PolicyError, Reason
-from placet.ports.use_ledger import ApproverMark, Consumption, Use, UseRecord
+from placet.adapters._ledger_rules import (
+    answer,
+    check_clock,
+    check_counter,
+    check_issued,
+    check_unused,
+    decided_between,
+    find_repeated,
+)
+from placet.core.encoding import Digest
+from placet.core.errors import IndeterminateError, Reason
+from placet.ports.use_ledger import ApproverMark, Birth, Consumption, Use, UseRecord
 
-__all__ = ["Birth", "SqliteLedger", "declare_new_birth"]
+__all__ = ["Birth", "SqliteLedger", "declare_new_birth", "migrate_ledger"]
 
-# Clocks step back a little when they are corrected, and racing gates read theirs in any order; an approval
-# that lives half a minute longer harms nobody, a gate that stops at every correction does.
-CLOCK_STEP_SECONDS = 30
-
-_RECORD = "use_id, payload_digest, use_unit, ordinal, used_at, event_id, exit_code, finished_at"
+_RECORD = "use_id, payload_digest, use_unit, ordinal, used_at, event_id, exit_code, finished_at, summary"
 
 
 class SqliteLedger:
@@ -125,21 +130,21 @@ class SqliteLedger:
             birth = self._check_place()
             repeated = self._find_event(use)
             if repeated is not None:
-                return _consumption(repeated, birth, repeated=True)
+                return answer(repeated, birth, repeated=True)
             ordinal = self._judge(use, birth)
             cursor = connection.execute(
-                "INSERT INTO uses (birth, payload_digest, use_unit, ordinal, used_at, event_id)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (birth.number, use.payload_digest, use.use_unit, ordinal, use.now, use.event_id),
+                "INSERT INTO uses (birth, payload_digest, use_unit, ordinal, used_at, event_id, summary)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (birth.number, use.payload_digest, use.use_unit, ordinal, use.now, use.event_id, use.summary),
             )
             connection.executemany(
                 "INSERT OR IGNORE INTO counters (keyid, earliest, latest, counter) VALUES (?, ?, ?, ?)",
-                [(mark.keyid, *_decided_between(mark, use), mark.counter) for mark in use.approvers],
+                [(mark.keyid, *decided_between(mark, use), mark.counter) for mark in use.approvers],
             )
             row = connection.execute(f"SELECT {_RECORD} FROM uses WHERE use_id = ?", (cursor.lastrowid,))  # noqa: S608
             record = UseRecord(*row.fetchone())
         self._advance_stamp()
-        return _consumption(record, birth, repeated=False)
+        return answer(record, birth, repeated=False)
 
     def record_outcome(self, consumption: Consumption, exit_code: int, *, now: int) -> None:
         """Records how the act ended.  The first recorded outcome stands.
@@ -198,7 +203,7 @@ class SqliteLedger:
         """Refuses a restored or copied ledger (A8); call it under the write lock."""
         birth = read_latest_birth(self._connection, self._path)
         stamp = read_stamp(self._path)
-        if read_file_mark(self._path) != birth.file_mark:
+        if read_file_mark(self._path) != birth.place:
             problem = "is not the file that was born here: it was copied or restored"
         elif stamp is None or stamp.ledger_id != birth.ledger_id:
             problem = "does not match its stamp file"
@@ -215,68 +220,29 @@ class SqliteLedger:
     def _find_event(self, use: Use) -> UseRecord | None:
         if use.event_id is None:
             return None
-        for record in self._select("WHERE event_id = ? ORDER BY use_id", (use.event_id,)):
-            if record.payload_digest != use.payload_digest:
-                raise PolicyError(
-                    Reason.ALREADY_USED,
-                    f"The event {use.event_id!r} was already answered with another approval,"
-                    f" on {format_time(record.used_at)}.",
-                    hint="Start a new event for this approval.",
-                )
-            if record.use_unit == use.use_unit:
-                return record
-        return None
+        return find_repeated(self._select("WHERE event_id = ? ORDER BY use_id", (use.event_id,)), use)
 
     def _judge(self, use: Use, birth: Birth) -> int:
         """Returns the ordinal that this use would get; call it under the write lock."""
-        self._check_clock(use, birth)
-        # At the very second of the birth, an earlier ledger may still have been in use.
-        if use.issued_at <= birth.born_at:
-            raise PolicyError(
-                Reason.ISSUED_BEFORE_LEDGER,
-                f"This was requested at {format_time(use.issued_at)}, before the gate's ledger began at"
-                f" {format_time(birth.born_at)}; whether it was used earlier cannot be known.",
-                hint="Request the approval again.",
-            )
+        latest = self._connection.execute("SELECT MAX(used_at) FROM uses WHERE birth = ?", (birth.number,))
+        check_clock(use, latest.fetchone()[0], birth)
+        check_issued(use, birth)
         used = self._select(
             "WHERE payload_digest = ? AND use_unit = ? ORDER BY ordinal", (use.payload_digest, use.use_unit)
         )
-        if len(used) >= use.max_uses:
-            raise _already_used(used[-1], use)
+        ordinal = check_unused(use, used)
         for mark in use.approvers:
-            self._check_counter(mark, use)
-        return len(used) + 1
+            check_counter(mark, use, self._find_conflict(mark, use))
+        return ordinal
 
-    def _check_clock(self, use: Use, birth: Birth) -> None:
-        latest = self._connection.execute("SELECT MAX(used_at) FROM uses WHERE birth = ?", (birth.number,))
-        floor = max(latest.fetchone()[0] or 0, birth.born_at)
-        if use.now < floor - CLOCK_STEP_SECONDS:
-            # A18: a clock that was set back would revive expired approvals.
-            raise IndeterminateError(
-                Reason.TIME_UNPROVEN,
-                f"The gate's clock says {format_time(use.now)}, but its ledger has already seen"
-                f" {format_time(floor)}.",
-                hint="Correct the clock; if the later time was the wrong one, `placet ledger reborn"
-                " --clock-was-wrong`.",
-            )
-
-    def _check_counter(self, mark: ApproverMark, use: Use) -> None:
-        earliest, latest = _decided_between(mark, use)
-        conflict = self._connection.execute(
+    def _find_conflict(self, mark: ApproverMark, use: Use) -> tuple[int, int] | None:
+        earliest, latest = decided_between(mark, use)
+        found: tuple[int, int] | None = self._connection.execute(
             "SELECT earliest, counter FROM counters WHERE keyid = ?"
             " AND ((latest < ? AND counter > ?) OR (earliest > ? AND counter < ?)) LIMIT 1",
             (mark.keyid, earliest, mark.counter, latest, mark.counter),
         ).fetchone()
-        if conflict is not None:
-            (earlier, before), (later, after) = sorted([conflict, (earliest, mark.counter)])
-            raise PolicyError(
-                Reason.COUNTER_WENT_BACK,
-                f"The signature counter of key {mark.keyid[:16]}… went back from {before}"
-                f" ({format_time(earlier)}) to {after} ({format_time(later)}): it may have been cloned.",
-                expected=f"at least {before}",
-                actual=after,
-                hint="Ask an administrator to look at this credential before it is used again.",
-            )
+        return found
 
     def _advance_stamp(self) -> None:
         # Under the write lock again: stamps of racing gates then never overtake each other.  Dying before
@@ -284,37 +250,3 @@ class SqliteLedger:
         with self._locked() as connection:
             birth = read_latest_birth(connection, self._path)
             write_stamp(self._path, Stamp(birth.ledger_id, read_latest_use(connection)))
-
-
-def _decided_between(mark: ApproverMark, use: Use) -> tuple[int, int]:
-    """Returns the earliest and latest time at which the signature can have been made."""
-    if mark.decided_at is None:
-        return use.issued_at, use.now
-    return mark.decided_at, mark.decided_at
-
-
-def _consumption(record: UseRecord, birth: Birth, *, repeated: bool) -> Consumption:
-    return Consumption(
-        use_id=record.use_id,
-        ledger_id=birth.ledger_id,
-        payload_digest=record.payload_digest,
-        use_unit=record.use_unit,
-        ordinal=record.ordinal,
-        used_at=record.used_at,
-        repeated=repeated,
-        exit_code=record.exit_code,
-    )
-
-
-def _already_used(last: UseRecord, use: Use) -> PolicyError:
-    what = "This approval" if use.use_unit == "action" else f"This approval of {use.use_unit}"
-    count = "" if use.max_uses == 1 else f" {use.max_uses} times, last"
-    if last.exit_code is None:
-        outcome = "its outcome is not known: it is still running, or the gate was stopped"
-    else:
-        outcome = f"the command ended with exit code {last.exit_code}"
-    return PolicyError(
-        Reason.ALREADY_USED,
-        f"{what} was already used{count} on {format_time(last.used_at)}; {outcome}.",
-        hint="Each use needs an approval of its own: request it again.",
-    )

@@ -159,7 +159,7 @@ def run_approved(
     Call it from the main thread: it forwards signals to the command.
 
     Args:
-        plan: what the statement says, from `plan_command`; not trusted until `verify` has judged it.
+        plan: from `plan_command`; not trusted until `verify` has judged it.
         verify: verifies the approval for what was prepared, at the given time, or raises.
         clock: the gate's time.
         inputs_from: the folder with the declared input files.
@@ -345,6 +345,7 @@ def _describe_use(approval: VerifiedApproval, now: int, event_id: str | None) ->
             ApproverMark(approver.keyid, approver.counter, approver.decided_at or None)
             for approver in approval.approvers
         ),
+        summary=approval.text,
     )
 
 

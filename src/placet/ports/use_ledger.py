@@ -1,7 +1,7 @@
 """Where a gate consumes the uses of approvals (spec/15-use.md).
 
 A signature stays valid for ever; only the ledger knows that it was used.  Whatever implements
-`UseLedger` must keep these promises; `tests/adapters/test_sqlite_ledger.py` holds the SQLite one to them:
+`UseLedger` must keep these promises, and pass the contract test `placet.testing.contracts.use_ledger`:
 
 1. **Durable before returning (USE-01).**  When `consume` returns, the use survives power loss.  A gate
    acts only after that, so a crash may lose an act, never a use.
@@ -9,9 +9,9 @@ A signature stays valid for ever; only the ledger knows that it was used.  Whate
    statement, exactly one gets it.
 3. **No statement older than the ledger (USE-03).**  A ledger refuses what was issued at or before its own
    birth: it cannot know what was used before it existed.
-4. **A restored ledger is a new ledger (USE-04).**  Restoring from a backup forgets uses, so it must be
-   declared as a new birth.  An implementation that notices a restored or copied ledger refuses to answer
-   until then.
+4. **A restored ledger is a new ledger (USE-04).**  Restoring from a backup forgets uses, and so may a
+   failover to a standby that was behind; both must be declared as a new birth.  An implementation that
+   notices a restored, copied or promoted ledger refuses to answer until then.
 5. **A repeated event gets the recorded answer (USE-05).**  Systems that deliver the same native event
    twice (webhook retries) pass its ID; the second delivery consumes nothing and is told the first one's
    outcome.  Only consumed uses are recorded: a refusal is judged afresh.
@@ -60,6 +60,7 @@ class Use(NamedTuple):
         now: the gate's time of verification, Unix seconds.
         event_id: the native event's ID, if the gate's host system may deliver it twice.
         approvers: the signatures that were counted.
+        summary: what was approved, in one line, for whoever reads the ledger; judges nothing.
     """
 
     payload_digest: Digest
@@ -69,6 +70,7 @@ class Use(NamedTuple):
     now: int
     event_id: str | None = None
     approvers: tuple[ApproverMark, ...] = ()
+    summary: str = ""
 
 
 class Consumption(NamedTuple):
@@ -104,6 +106,20 @@ class UseRecord(NamedTuple):
     event_id: str | None
     exit_code: int | None
     finished_at: int | None
+    summary: str
+
+
+class Birth(NamedTuple):
+    """When and where a ledger began to know what was used.
+
+    Args:
+        place: what tells the ledger's place from that of any copy.
+    """
+
+    number: int
+    ledger_id: str
+    born_at: int
+    place: str
 
 
 class UseLedger(Protocol):
@@ -150,4 +166,32 @@ class UseLedger(Protocol):
         Raises:
             IndeterminateError: LEDGER_UNAVAILABLE.
         """
+        ...
+
+    def list_latest(self, limit: int) -> tuple[UseRecord, ...]:
+        """Returns the latest `limit` uses, newest first.
+
+        Raises:
+            IndeterminateError: LEDGER_UNAVAILABLE.
+        """
+        ...
+
+    def birth(self) -> Birth:
+        """Returns the latest birth.
+
+        Raises:
+            IndeterminateError: LEDGER_UNAVAILABLE.
+        """
+        ...
+
+    def check_undisturbed(self) -> None:
+        """Checks that this is the very ledger that was born here, with all its uses.
+
+        Raises:
+            IndeterminateError: LEDGER_UNAVAILABLE, LEDGER_RESTORED.
+        """
+        ...
+
+    def close(self) -> None:
+        """Lets go of every resource; what was consumed is already durable.  Closing twice is harmless."""
         ...
