@@ -22,8 +22,6 @@ from placet.core.requester import (
     PROOF_NAME,
     TOKEN_MEDIA_TYPE,
     TOKEN_NAME,
-    encode_proof,
-    encode_token,
     proof_message,
     token_nonce,
 )
@@ -158,7 +156,7 @@ def requester_message(request: IntentRequest) -> bytes:
 
 def attach_proof(request: IntentRequest, *, keyid: KeyId, sshsig: bytes) -> IntentRequest:
     """Adds the requester's proof to a request that carries none; the payload, and so the ID, changes."""
-    content = encode_proof(keyid, sshsig)
+    content = encode_canonical({"keyid": keyid, "sig": b64encode(sshsig)})
     return _attach(request, PROOF_NAME, Evidence(sha256_hex(content), PROOF_MEDIA_TYPE, content))
 
 
@@ -194,7 +192,7 @@ def attach_token(request: IntentRequest, *, salt: bytes, token: str) -> IntentRe
             "The request is not the one for which the token's audience was made.",
             hint="Begin again: make the request, then ask for the token.",
         )
-    content = encode_token(salt, token)
+    content = encode_canonical({"salt": b64encode(salt), "token": token})
     return _attach(request, TOKEN_NAME, Evidence(sha256_hex(content), TOKEN_MEDIA_TYPE, content))
 
 

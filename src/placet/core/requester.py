@@ -14,10 +14,9 @@ from __future__ import annotations
 from typing import Any
 
 from placet.core.bundle import Evidence, EvidenceFact
-from placet.core.decode import Object, read_ascii, read_key_id, read_object, read_string
+from placet.core.decode import read_ascii, read_key_id, read_object, read_string
 from placet.core.dsse import MAX_SIGNATURE_BYTES, pae
 from placet.core.encoding import (
-    KeyId,
     b64decode_strict,
     b64encode,
     encode_canonical,
@@ -51,12 +50,6 @@ def proof_message(value: Any) -> bytes:
     return pae(SIGNED_TYPE, encode_canonical({**value, "predicate": {**predicate, "evidence": others}}))
 
 
-def encode_proof(keyid: KeyId, sshsig: bytes) -> bytes:
-    """Encodes the proof's content."""
-    proof: Object = {"keyid": keyid, "sig": b64encode(sshsig)}
-    return encode_canonical(proof)
-
-
 def token_nonce(value: Any, salt: bytes) -> bytes:
     """Returns the nonce of a request that a token proves (REQ-04).
 
@@ -70,14 +63,8 @@ def token_nonce(value: Any, salt: bytes) -> bytes:
     return bytes.fromhex(sha256_hex(salt + message))
 
 
-def encode_token(salt: bytes, token: str) -> bytes:
-    """Encodes the content of a token's evidence."""
-    content: Object = {"salt": b64encode(salt), "token": token}
-    return encode_canonical(content)
-
-
 def parse_token(content: bytes) -> tuple[bytes, str]:
-    """Reads what `encode_token` wrote: the salt and the compact JWS.
+    """Reads the content of a token's evidence: the salt and the compact JWS.
 
     Raises:
         MalformedError: it is something else.
