@@ -30,6 +30,12 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "Records a person's key from an OpenSSH .pub file, or from the *.enrolment.json file that their "
         "terminal wrote, which proves that the key answers your invite."
     )
+    add_key_arguments(parser)
+    add_repository(parser)
+
+
+def add_key_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares whose key it is, the key, and what is known about it."""
     parser.add_argument("person", metavar="PERSON")
     parser.add_argument("--key", required=True, type=Path, metavar="FILE", help=".pub or .enrolment.json")
     parser.add_argument(
@@ -45,25 +51,35 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--invite", metavar="TEXT", help="the invite that you gave to the person")
     parser.add_argument("--no-uv", action="store_true", help="accept signatures without PIN or fingerprint")
     parser.add_argument("--valid", default="365d", metavar="DURATION", help="from now on (default: 365d)")
-    add_repository(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     repository = open_repository(args)
-    before = repository.draft_files()
+    changes, said = record_key(args, repository, repository.draft_files())
+    return stage(repository, changes, said)
+
+
+def record_key(args: argparse.Namespace, repository: TrustRepository, before: Files) -> tuple[Files, str]:
+    """Adds the key that the arguments name to a person, and keeps the proof that came with it.
+
+    Returns:
+        The changed files, and what is said about it.
+
+    Raises:
+        UserError: what was given does not fit together.
+        PlacetError: the enrolment is not good, or the key is not acceptable.
+    """
     data = read_file(args.key, "key", MAX_ENROLMENT_BYTES)
     if not data.lstrip().startswith(b"{"):
         key = parse_public_key(read_public_key_file(args.key))
         kind = kind_of(key, trust_edit.read_deployment(before), args.key)
-        changes, said = _record(args, before, key, kind, None)
-        return stage(repository, changes, said)
+        return _record(args, before, key, kind, None)
     judged = _judge(args, repository, before, data)
-    enrolment = judged.enrolment
-    changes, said = _record(args, before, enrolment.public_key, enrolment.kind, judged)
+    changes = _record(args, before, judged.enrolment.public_key, judged.enrolment.kind, judged)
     # Kept first: a key without its proof could not be verified by those who sign.
     repository.keep_enrolment(judged.keyid, data)
-    return stage(repository, changes, said)
+    return changes
 
 
 def _judge(args: argparse.Namespace, repository: TrustRepository, before: Files, data: bytes) -> Judged:
