@@ -64,11 +64,15 @@ class Demo:
         self.bundle = STAGE / "publish.intent.json"
         self.root_sha256 = ""
 
-    def sign_and_publish(self) -> None:
+    def read_aloud(self, holder: str, key: str) -> list[str]:
+        """Returns what a holder reads from their own screen, as the administrator types it."""
+        said = json.loads(self.terminal.placet("trust", "fingerprint", key, "--json", quiet=True))
+        return ["--fingerprint", f"{holder}={'-'.join(said['words'])}"]
+
+    def sign_and_publish(self, heard: list[str]) -> None:
         """The administrator signs what changed; terminal and gate verify and keep it."""
-        self.admin.placet(
-            "trust", "sign", "--as", ADMIN, "--key", str(self.key), "--yes", quiet=bool(self.root_sha256)
-        )
+        words = ["--as", ADMIN, "--key", str(self.key), "--yes", *heard]
+        self.admin.placet("trust", "sign", *words, quiet=bool(self.root_sha256))
         published = json.loads(
             self.admin.placet("trust", "publish", "--to", str(self.published), "--json", quiet=True)
         )
@@ -122,7 +126,7 @@ class Demo:
         key, origin = self.terminal_key(), ["--origin", ORIGIN]
         self.admin.placet("trust", "add-terminal", identity["id"], "--key", key, *origin, quiet=True)
         self.gate.placet("ledger", "create", quiet=True)
-        self.sign_and_publish()
+        self.sign_and_publish(self.read_aloud(identity["id"], key))
 
     def terminal_key(self) -> str:
         """Returns the terminal's public key, as an administrator would be told it."""
@@ -135,14 +139,17 @@ class Demo:
         self.voice.step(
             "Two people enrol their keys",
             "Each makes a credential on the terminal's page. The new key proves that it answers the administrator's invite, "
-            "which the person was told, not sent.",
+            "which the person was told, not sent. Then each reads the key's fingerprint aloud, and the administrator types "
+            "what she hears; nothing is signed without.",
         )
+        heard = []
         for person in PEOPLE:
             invite = secrets.token_hex(12)
             file = who.enroll(self.terminal, person, invite, self.root_sha256)
             words = ["--key", str(file), "--assurance", who.assurance, "--invite", invite]
             self.admin.placet("trust", "enroll", person, *words, quiet=person == BOB)
-        self.sign_and_publish()
+            heard += self.read_aloud(person, str(file))
+        self.sign_and_publish(heard)
 
     def build(self) -> Path:
         self.voice.step("A real artifact", "The wheel of placet itself, built here and now.")

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
 
 from tuf_trust_world import ANNA, BEN, CLEO, TrustWorld, administrator
 
+from placet.adapters.attestation import FidoAttestationVerifier
 from placet.adapters.tuf_anchor import Anchor, TrustAnchors
 from placet.adapters.tuf_chain import published_side, verify_published
 from placet.adapters.tuf_exchange import encode_challenge
@@ -25,9 +26,8 @@ from placet.ceremony.trust_change import semantic_diff
 from placet.core.encoding import KeyId, b64encode, sha256_hex
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, VerificationError
 from placet.core.sshsig import NAMESPACE_TRUST
-from placet.terminal.credentials import CredentialStore
-from placet.terminal.trust_desk import TrustDesk
-from placet.testing.authenticator import DEFAULT_WEB_ORIGIN, SoftSk, SoftWebAuthn
+from placet.terminal.trust_session import TrustSession
+from placet.testing.authenticator import SoftSk, SoftWebAuthn
 from placet.testing.world import DEFAULT_POLICY
 
 WEAKER = DEFAULT_POLICY.replace("threshold = 2", "threshold = 1")
@@ -114,19 +114,13 @@ def test_a_fabricated_challenge_has_nobody_sign_blind(trust: TrustWorld) -> None
 def test_the_page_shows_no_fabricated_repository(trust: TrustWorld) -> None:
     trust.stage_policy(WEAKER)
 
-    def desk(repository: TrustRepository) -> TrustDesk:
-        return TrustDesk(
-            repository,
-            BEN,
-            anchors=trust.anchors,
-            web_origin=DEFAULT_WEB_ORIGIN,
-            credentials=CredentialStore(trust.folder / "credentials.json"),
-            on_done=lambda: None,
-        )
+    def session(repository: TrustRepository) -> TrustSession:
+        verifier = FidoAttestationVerifier()
+        return TrustSession(repository, BEN, anchors=trust.anchors, verifier=verifier, now=trust.now)
 
     with refused("does not come from the root"):
-        desk(fabricate(trust))
-    assert "Compared with root 1" in desk(trust.repository).shown.compared_with[0]
+        session(fabricate(trust))
+    assert "Compared with root 1" in session(trust.repository).review.compared_with[0]
 
 
 def test_a_fabricated_repository_that_publishes_nothing_is_refused(trust: TrustWorld, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from read_aloud import read_aloud
 
 from placet.adapters.paths import snapshot_path
 from placet.ceremony.enrol import draft_enrolment, encode_enrolment, enrolment_message
@@ -72,7 +73,8 @@ def init(placet: Placet, keys: Path, *more: object) -> Said:
 
 
 def sign(placet: Placet, keys: Path, name: str) -> Said:
-    return placet("sign", "--as", f"{name}@example.com", "--key", keys / name, "--yes")
+    person = f"{name}@example.com"
+    return placet("sign", "--as", person, "--key", keys / name, "--yes", *read_aloud())
 
 
 def fill(placet: Placet, keys: Path) -> None:
@@ -164,9 +166,12 @@ def test_signing_with_somebody_else_s_key_is_refused(placet: Placet, keys: Path)
 
 def test_nothing_is_signed_without_a_word(placet: Placet, keys: Path) -> None:
     init(placet, keys)
-    said = placet("sign", "--as", ANNA, "--key", keys / "anna")
+    said = placet("sign", "--as", ANNA, "--key", keys / "anna", *read_aloud())
     assert said.code == 2
     assert "confirmation" in said.err
+    said = placet("sign", "--as", ANNA, "--key", keys / "anna", "--yes")
+    assert said.code == 2
+    assert f"fingerprints were not typed: {BEN}, {CLEO}." in said.err
     assert placet("sign", "--key", keys / "anna").code == 2
     assert json.loads(placet("show", "--json").out)["pending"][0]["signed"] == []
 
@@ -256,7 +261,8 @@ def test_a_virtual_authenticator_is_enrolled_as_software_only(placet: Placet, ke
         (("verify",), 3, "Nothing is published"),
         (("verify", "--repository", "nowhere"), 3, "no trust repository"),
         (("show", "--snapshot", "good.toml"), 1, "not JSON"),
-        (("sign", "--import", "good.toml"), 1, "not JSON"),
+        (("collect", "good.toml"), 1, ""),
+        (("sign", "--challenge", "good.toml"), 1, "not JSON"),
         (("sign", "--as", ANNA, "--key", "none", "--yes"), 2, "cannot be read"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",

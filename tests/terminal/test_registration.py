@@ -14,6 +14,7 @@ from placet.adapters.tuf_anchor import TrustAnchors
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_trust import make_administrator
 from placet.ceremony.enrol_evidence import registration_challenge
+from placet.ceremony.fingerprint import fingerprint_words
 from placet.core.encoding import Digest, KeyId, b64url_encode
 from placet.core.errors import PlacetError, Reason
 from placet.core.people import Deployment
@@ -22,6 +23,7 @@ from placet.terminal.desk import Assertion, DeskError
 from placet.terminal.enrol_desk import EnrolDesk, Invitation
 from placet.terminal.registration import NewCredential, read_registration
 from placet.terminal.trust_desk import TrustDesk
+from placet.terminal.trust_session import TrustSession
 from placet.testing.authenticator import AT, BE, UP, UV, SoftWebAuthn
 from placet.testing.registration import attestation_object, creation_client_data
 from placet.testing.world import ALICE, BOB
@@ -132,10 +134,16 @@ class Office:
         store = CredentialStore(folder / "credentials.json")
         keep_credentials(self.world, store, ALICE)
         self.finished = 0
-        self.desk = TrustDesk(
+        self.session = TrustSession(
             TrustRepository(self.path),
             "alice",
             anchors=TrustAnchors(folder / "anchors"),
+            verifier=FidoAttestationVerifier(),
+            now=self.world.now,
+        )
+        self.desk = TrustDesk(
+            self.session,
+            "alice",
             web_origin=self.world.origin("t1"),
             credentials=store,
             on_done=self.count,
@@ -144,10 +152,14 @@ class Office:
     def count(self) -> None:
         self.finished += 1
 
+    def type_all(self) -> None:
+        for at, key in enumerate(self.session.fingerprints.keys):
+            self.desk.type_fingerprint(at, " ".join(fingerprint_words(key.keyid)))
+
     def touch(self, role: str) -> Assertion:
         import base64
 
-        asked = self.desk.begin(role, range(len(self.desk.shown.changes)))
+        asked = self.desk.begin(role, range(len(self.desk.changes())))
         challenge = base64.urlsafe_b64decode(asked.challenge + "=" * (-len(asked.challenge) % 4))
         return Assertion(b64url_encode(self.key.credential_id), *self.key.get(challenge))
 
@@ -155,11 +167,12 @@ class Office:
 def test_administrator_never_signs_blind(tmp_path: Path) -> None:
     office = Office(tmp_path)
     with pytest.raises(DeskError, match="not shown yet"):
-        office.desk.begin("root", range(len(office.desk.shown.changes) - 1))
+        office.desk.begin("root", range(len(office.desk.changes()) - 1))
 
 
 def test_each_role_takes_a_touch_of_its_own(tmp_path: Path) -> None:
     office = Office(tmp_path)
+    office.type_all()
     touch = office.touch("root")
     with pytest.raises(PlacetError) as caught:
         office.desk.finish("targets", touch)
@@ -172,6 +185,7 @@ def test_each_role_takes_a_touch_of_its_own(tmp_path: Path) -> None:
 
 def test_draft_that_changes_after_it_was_shown_is_not_signed(tmp_path: Path) -> None:
     office = Office(tmp_path)
+    office.type_all()
     touch = office.touch("targets")
     repository = TrustRepository(office.path)
     office.world.policy = office.world.policy.replace("threshold = 2", "threshold = 1")

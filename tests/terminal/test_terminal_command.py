@@ -20,7 +20,7 @@ from terminal_world import PageWorld, make_identity, write_request
 
 from placet.adapters.paths import data_dir, state_dir
 from placet.ceremony.enrol import parse_enrolment, verify_enrolment
-from placet.ceremony.fingerprint import SPOKEN_DIGITS, spoken_fingerprint
+from placet.ceremony.fingerprint import SPOKEN_DIGITS, fingerprint_words, spoken_fingerprint
 from placet.core.people import Deployment
 from placet.core.sshsig import key_id
 from placet.terminal.credentials import CredentialStore
@@ -350,12 +350,15 @@ def test_administrator_reads_and_signs_the_trust_root_on_the_page(
     from placet.adapters.tuf_repository import TrustRepository
     from placet.adapters.tuf_signing import pending_roles
     from placet.adapters.tuf_trust import make_administrator
+    from placet.ceremony.new_keys import find_new_keys
 
     key = world.keys[ALICE]
     admin = make_administrator("alice", key.wire, kind="webauthn", origins=[world.origin("t1")], uv=True)
     path = tmp_path / "repository"
     TrustRepository.create(path, files=world.files(), administrators=[admin], threshold=1, now=world.now)
     keep_credentials(world, CredentialStore(state_dir() / "terminal" / "credentials.json"), ALICE)
+    root = TrustRepository(path).draft_bytes("root")
+    new_keys = find_new_keys({}, world.files(), [], [root] if root else [])
     with (
         serving("sign-trust", str(path), "--as", "alice", "--port", str(port)) as served,
         plugged_in(world, chromium, ALICE),
@@ -367,11 +370,25 @@ def test_administrator_reads_and_signs_the_trust_root_on_the_page(
         assert "person alice@example.com" in page.inner_text("main")
         check_for_everyone(page, "trust change")
         page.wait_for_timeout(400)
-        for _ in range(40):
+        others = [key.keyid for key in new_keys if key.keyid != admin.key.keyid]
+        for at, keyid in enumerate(others, 1 + len(new_keys) - len(others)):
+            page.fill("#keys textarea >> nth=0", "aardvark adroitness")
+            page.keyboard.press("Enter")
+            page.wait_for_selector(".answer .problem")
+            if keyid == others[0]:
+                check_for_everyone(page, "a fingerprint that does not fit")
+            page.fill("#keys textarea >> nth=0", " ".join(fingerprint_words(keyid)).upper())
+            page.keyboard.press("Enter")
+            page.wait_for_selector('#status[data-state="typed"]', state="attached")
+            page.locator("#keys .note.fact").nth(at - 1).wait_for()
+        assert page.is_disabled("#sign-root")  # not all was shown yet
+        check_for_everyone(page, "all fingerprints typed")
+        page.evaluate("scrollTo(0, 0)")
+        for _ in range(60):
             if page.is_enabled("#sign-root"):
                 break
             page.keyboard.press("PageDown")
-            page.wait_for_timeout(600)
+            page.wait_for_timeout(300)
         page.click("#sign-root")
         page.wait_for_selector('#status[data-state="signed"]')
         page.click("#sign-targets")

@@ -33,8 +33,27 @@ from placet.core.trust import (
     SCOPES_FILE,
     TERMINALS_FILE,
 )
+from placet.documents.issuers import describe_issuers
+from placet.documents.models import describe_models
 
 Files = Mapping[str, bytes]
+# Under which heading a row stands where people read it at ease; what is not named here stands last.
+_TITLES = {
+    "administrator": "Administrators",
+    "signatures for": "Administrators",
+    "online key": "Administrators",
+    "root": "Administrators",
+    "person": "People and their keys",
+    "key of": "People and their keys",
+    "terminal": "Terminals",
+    "gate": "Gates",
+    "rule": "Rules",
+    "scope": "Scopes and their owners",
+    "delegation": "Scopes and their owners",
+    "owner of": "Scopes and their owners",
+    "authenticator model": "Models of security keys",
+    "issuer": "Who vouches for requesters",
+}
 _PLAIN_WORD = re.compile(r'[^\s,;()"\\]+')
 
 
@@ -115,6 +134,32 @@ def change_lines(changes: tuple[Change, ...]) -> list[str]:
     return lines
 
 
+def title_of(kind: str) -> str:
+    """Returns the heading under which a kind of row stands."""
+    return _TITLES.get(kind, "Everything else")
+
+
+def split_facts(text: str) -> tuple[str, ...]:
+    """Returns the facts of a row one by one, to be compared side by side.
+
+    Facts end at semicolons.  A semicolon inside a quoted value ends nothing, so that no value makes a fact.
+    """
+    facts, start, quote, at = [], 0, "", 0
+    while at < len(text):
+        letter = text[at]
+        if quote:
+            at += letter == "\\"  # what follows is no quotation mark
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        elif text.startswith("; ", at):
+            facts.append(text[start:at])
+            start = at + 2
+        at += 1
+    facts.append(text[start:])
+    return tuple(fact for fact in facts if fact)
+
+
 def group_digits(digest: str) -> str:
     """Returns a digest in groups of four characters, as people compare them."""
     return " ".join(digest[i : i + 4] for i in range(0, len(digest), 4))
@@ -176,6 +221,10 @@ def _describe_file(files: Files, name: str, deployment: Deployment) -> list[tupl
             value = _decode(files, GATES_FILE)
             parse_gates(value)
             return [("gate", gate["id"], _describe_gate(gate)) for gate in value["gates"]]
+        case "models.json":
+            return describe_models(files)
+        case "issuers.json":
+            return [("issuer", issuer, text) for issuer, text in describe_issuers(files[name]).items()]
         case "scopes.json":
             scopes = parse_scopes(_decode(files, SCOPES_FILE))
             return [("scope", scope, f"targets {_words(p)}") for scope, p in scopes.items()]

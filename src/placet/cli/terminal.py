@@ -7,6 +7,7 @@ import importlib
 from pathlib import Path
 
 from placet.cli import UserError
+from placet.cli._trust_sign import add_signing
 
 DEFAULT_PORT = 8470
 DEFAULT_RELAY = "http://127.0.0.1:8471"
@@ -55,11 +56,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_page(enroll)
     _configure_prove(commands.add_parser("prove", help="answer an administrator's invite for this terminal"))
     sign = commands.add_parser("sign-trust", help="show a change of the trust root, and sign it")
-    sign.add_argument("repository", type=Path, metavar="REPOSITORY", help="the administrators' repository")
-    sign.add_argument("--as", dest="person", required=True, metavar="ADMIN", help="who signs")
     sign.add_argument(
-        "--root-sha256", metavar="HEX", help="the root's SHA-256, told by another administrator; needed once"
+        "repository",
+        type=Path,
+        nargs="?",
+        metavar="REPOSITORY",
+        help="the administrators' repository (or: --challenge)",
     )
+    sign.add_argument("--as", dest="person", required=True, metavar="ADMIN", help="who signs")
+    add_signing(sign)
     _configure_page(sign)
 
 

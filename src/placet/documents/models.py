@@ -221,7 +221,7 @@ def describe_models(files: Files) -> list[tuple[str, str, str]]:
 
 def describe_model(model: Model) -> str:
     """Returns everything that the trust root says about a model, but its ID."""
-    parts = ["ALLOWED" if model.status == "allowed" else "REVOKED", f'"{model.description}"']
+    parts = ["ALLOWED" if model.status == "allowed" else "REVOKED", _quoted(model.description)]
     if model.aaguid in SOFTWARE_AAGUIDS:
         parts.append("THIS IS SOFTWARE, which never exceeds level 1")
     parts.append(
@@ -230,9 +230,14 @@ def describe_model(model: Model) -> str:
         else f"from FIDO metadata number {model.source.number}, good until {model.source.next_update}"
     )
     parts += [f"key identifier {name}" for name in model.key_identifiers]
-    parts += [f"advisory: {text}" for text in model.advisories]
+    parts += [f"advisory: {_quoted(text)}" for text in model.advisories]
     parts += [f"root SHA-256 {_grouped(sha256_hex(root))}" for root in model.roots]
     return "; ".join(parts)
+
+
+def _quoted(text: str) -> str:
+    # A vendor's words; in quotation marks they pass for none of ours.
+    return json.dumps(text)
 
 
 def _grouped(digest: str) -> str:

@@ -6,7 +6,12 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from placet.adapters.tuf_signing import PendingRole, QuorumState
+from placet.ceremony.fingerprint import fingerprint_words
+from placet.ceremony.new_keys import NewKey
+from placet.ceremony.trust_change import Change, split_facts, title_of, visible
 from placet.core.encoding import sha256_hex
+from placet.terminal.desk import DeskError
 from placet.terminal.desk_app import read_assertion, read_seen, request_options
 from placet.terminal.screen import format_clock, group_digest
 from placet.terminal.trust_desk import TrustDesk
@@ -20,6 +25,7 @@ def create_trust_app(desk: TrustDesk, guard: Guard) -> ASGIApp:
         "trust.html",
         [
             api("/api/change", "GET", lambda request, body: _describe(desk)),
+            api("/api/fingerprint", "POST", lambda request, body: _type_fingerprint(desk, body)),
             api("/api/begin", "POST", lambda request, body: _begin(desk, body)),
             api("/api/finish", "POST", lambda request, body: _finish(desk, body)),
         ],
@@ -27,25 +33,101 @@ def create_trust_app(desk: TrustDesk, guard: Guard) -> ASGIApp:
 
 
 def _describe(desk: TrustDesk) -> dict[str, Any]:
+    changes = desk.changes()
     return {
         "person": desk.person,
-        "left": list(desk.left()),
-        "comparedWith": list(desk.shown.compared_with),
-        "roles": [
+        "deployment": desk.session.review.deployment.name,
+        "comparedWith": list(desk.session.review.compared_with),
+        "sections": [
             {
-                "role": item.role,
-                "version": item.version,
-                "until": format_clock(item.expires_at),
-                "digestGroups": group_digest(sha256_hex(item.message)),
-                "signed": list(item.signed),
-                "missing": item.missing,
+                "title": title,
+                "changes": [
+                    _change(at, change) for at, change in enumerate(changes) if title_of(change.kind) == title
+                ],
             }
-            for item in desk.shown.pending
+            for title in dict.fromkeys(title_of(change.kind) for change in changes)
         ],
-        "changes": [
-            {"kind": c.kind, "name": c.name, "before": c.before, "after": c.after} for c in desk.shown.changes
-        ],
+        "changeCount": len(changes),
+        "notes": _notes(desk),
+        **_state(desk),
     }
+
+
+def _change(at: int, change: Change) -> dict[str, Any]:
+    before, after = split_facts(change.before), split_facts(change.after)
+    return {
+        "index": at,
+        "kind": change.kind,
+        "name": change.name,
+        "before": [{"text": fact, "differs": fact not in after} for fact in before],
+        "after": [{"text": fact, "differs": fact not in before} for fact in after],
+    }
+
+
+def _notes(desk: TrustDesk) -> list[str]:
+    """Returns what was found out about keys that are not new."""
+    new = {key.keyid for key in desk.session.fingerprints.keys}
+    return [
+        visible(" ".join((f"{found.kind}.", *found.sentences)))
+        for keyid, found in desk.session.evidence.items()
+        if keyid not in new
+    ]
+
+
+def _state(desk: TrustDesk) -> dict[str, Any]:
+    """Returns what changes while the page is open: who has signed, and what was typed."""
+    return {
+        "left": list(desk.left()),
+        "roles": [_role(item) for item in desk.session.pending()],
+        "keys": [_key(desk, at, key) for at, key in enumerate(desk.session.fingerprints.keys)],
+    }
+
+
+def _role(item: PendingRole) -> dict[str, Any]:
+    return {
+        "role": item.role,
+        "version": item.version,
+        "until": format_clock(item.expires_at),
+        "digestGroups": group_digest(sha256_hex(item.message)),
+        "missing": item.missing,
+        "quorums": [_quorum(quorum) for quorum in item.quorums],
+    }
+
+
+def _quorum(quorum: QuorumState) -> dict[str, Any]:
+    return {
+        "of": quorum.of,
+        "threshold": quorum.threshold,
+        "missing": quorum.missing,
+        "signed": list(quorum.signed),
+        "unsigned": list(quorum.unsigned),
+    }
+
+
+def _key(desk: TrustDesk, at: int, key: NewKey) -> dict[str, Any]:
+    fingerprints, evidence = desk.session.fingerprints, desk.session.evidence_of(key)
+    own = key.keyid == desk.own_key()
+    typed = key not in fingerprints.left()
+    shown = own or typed
+    return {
+        "index": at,
+        "holder": visible(key.holder),
+        "purpose": visible(key.purpose),
+        "evidence": None if evidence is None else visible(evidence.kind),
+        "sentences": [] if evidence is None else [visible(sentence) for sentence in evidence.sentences],
+        "own": own,
+        "typed": typed,
+        "words": list(fingerprint_words(key.keyid)) if shown else [],
+        "groups": group_digest(key.keyid) if shown else fingerprints.show(key).split(),
+    }
+
+
+def _type_fingerprint(desk: TrustDesk, body: dict[str, Any]) -> dict[str, Any]:
+    index = body.get("key")
+    if type(index) is not int:
+        raise DeskError("bad-call", "The page named no key.", "Reload the page.")
+    desk.type_fingerprint(index, read_text(body, "typed"))
+    return _state(desk)
 
 
 def _begin(desk: TrustDesk, body: dict[str, Any]) -> dict[str, Any]:
@@ -54,4 +136,5 @@ def _begin(desk: TrustDesk, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finish(desk: TrustDesk, body: dict[str, Any]) -> dict[str, Any]:
-    return {"left": list(desk.finish(read_text(body, "role"), read_assertion(body.get("assertion"))))}
+    desk.finish(read_text(body, "role"), read_assertion(body.get("assertion")))
+    return _state(desk)

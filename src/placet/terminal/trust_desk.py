@@ -1,34 +1,24 @@
 """The one-shot desk on which an administrator reads a change of the trust root and signs it.
 
-The change is rendered from the files whose digests stand in the bytes to be signed.  A signature over an
-earlier draft never counts: it is verified against the draft as it is when the signature arrives.
+What is judged, shown and demanded is `trust_session`'s part; this adds what a page needs: it keeps account of
+what was shown, asks the browser for the key's touch, and turns the answer into a signature.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import NamedTuple
 
-from placet.adapters.tuf_anchor import TrustAnchors
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_review import Review, check_key_is_for, keep_signature, review
-from placet.adapters.tuf_signing import PendingRole, pending_roles, signing_keys
+from placet.adapters.tuf_review import check_key_is_for
+from placet.adapters.tuf_signing import PendingRole, signing_keys
 from placet.adapters.tuf_trust import person_of
-from placet.ceremony.trust_change import Change, root_diff, semantic_diff, visible
+from placet.ceremony.trust_change import Change
 from placet.core.encoding import KeyId, b64url_encode
 from placet.core.sshsig import NAMESPACE_TRUST, encode_webauthn_sshsig, parse_public_key, signed_data
 from placet.terminal.credentials import CredentialStore, KnownCredential
 from placet.terminal.desk import Assertion, DeskError, Touch
+from placet.terminal.trust_session import TrustSession
 
 _TOUCH_SECONDS = 120
-
-
-class ShownChange(NamedTuple):
-    """What the administrator is shown: the roles to be signed, what changes, and compared with what."""
-
-    pending: tuple[PendingRole, ...]
-    compared_with: tuple[str, ...]
-    changes: tuple[Change, ...]
 
 
 class TrustDesk:
@@ -36,58 +26,65 @@ class TrustDesk:
 
     def __init__(
         self,
-        repository: TrustRepository,
+        session: TrustSession,
         person: str,
         *,
-        anchors: TrustAnchors,
-        root_sha256: str | None = None,
         web_origin: str,
         credentials: CredentialStore,
         on_done: Callable[[], None],
     ) -> None:
-        """Renders the change once; this very rendering is what is signed.
-
-        Args:
-            anchors: what this machine holds on to about trust roots.
-            root_sha256: the root's SHA-256, by hand; needed once, see `review`.
-
-        Raises:
-            PlacetError: as `review`; or a file in the draft is not what its name says.
-        """
-        self.person, self.web_origin = person, web_origin
-        self._repository, self._credentials, self._on_done = repository, credentials, on_done
-        self._anchors = anchors
-        self._review: Review = review(repository, anchors, root_sha256=root_sha256)
-        changes = semantic_diff(self._review.old_files, self._review.new_files)
-        if self._review.new_root is not None:
-            changes = root_diff(self._review.old_root, self._review.new_root) + changes
-        shown = tuple(Change(*(visible(text) for text in change)) for change in changes)
-        self.shown = ShownChange(self._review.pending, self._review.compared_with, shown)
+        """Takes over a change that was judged and rendered."""
+        self.session, self.person, self.web_origin = session, person, web_origin
+        self._credentials, self._on_done = credentials, on_done
 
     def left(self) -> tuple[str, ...]:
         """Returns the roles that this administrator has still to sign, of those that were shown."""
-        roles = {item.role for item in self._review.pending}
-        return tuple(
-            item.role
-            for item in pending_roles(self._repository)
-            if item.role in roles and self.person in item.unsigned
-        )
+        return self.session.left()
+
+    def changes(self) -> tuple[Change, ...]:
+        """Returns what changes, without fingerprints that are still to be typed."""
+        return self.session.changes(self.own_key())
+
+    def own_key(self) -> KeyId | None:
+        """Returns the key that signs here; where it is a new one, its signature proves it."""
+        for item in self.session.review.pending:
+            found = self._find_key(item.role)
+            if found is not None:
+                return found[0]
+        return None
+
+    def type_fingerprint(self, index: int, typed: str) -> None:
+        """Takes what was typed for one of the new keys.
+
+        Raises:
+            DeskError: there is no such key.
+            PlacetError: it is not that key's fingerprint.
+        """
+        keys = self.session.fingerprints.keys
+        if not 0 <= index < len(keys):
+            raise DeskError(
+                "bad-call", "The page named a key that is not in this change.", "Reload the page."
+            )
+        self.session.fingerprints.type(keys[index], typed)
 
     def begin(self, role: str, seen: Collection[int]) -> Touch:
         """Returns what the key is to sign for one role.
 
         Raises:
             DeskError: not everything was shown, nothing waits, or no key here may sign.
+            PolicyError: a fingerprint was not typed.
         """
         item = self._shown_role(role)
-        missing = set(range(len(self.shown.changes))) - set(seen)
+        changes = self.changes()
+        missing = set(range(len(changes))) - set(seen)
         if missing:
             raise DeskError(
                 "not-all-shown",
-                f"{len(missing)} of {len(self.shown.changes)} changes were not shown yet.",
+                f"{len(missing)} of {len(changes)} changes were not shown yet.",
                 "Scroll through the change to its end; then sign.",
             )
-        _, known, application = self._key(role)
+        own, known, application = self._key(role)
+        self.session.check_may_sign(own)
         return Touch(
             challenge=b64url_encode(signed_data(NAMESPACE_TRUST, item.message)),
             rp_id=application,
@@ -104,38 +101,45 @@ class TrustDesk:
             PlacetError: the signature is not good, or the draft changed after it was shown.
         """
         item = self._shown_role(role)
-        keyid, known, _ = self._key(role)
+        own, known, _ = self._key(role)
         if assertion.credential_id != known.credential_id:
             raise DeskError("unknown-credential", "Another key answered.", f"Use the key of {self.person}.")
         sshsig = encode_webauthn_sshsig(
-            key_wire=signing_keys(self._repository, role)[keyid].wire,
+            key_wire=signing_keys(self.session.repository, role)[own].wire,
             namespace=NAMESPACE_TRUST,
             authenticator_data=assertion.authenticator_data,
             client_data_json=assertion.client_data_json,
             der_signature=assertion.signature,
             web_origin=self.web_origin,
         )
-        keep_signature(self._repository, self._review, item, keyid, sshsig, self._anchors)
+        self.session.keep(item, own, sshsig)
         left = self.left()
         if not left:
             self._on_done()
         return left
 
     def _shown_role(self, role: str) -> PendingRole:
-        for item in self._review.pending:
+        for item in self.session.review.pending:
             if item.role == role:
                 return item
         raise DeskError("nothing-to-sign", f"No {role} waits for signatures.", "Start the command again.")
 
-    def _key(self, role: str) -> tuple[KeyId, KnownCredential, str]:
+    def _find_key(self, role: str) -> tuple[KeyId, KnownCredential] | None:
         """Finds the administrator's browser key among those that this terminal knows."""
         known = self._credentials.all()
-        for keyid, key in signing_keys(self._repository, role).items():
+        for keyid, key in signing_keys(self.session.repository, role).items():
             if person_of(key) == self.person and key.kind == "webauthn" and keyid in known:
-                check_key_is_for(self._review.deployment, key.wire)
-                return keyid, known[keyid], parse_public_key(key.wire).application
-        raise DeskError(
-            "no-key-here",
-            f"This terminal knows no browser key with which {self.person} may sign {role}.",
-            "Enrol it with `placet terminal enroll`, or use `placet trust sign` and an OpenSSH key.",
-        )
+                return keyid, known[keyid]
+        return None
+
+    def _key(self, role: str) -> tuple[KeyId, KnownCredential, str]:
+        found = self._find_key(role)
+        if found is None:
+            raise DeskError(
+                "no-key-here",
+                f"This terminal knows no browser key with which {self.person} may sign {role}.",
+                "Enrol it with `placet terminal enroll`, or use `placet trust sign` and an OpenSSH key.",
+            )
+        wire = signing_keys(self.session.repository, role)[found[0]].wire
+        check_key_is_for(self.session.review.deployment, wire)
+        return *found, parse_public_key(wire).application
