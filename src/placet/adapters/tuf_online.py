@@ -73,7 +73,7 @@ def sign_online(
     )
     timestamp_data = signed_online(repository, timestamp, root)  # before anything is written: the key is here
     write_public(repository.metadata_folder / f"{snapshot.version}.snapshot.json", data)
-    write_public(repository.metadata_folder / "timestamp.json", timestamp_data)
+    _write_timestamp(repository.metadata_folder, timestamp, timestamp_data)
     return snapshot, timestamp
 
 
@@ -106,7 +106,7 @@ def renew_online(
             # A timestamp never outlives the snapshot that it leads to.
             timestamp.expires = min(timestamp.expires, snapshot.expires)
             data = signed_online(repository, timestamp, root)
-            write_public(repository.metadata_folder / "timestamp.json", data)
+            _write_timestamp(repository.metadata_folder, timestamp, data)
     roles = {SNAPSHOT: snapshot, TIMESTAMP: timestamp}
     return Renewal(
         {role: signed.version for role, signed in roles.items()},
@@ -134,6 +134,12 @@ def write_public(path: Path, data: bytes) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, data, mode=_PUBLIC_MODE)
+
+
+def _write_timestamp(folder: Path, timestamp: Timestamp, data: bytes) -> None:
+    # No client asks for the numbered one: it says to audits what was current on that day.
+    write_public(folder / f"{timestamp.version}.timestamp.json", data)
+    write_public(folder / "timestamp.json", data)
 
 
 def _next_timestamp(repository: TrustRepository, meta: MetaFile, now: int, seconds: int) -> Timestamp:

@@ -117,7 +117,7 @@ def refresh(
     now = int(time.time()) if now is None else now
     kept = snapshot.with_suffix(".tuf")
     try:
-        address, fetcher = _open_source(source, max_seconds, kept / "git")
+        address, fetcher = open_source(source, kept / "git", max_seconds)
         (kept / "targets").mkdir(parents=True, exist_ok=True, mode=0o700)
         with _lock(kept / "lock"), named_errors(source):
             _check_clock(kept / _FLOOR, now)
@@ -174,7 +174,7 @@ def follow(kept: Path, address: str, fetcher: FetcherInterface, bootstrap: bytes
         raise PolicyError(
             Reason.TOO_MANY,
             f"{_MAX_ROOTS} roots follow the one that this gate was started from, and perhaps more.",
-            hint=f"Have an administrator tell you the newest root's SHA-256, remove {kept}, and refresh again.",
+            hint=f"Have an administrator tell you the newest root's SHA-256, remove {kept}, refresh again.",
         )
     return Followed(
         files=files | scopes.files,
@@ -196,7 +196,14 @@ def _refresh_issuers(snapshot: Path, issuers_file: bytes | None, now: int) -> tu
         return (f"The OIDC issuers cannot be used: {e}",)
 
 
-def _open_source(source: str, max_seconds: float, git_cache: Path) -> tuple[str, FetcherInterface]:
+def open_source(
+    source: str, git_cache: Path, max_seconds: float = MAX_SECONDS
+) -> tuple[str, FetcherInterface]:
+    """Returns the address below which files are asked for, and what fetches them.
+
+    Raises:
+        IndeterminateError: TRUST_UNAVAILABLE.
+    """
     if is_git_address(source):
         return open_git(source, git_cache, seconds=int(max_seconds))
     if source.startswith(("http://", "https://")):
@@ -227,6 +234,22 @@ def _check_clock(path: Path, now: int) -> None:
             f"{format_time(floor)} already.",
             hint=f"Correct the clock; if the later time was the wrong one, remove {path} and refresh again.",
         )
+
+
+def first_root_of(kept: Path) -> bytes:
+    """Returns the root from which this machine's client started.
+
+    Raises:
+        IndeterminateError: TRUST_UNAVAILABLE where it has not started yet.
+    """
+    try:
+        return (kept / _FIRST_ROOT).read_bytes()
+    except OSError as e:
+        raise IndeterminateError(
+            Reason.TRUST_UNAVAILABLE,
+            "This machine follows no trust root yet, so it knows no root to begin from.",
+            hint="Give the SHA-256 of a root that an administrator told you, as --root-sha256.",
+        ) from e
 
 
 def _first_root(

@@ -29,13 +29,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _refresh(args: argparse.Namespace) -> int:
     snapshot = args.to or snapshot_path()
-    source = setting(args.source, "trust_source") or _read_source(snapshot)
+    source = setting(args.source, "trust_source") or read_source(snapshot)
     if source is None:
         raise UserError(
             "Where is the trust root published?",
             "Name the folder or address with --from; after the first success it is remembered.",
         )
-    _check_digest(args.root_sha256)
+    check_digest(args.root_sha256)
     root = None if args.root is None else read_file(args.root, "root", _MAX_ROOT_BYTES)
     try:
         refreshed = refresh(source, snapshot, root=root, root_sha256=args.root_sha256)
@@ -57,7 +57,12 @@ def _refresh(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_digest(digest: str | None) -> None:
+def check_digest(digest: str | None) -> None:
+    """Refuses what cannot be a digest before anything is asked of anybody.
+
+    Raises:
+        UserError: it is none.
+    """
     if digest is not None and not is_hex(digest.lower(), 64):
         raise UserError(
             "A SHA-256 is 64 hexadecimal characters.", "`placet trust publish` prints the root's."
@@ -68,7 +73,8 @@ def _source_path(snapshot: Path) -> Path:
     return snapshot.with_suffix(".source")
 
 
-def _read_source(snapshot: Path) -> str | None:
+def read_source(snapshot: Path) -> str | None:
+    """Returns where this snapshot was refreshed from last, if that is known."""
     try:
         return _source_path(snapshot).read_bytes()[:_MAX_SOURCE_BYTES].decode("utf-8").strip() or None
     except (OSError, ValueError):
@@ -100,7 +106,7 @@ def _say_kept(snapshot: Path) -> str:
 
 def _verify(args: argparse.Namespace) -> int:
     digest = args.root_sha256
-    _check_digest(digest)
+    check_digest(digest)
     repository = TrustRepository(args.repository)
     if digest is None:
         root = repository.published_root_bytes()

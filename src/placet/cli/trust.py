@@ -28,11 +28,16 @@ _MODULES = (
     "_trust_models",
     "_trust_issuers",
     "_trust_revoke",
+    "_trust_replace",
     "_trust_root",
+    "_trust_status",
+    "_trust_fresh",
+    "_trust_discard",
     "_trust_fingerprint",
     "_trust_sign",
     "_trust_exchange",
     "_trust_publish",
+    "_trust_attach",
 )
 
 # Subcommands whose arguments are declared below, and the modules that run them.

@@ -34,19 +34,19 @@ from placet.core.verify import (
     Expected,
     UnsafeAnyAction,
     VerifiedApproval,
-    verify_for_audit,
     verify_for_use,
 )
 
 _MAX_PARAMETERS_BYTES = 256 * 1024
 _CHUNK = 1024 * 1024
-_GREEN, _RED, _YELLOW, _PLAIN = "\x1b[32;1m", "\x1b[31;1m", "\x1b[33;1m", "\x1b[0m"
+GREEN, _RED, _YELLOW, _PLAIN = "\x1b[32;1m", "\x1b[31;1m", "\x1b[33;1m", "\x1b[0m"
 
 EXAMPLES = """\
 examples:
   placet verify app.intent.json --action release --target pkg:pypi/app --artifact dist/app-1.0.whl
   placet verify app.intent.json --action deploy --target k8s://prod/ns/a/deploy/b --artifact sha256:97e9…
   placet verify app.intent.json --unsafe-any-action        (only to look: nothing is compared)
+  placet verify app.intent.json --audit --at 2026-03-01T12:00:00Z --root-sha256 97e9…
 
 exit codes: 0 allowed, 1 denied, 2 wrong usage, 3 undecided
 """
@@ -70,7 +70,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--unsafe-any-action", action="store_true", help="look at the approval without comparing anything"
     )
     parser.add_argument(
-        "--audit", action="store_true", help="judge a past approval at the time it was logged"
+        "--audit", action="store_true", help="judge a past approval at its own time, by the trust it carries"
+    )
+    parser.add_argument("--at", metavar="TIME", help="for --audit: that time, as you say; nothing proves it")
+    parser.add_argument(
+        "--root-sha256", metavar="HEX", help="for --audit: a root that you know, from which that trust comes"
     )
     parser.add_argument("--gate", metavar="ID", help="this gate's ID (default: the only one there is)")
     parser.add_argument("--trust", metavar="SNAPSHOT", help="the gate's trust snapshot")
@@ -79,6 +83,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
+    if args.audit:
+        from placet.cli._verify_audit import run_audit
+
+        return run_audit(args)
+    if args.at is not None or args.root_sha256 is not None:
+        raise UserError("--at and --root-sha256 are for --audit; a gate decides now, by its own trust.")
     expected = _expected(args)
     bundle = read_file(args.bundle, "bundle", MAX_BUNDLE_BYTES)
     try:
@@ -86,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         trust = load_trust(chosen or None)
         approval = _judge(bundle, args, trust, expected)
     except PlacetError as refusal:
-        return _print_refusal(refusal, as_json=args.json)
+        return print_refusal(refusal, as_json=args.json)
     left_out = isinstance(expected, Expected) and expected.parameters is None
     return _print_approval(
         approval, as_json=args.json, compared=isinstance(expected, Expected), left_out=left_out
@@ -99,11 +109,9 @@ def _judge(
     if isinstance(expected, Expected) and expected.action_type not in trust.actions:
         known = ", ".join(sorted(trust.actions)) or "none"
         raise UserError(f"The trust root has no action {args.action!r}. It has: {known}.")
-    gate = "" if args.audit else choose_gate(trust, args.gate).id
+    gate = choose_gate(trust, args.gate).id
     try:
-        facts = _verify_evidence(bundle, args, trust)
-        if args.audit:
-            return verify_for_audit(bundle, trust=trust, logged_at=None, evidence=facts)
+        facts = verify_evidence(bundle, args, trust)
         return verify_for_use(bundle, trust=trust, gate=gate, expected=expected, now=now(), evidence=facts)
     except PolicyError as refusal:
         if refusal.reason == Reason.ARTIFACT_MISMATCH and not args.artifact:
@@ -113,7 +121,12 @@ def _judge(
         raise name_file(refusal, args.bundle) from None
 
 
-def _verify_evidence(bundle: bytes, args: argparse.Namespace, trust: Trust) -> tuple[EvidenceFact, ...]:
+def verify_evidence(bundle: bytes, args: argparse.Namespace, trust: Trust) -> tuple[EvidenceFact, ...]:
+    """Verifies what a bundle carries as evidence.
+
+    Raises:
+        PlacetError: it is false, or cannot be judged here.
+    """
     if TOKEN_MEDIA_TYPE.encode() not in bundle:
         return ()
     from placet.cli._evidence import verify_bundle_evidence
@@ -129,7 +142,7 @@ def _say_artifacts(bundle: bytes) -> str:
 
 
 def _expected(args: argparse.Namespace) -> Expected | UnsafeAnyAction:
-    if args.unsafe_any_action or args.audit:
+    if args.unsafe_any_action:
         return UnsafeAnyAction("asked for on the command line")
     if not args.action or not args.target:
         raise UserError(
@@ -162,7 +175,8 @@ def _digest(artifact: str) -> str:
     return f"sha256:{hasher.hexdigest()}"
 
 
-def _verdict(word: str, colour: str, sentence: str) -> str:
+def verdict_line(word: str, colour: str, sentence: str) -> str:
+    """Returns the first line of an answer, its word in colour where a person reads it on a terminal."""
     import os
 
     if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
@@ -170,13 +184,14 @@ def _verdict(word: str, colour: str, sentence: str) -> str:
     return f"{word}: {sentence}"
 
 
-def _print_refusal(refusal: PlacetError, *, as_json: bool) -> int:
+def print_refusal(refusal: PlacetError, *, as_json: bool) -> int:
+    """Prints a refusal; returns the exit code that says the same."""
     undecided = isinstance(refusal, IndeterminateError)
     if as_json:
-        _print_json(refusal_to_object(refusal))
+        print_json(refusal_to_object(refusal))
     else:
         word, colour = ("UNDECIDED", _YELLOW) if undecided else ("DENIED", _RED)
-        print(_verdict(word, colour, str(refusal)))
+        print(verdict_line(word, colour, str(refusal)))
         for line in describe_refusal(refusal):
             print(f"  {line}")
     return EXIT_UNDECIDED if undecided else EXIT_DENY
@@ -196,14 +211,14 @@ def refusal_to_object(refusal: PlacetError) -> dict[str, Any]:
 
 def _print_approval(approval: VerifiedApproval, *, as_json: bool, compared: bool, left_out: bool) -> int:
     if as_json:
-        _print_json(
+        print_json(
             approval_to_object(approval, compared=compared)
             | {"parametersCompared": compared and not left_out}
         )
         return EXIT_ALLOW
     names = " and ".join(approval.people)
     word, what = ("ALLOWED", "approved exactly this") if compared else ("VALID", "approved the action below")
-    print(_verdict(word, _GREEN, f"{names} {what}."))
+    print(verdict_line(word, GREEN, f"{names} {what}."))
     for line in describe(approval):
         print(f"  {line}")
     if not compared:
@@ -271,5 +286,6 @@ def approval_to_object(approval: VerifiedApproval, *, compared: bool) -> dict[st
     }
 
 
-def _print_json(value: dict[str, Any]) -> None:
+def print_json(value: dict[str, Any]) -> None:
+    """Prints one JSON object."""
     sys.stdout.write(encode_canonical(value).decode() + "\n")

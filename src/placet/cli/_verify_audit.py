@@ -1,0 +1,135 @@
+"""``placet verify --audit``: was it rightly approved, then?  By the rules and people of its own time."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from placet.adapters.paths import snapshot_path
+from placet.cli import EXIT_ALLOW, UserError
+from placet.cli._shared import load_trust, name_file, read_file, setting
+from placet.cli.verify import (
+    GREEN,
+    approval_to_object,
+    describe,
+    print_json,
+    print_refusal,
+    verdict_line,
+    verify_evidence,
+)
+from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
+from placet.core.encoding import format_time, is_hex, parse_time
+from placet.core.errors import IndeterminateError, MalformedError, PlacetError, Reason, visible
+from placet.core.trust import Trust
+from placet.core.verify import VerifiedApproval, verify_for_audit
+
+_ONLINE_ROLES = frozenset({"snapshot", "timestamp"})
+
+
+def run_audit(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
+    at = _read_time(args.at)
+    bundle = read_file(args.bundle, "bundle", MAX_BUNDLE_BYTES)
+    try:
+        parse_bundle(bundle)
+        if at is None:
+            raise IndeterminateError(
+                Reason.TIME_UNPROVEN,
+                "Nothing proves when this was decided, so it cannot be judged by the rules of its time.",
+                hint="If you know the time from elsewhere, name it with --at; it will be called your word.",
+            )
+        trust, origin, notes = _find_trust(args, bundle, at)
+        facts = verify_evidence(bundle, args, trust)
+        approval = verify_for_audit(bundle, trust=trust, logged_at=at, evidence=facts)
+    except PlacetError as refusal:
+        return print_refusal(name_file(refusal, args.bundle), as_json=args.json)
+    if args.json:
+        judged = {
+            "at": format_time(at),
+            "timeProvenBy": None,
+            "trust": origin,
+            "trustVersions": trust.versions,
+        }
+        print_json(approval_to_object(approval, compared=False) | {"audit": judged})
+    else:
+        _print(approval, trust, at, origin, notes)
+    return EXIT_ALLOW
+
+
+def _print(approval: VerifiedApproval, trust: Trust, at: int, origin: str, notes: tuple[str, ...]) -> None:
+    names = " and ".join(approval.people)
+    print(verdict_line("VALID THEN", GREEN, f"{names} approved the action below, as was right at that time."))
+    for line in describe(approval):
+        print(f"  {line}")
+    versions = ", ".join(f"{role} {version}" for role, version in sorted(trust.versions.items()))
+    print(f"  At        {format_time(at)}, as you say: nothing here proves that time")
+    print(f"  Trust     {versions}; from {'the bundle' if origin == 'bundle' else 'this machine'}")
+    for note in notes:
+        print(f"  Note      {visible(note)}")
+    print("  Now       not judged: the people, rules and keys may be others today")
+
+
+def _read_time(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_time(text)
+    except MalformedError as e:
+        raise UserError(f"{text!r} is not a time.", 'Write it like "2026-03-01T12:00:00Z".') from e
+
+
+def _find_trust(args: argparse.Namespace, bundle: bytes, at: int) -> tuple[Trust, str, tuple[str, ...]]:
+    """Returns the trust of that time, where it came from, and which scopes were closed then.
+
+    Raises:
+        IndeterminateError: TRUST_UNAVAILABLE, TRUST_EXPIRED.
+        VerificationError, MalformedError: what the bundle carries is not what administrators signed.
+    """
+    chosen = setting(None, "trust") if args.trust is None else args.trust
+    snapshot = Path(chosen) if chosen else snapshot_path()
+    try:
+        from placet.adapters.tuf_audit import audit_trust, read_carried_trust
+    except ModuleNotFoundError as e:
+        if e.name not in ("tuf", "securesystemslib"):
+            raise
+        raise UserError("An audit needs python-tuf.", "Install it with: pip install 'placet[trust]'") from e
+    if read_carried_trust(bundle) is None:
+        return _own_trust(snapshot, bundle, at), "snapshot", ()
+    audited = audit_trust(bundle, root_sha256=_known_root(args, snapshot), at=at)
+    return audited.trust, "bundle", audited.notes
+
+
+def _own_trust(snapshot: Path, bundle: bytes, at: int) -> Trust:
+    """Returns this machine's trust, where it is still the one under which the approvers decided."""
+    trust = load_trust(snapshot)
+    for role, version in parse_bundle(bundle).trust_versions.items():
+        if role not in _ONLINE_ROLES and trust.versions.get(role) != version:
+            raise IndeterminateError(
+                Reason.TRUST_UNAVAILABLE,
+                f"The approvers decided under {role} version {version}, which neither the bundle carries nor "
+                "this machine has.",
+                expected=version,
+                actual=trust.versions.get(role, 0),
+                hint="`placet trust attach BUNDLE --from WHERE` brings along what was published then.",
+            )
+    if at >= trust.expires_at:
+        raise IndeterminateError(
+            Reason.TRUST_EXPIRED,
+            f"This machine's trust was valid until {format_time(trust.expires_at)}, before that time.",
+            hint="`placet trust attach BUNDLE --from WHERE` brings along what was published then.",
+        )
+    return trust
+
+
+def _known_root(args: argparse.Namespace, snapshot: Path) -> str:
+    digest: str | None = args.root_sha256
+    if digest is None:
+        from placet.adapters.tuf_refresh import first_root_of
+        from placet.core.encoding import sha256_hex
+
+        return sha256_hex(first_root_of(snapshot.with_suffix(".tuf")))
+    if not is_hex(digest.lower(), 64):
+        raise UserError(
+            "A SHA-256 is 64 hexadecimal characters.", "`placet trust publish` prints the root's."
+        )
+    return digest
