@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from placet.ceremony.trust_scopes import check_rules_inside, read_scopes
 from placet.core.encoding import Digest, b64encode, format_time, parse_json
 from placet.core.errors import MalformedError, Reason
 from placet.core.people import (
@@ -200,18 +201,34 @@ def set_policy(
     """Replaces the rules of a scope.
 
     Args:
+        files: the files as they are.
+        scope: the scope.
+        toml: its rules.
         targets: the patterns inside which the scope's rules may match.
         shown_as: what the administrator calls the file; by default its name in the trust root.
 
     Raises:
-        MalformedError: the policy is malformed, with the line; a rule is for an action that the trust root
-            does not define; or a new scope has no targets.
+        MalformedError: the policy is malformed, or a rule reaches out of the scope, with the line; a rule is
+            for an action that the trust root does not define; or a new scope has no targets.
     """
     name = f"policy/{scope}.toml"
     shown = shown_as or name
+    known = read_scopes(files)
+    patterns = tuple(targets) or known.get(scope, ())
+    if not patterns:
+        raise MalformedError(
+            Reason.BAD_VALUE,
+            f"The scope {scope} is new, and nothing says which targets it governs.",
+            hint="Name them, as in: --targets 'k8s://prod-eu/**'",
+        )
+    changes = {name: toml}
+    if patterns != known.get(scope):
+        changes |= set_scope(files, scope, patterns)
     try:
-        for rule in parse_policy(toml, scope=scope, file=shown):
+        rules = parse_policy(toml, scope=scope, file=shown)
+        for rule in rules:
             _refuse_unknown_action(files, rule)
+        check_rules_inside(rules, scope, patterns)
     except MalformedError as e:
         if not (line := _line_of_rule(toml, e.path)):
             raise
@@ -223,17 +240,19 @@ def set_policy(
             actual=e.actual,
             hint=e.hint or "Correct the rule and try again; nothing was changed.",
         ) from e
+    return changes
+
+
+def set_scope(files: Files, scope: str, targets: Sequence[str]) -> dict[str, bytes]:
+    """Sets the patterns inside which a scope's rules may match, whoever signs them.
+
+    Raises:
+        MalformedError: a pattern or the name is wrong.
+    """
     value = decode_file(files, SCOPES_FILE)
-    if targets:
-        value["scopes"][scope] = list(targets)
-    elif scope not in value["scopes"]:
-        raise MalformedError(
-            Reason.BAD_VALUE,
-            f"The scope {scope} is new, and nothing says which targets it governs.",
-            hint="Name them, as in: --targets 'k8s://prod-eu/**'",
-        )
+    value["scopes"][scope] = list(targets)
     parse_scopes(value)
-    return {name: toml, SCOPES_FILE: encode_file(value)}
+    return {SCOPES_FILE: encode_file(value)}
 
 
 def find_policy_gaps(files: Files) -> tuple[str, ...]:

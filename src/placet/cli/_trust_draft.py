@@ -69,12 +69,29 @@ def run(args: argparse.Namespace) -> int:
             changes = trust_edit.add_gate(before, args.id, ledger=args.ledger or args.id)
             said = f"Gate {args.id} is in the draft, with the ledger {args.ledger or args.id}."
         case _:
-            data = read_file(args.file, "policy", MAX_POLICY_BYTES)
-            changes = trust_edit.set_policy(
-                before, args.scope, data, targets=args.targets, shown_as=str(args.file)
-            )
-            said = f"The rules of {args.file} are in the draft, as those of the scope {args.scope}."
+            changes, said = _set_policy(args, repository, before)
     return stage(repository, changes, said)
+
+
+def _set_policy(
+    args: argparse.Namespace, repository: TrustRepository, before: dict[str, bytes]
+) -> tuple[dict[str, bytes], str]:
+    from placet.adapters.tuf_owners import scope_owners
+
+    owners = scope_owners(repository).get(args.scope)
+    if owners is not None and args.targets:
+        raise UserError(
+            f"The rules of the scope {args.scope} are signed by its owners; which targets it governs, by the "
+            "administrators. These are two changes.",
+            f"Run first: placet trust set-scope {args.scope} --targets PATTERN ...",
+        )
+    data = read_file(args.file, "policy", MAX_POLICY_BYTES)
+    changes = trust_edit.set_policy(before, args.scope, data, targets=args.targets, shown_as=str(args.file))
+    said = f"The rules of {args.file} are in the draft, as those of the scope {args.scope}."
+    if owners is not None:
+        people = ", ".join(person for person, _ in owners.owners)
+        said += f"\nIts owners sign them, {owners.threshold} of: {people}. Administrators need not."
+    return changes, said
 
 
 def _add_person(args: argparse.Namespace, before: dict[str, bytes]) -> tuple[dict[str, bytes], str]:

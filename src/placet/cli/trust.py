@@ -23,6 +23,7 @@ Changes go into a draft. Each administrator sees what changes and signs; `publis
 _MODULES = (
     "_trust_init",
     "_trust_draft",
+    "_trust_delegate",
     "_trust_prove",
     "_trust_enroll",
     "_trust_models",
