@@ -36,12 +36,14 @@ from placet.core.errors import PolicyError, Reason
 class Published(NamedTuple):
     """What gates see now.  `root_sha256` is the digest of the newest root's file; it starts a gate.
 
-    Drafts in `waiting` lack signatures and stay; `closed` is scope → why gates refuse everything in it.
+    `going` are the drafts that went out; those in `waiting` lack signatures and stay.  `closed` is scope →
+    why gates refuse everything in it.
     """
 
     versions: dict[str, int]
     expires_at: dict[str, int]
     root_sha256: Digest
+    going: tuple[str, ...]
     waiting: tuple[PendingRole, ...]
     closed: dict[str, str]
 
@@ -84,6 +86,7 @@ def publish(repository: TrustRepository, *, now: int, closing: Collection[str] =
         versions={name: item.version for name, item in signed.items()},
         expires_at={name: int(item.expires.timestamp()) for name, item in signed.items()},
         root_sha256=sha256_hex(release.root_file),
+        going=release.going,
         waiting=release.waiting,
         closed=release.closed,
     )

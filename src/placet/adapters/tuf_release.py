@@ -39,8 +39,8 @@ class Release(NamedTuple):
     """Everything that is about to be public, verified.
 
     `role_files` are the metadata files of targets and of the scopes whose rules count, `roles` what they
-    say, `files` the target files.  Drafts in `waiting` stay behind.  `closed` is scope → why gates refuse all
-    in it.
+    say, `files` the target files.  Drafts of `going` go out, those in `waiting` stay behind.  `closed` is
+    scope → why gates refuse all in it.
     """
 
     root: Root
@@ -48,6 +48,7 @@ class Release(NamedTuple):
     role_files: dict[str, bytes]
     roles: dict[str, Targets]
     files: dict[str, bytes]
+    going: tuple[str, ...]
     waiting: tuple[PendingRole, ...]
     closed: dict[str, str]
 
@@ -74,7 +75,14 @@ def choose_release(repository: TrustRepository, *, closing: Collection[str], now
     targets_file = _file_of(repository, TARGETS, theirs)
     root, targets = _verify_administrators(root_file, targets_file, now)
     release = Release(
-        root, root_file, {TARGETS: targets_file}, {TARGETS: targets}, repository.read_files(targets), (), {}
+        root,
+        root_file,
+        {TARGETS: targets_file},
+        {TARGETS: targets},
+        repository.read_files(targets),
+        (),
+        (),
+        {},
     )
     going = set(theirs)
     for role, owners in read_delegations(targets).items():
@@ -90,7 +98,7 @@ def choose_release(repository: TrustRepository, *, closing: Collection[str], now
         check_complete(repository)  # owners who have not signed yet keep nobody from renewing the timestamp
     _check_closed(repository, release, drafts, closing)
     compile_trust(files=release.files, versions={ROOT: root.version}, expires_at=now)
-    return release._replace(waiting=waiting)
+    return release._replace(going=tuple(role for role in drafts if role in going), waiting=waiting)
 
 
 def _file_of(repository: TrustRepository, role: str, drafted: Collection[str]) -> bytes:

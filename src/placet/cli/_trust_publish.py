@@ -24,6 +24,14 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     publish.add_argument(
         "--commit", action="store_true", help="where --to lies in a git checkout: commit it, and nothing else"
     )
+    publish.add_argument(
+        "--closing",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="SCOPE",
+        help="publish although a scope's owners have not signed: gates refuse everything in it until they do",
+    )
     publish.add_argument("--json", action="store_true", help="for programs")
     add_repository(publish)
 
@@ -40,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.commit and not checked_out:
         raise UserError("--commit needs --to with a folder of a git checkout.", "Make one with: git clone")
     repository = open_repository(args)
-    published = publish(repository, now=now())
+    published = publish(repository, now=now(), closing=args.closing)
     try:
         remember_published(repository, TrustAnchors())
     except PlacetError as e:
@@ -52,16 +60,31 @@ def run(args: argparse.Namespace) -> int:
     committed = args.commit and _commit(args.to, published)
     if args.json:
         print(json.dumps(_to_object(published, str(place)) | {"committed": committed}, indent=2))
-        return 0
+        return _exit_code(published)
     print(f"Published in {place}: {_versions(published)}.")
     if checked_out:
         print(f"It is {'committed' if committed else 'not committed'}. Next: git -C {place} push")
     role = min(published.expires_at, key=lambda name: published.expires_at[name])
     print(f"It is valid until {format_time(published.expires_at[role])} ({role}); publish again before then.")
     print(f"Root SHA-256, to be told to each gate once: {published.root_sha256}")
+    _say_scopes(published)
     print("Next, at gates and terminals that have trust already: placet trust refresh")
     print(f"At new ones: placet trust refresh --from {place} --root-sha256 {published.root_sha256}")
-    return 0
+    return _exit_code(published)
+
+
+def _exit_code(published: Published) -> int:
+    """Whoever published for the sake of a draft must notice that it stayed where it was."""
+    return 1 if published.waiting and not published.going else 0
+
+
+def _say_scopes(published: Published) -> None:
+    from placet.adapters.tuf_state import state_lines
+
+    for line in state_lines(published.waiting):
+        print(f"Not published yet: {line}")
+    for scope, why in published.closed.items():
+        print(f"CLOSED: gates refuse everything in the scope {scope}: {why}.")
 
 
 def _commit(folder: Path, published: Published) -> bool:
@@ -75,6 +98,7 @@ def _versions(published: Published) -> str:
 
 
 def _to_object(published: Published, place: str) -> dict[str, object]:
+    from placet.adapters.tuf_state import state_object
     from placet.core.encoding import format_time
 
     return {
@@ -82,4 +106,6 @@ def _to_object(published: Published, place: str) -> dict[str, object]:
         "versions": published.versions,
         "expiresAt": {role: format_time(at) for role, at in published.expires_at.items()},
         "rootSha256": published.root_sha256,
+        "waiting": state_object(published.waiting),
+        "closed": published.closed,
     }
