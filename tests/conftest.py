@@ -20,7 +20,14 @@ pytest.register_assert_rewrite("placet.testing.contracts")
 
 # Tests must not read or write the developer's own trust, ledger or configuration.
 _PRIVATE = ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")
-_SETTINGS = ("PLACET_TRUST", "PLACET_TRUST_SOURCE", "PLACET_GATE", "PLACET_RELAY", "PLACET_LEDGER")
+_SETTINGS = (
+    "PLACET_TRUST",
+    "PLACET_TRUST_SOURCE",
+    "PLACET_GATE",
+    "PLACET_RELAY",
+    "PLACET_LEDGER",
+    "PLACET_STORE",
+)
 
 PACKAGES = {
     "chromium": "chromium",

@@ -43,12 +43,13 @@ from placet.adapters.postgres_ledger_tables import (
     REBORN_HINT,
     Connection,
     Head,
+    check_tables,
     lock_judgement,
     named_failures,
     read_head,
 )
 from placet.adapters.postgres_place import find_place
-from placet.adapters.postgres_schema import LEDGER, check_version
+from placet.adapters.postgres_schema import LEDGER
 from placet.adapters.postgres_trouble import ledger_error
 from placet.core.encoding import Digest
 from placet.core.errors import IndeterminateError, Reason
@@ -210,7 +211,7 @@ class PostgresLedger:
     def _connect(self) -> Connection:
         connection = connect(self._address)
         try:
-            check_version(connection, LEDGER, self._address)
+            check_tables(connection, self._address)
             self._place = find_place(connection)
             # Without a birth this is not a ledger yet.
             read_head(connection, self._place, self._address)

@@ -142,6 +142,29 @@ def lock_judgement(connection: Connection, address: str) -> None:
     check_durable(row[0], row[1], address)
 
 
+def check_tables(connection: Connection, address: str) -> None:
+    """Makes sure that there are tables of a ledger, and of this version.
+
+    Raises:
+        PostgresError: there are not.
+        psycopg.Error: the database failed.
+    """
+    if read_version(connection, LEDGER) == 0:
+        raise missing_ledger(address)
+    check_version(connection, LEDGER, address)
+
+
+def missing_ledger(address: str) -> PostgresError:
+    """Returns the error for a database without a ledger."""
+    return PostgresError(
+        Trouble(
+            Kind.FAILED,
+            f"There is no use ledger at {show_address(address)}, so single use cannot be checked.",
+            "`placet ledger create` makes one; only approvals requested afterwards can be used.",
+        )
+    )
+
+
 def read_head(connection: Connection, place: str, address: str) -> Head:
     """Reads what a judgement begins with.
 
@@ -154,13 +177,7 @@ def read_head(connection: Connection, place: str, address: str) -> Head:
     """
     row = connection.execute(_HEAD.format(place).encode()).fetchone()
     if row is None:
-        raise PostgresError(
-            Trouble(
-                Kind.FAILED,
-                f"There is no use ledger at {show_address(address)}, so single use cannot be checked.",
-                "`placet ledger create` makes one; only approvals requested afterwards can be used.",
-            )
-        )
+        raise missing_ledger(address)
     return Head(Birth._make(row[:4]), *row[4:])
 
 

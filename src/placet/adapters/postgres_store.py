@@ -194,6 +194,10 @@ class PostgresRequestStore:
         with self._watches.watch(request_id) as watch:
             yield watch
 
+    def observe_commits(self, saw_commit: Callable[[int, float], None]) -> None:
+        """Has `saw_commit` called after each commit, with the number of writes in it and its seconds."""
+        self._writer.saw_commit = saw_commit
+
     async def check_health(self) -> None:
         """See `RequestStore.check_health`."""
         await self._read("SELECT id FROM placet_relay.store", lambda _: ())

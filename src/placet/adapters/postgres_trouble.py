@@ -36,4 +36,4 @@ def ledger_error(trouble: Trouble, *, in_doubt: bool = False) -> IndeterminateEr
     hint = trouble.hint
     if in_doubt:
         hint = f"The use may have been consumed: `placet ledger show` tells. {hint}"
-    return IndeterminateError(Reason.LEDGER_UNAVAILABLE, f"The use ledger: {trouble.message}", hint=hint)
+    return IndeterminateError(Reason.LEDGER_UNAVAILABLE, trouble.message, hint=hint)

@@ -15,7 +15,8 @@ idempotent, so the group is written again on a new connection, and finds itself 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -107,6 +108,9 @@ class PostgresWriter:
 
     Args:
         max_group: the largest number of writes in one commit; 1 turns grouping off.
+
+    Attributes:
+        saw_commit: told after each commit how many writes it held and how many seconds it took.
     """
 
     def __init__(self, address: str, *, max_group: int = MAX_GROUP) -> None:
@@ -118,6 +122,7 @@ class PostgresWriter:
         self._connection: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self.saw_commit: Callable[[int, float], None] = _tell_nobody
 
     async def run(self, write: Write, *, now: int) -> Any:
         """Writes, and returns what the caller is told once that is durable.
@@ -197,7 +202,7 @@ class PostgresWriter:
         return [outcome for queued in group for outcome in await self._settle([queued])]
 
     async def _commit(self, group: Sequence[_Queued]) -> list[Any]:
-        now = group[0].now
+        now, begun = group[0].now, time.monotonic()
         connection = await self._connected()
         facts = await self._read_facts(connection, needs_of(queued.write for queued in group), now)
         batch = Batch(facts, now=now)
@@ -211,6 +216,7 @@ class PostgresWriter:
             await connection.execute("ROLLBACK")
         else:
             await self._write(connection, batch, now)
+            self.saw_commit(len(group), time.monotonic() - begun)
         return outcomes
 
     async def _read_facts(
@@ -290,6 +296,10 @@ class PostgresWriter:
 
 class _CommitLostError(psycopg.OperationalError):
     """The connection was lost when a COMMIT may have been under way."""
+
+
+def _tell_nobody(writes: int, seconds: float) -> None:
+    """Until somebody observes."""
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Any], ...]:

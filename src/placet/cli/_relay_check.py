@@ -22,12 +22,47 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
-def run(args: argparse.Namespace, path: Path) -> int:
+def run(args: argparse.Namespace, place: str | Path) -> int:
     """Checks the database; returns 0 where it is whole, 1 where it is not.
 
     Raises:
         UserError: there is none, or it cannot be read at all.
     """
+    if isinstance(place, str):
+        return _check_postgres(args, place)
+    return _check_file(args, place)
+
+
+def _check_postgres(args: argparse.Namespace, address: str) -> int:
+    from placet.adapters.places import show_place
+    from placet.adapters.postgres_check import check_database
+
+    if args.salvage_to:
+        raise UserError(
+            "--salvage-to saves from a file, not from PostgreSQL.", "There, restore a backup of the database."
+        )
+    try:
+        result = check_database(address)
+    except RequestStoreError as e:
+        raise UserError(e.message, e.hint) from e
+    shown = show_place(address)
+    if args.json:
+        print(json.dumps({"database": shown, **result._asdict()}))
+        return 1 if result.findings else 0
+    print(f"{shown}: {result.requests} requests with {result.answers} answers are whole.")
+    for finding in result.findings:
+        print(f"  {visible(finding)}")
+    if result.findings:
+        print(
+            "\nNext: something other than the relay, or a failing disk, changed these rows. Look at the"
+            " server's log and its disk; restore a backup, or delete these rows."
+        )
+        return 1
+    print("Nothing is damaged.")
+    return 0
+
+
+def _check_file(args: argparse.Namespace, path: Path) -> int:
     from placet.adapters.sqlite_check import check_database, salvage
 
     try:

@@ -55,6 +55,11 @@ def _add_keeping(serve: argparse.ArgumentParser) -> None:
         help="the folder of the relay's database (default: the user's state)",
     )
     add(
+        "--store",
+        metavar="URL",
+        help="instead, a PostgreSQL database (postgresql://…), which several relays may share",
+    )
+    add(
         "--keep",
         type=_duration,
         default="30d",

@@ -30,8 +30,8 @@ log = logging.getLogger("placet.relay")
 _PART_FOR_CONTAINERS = 0.75
 
 
-def serve(args: argparse.Namespace, listener: socket.socket, store_path: Path) -> None:
-    """Runs the relay on `listener` until it is told to stop.
+def serve(args: argparse.Namespace, listener: socket.socket, place: str | Path) -> None:
+    """Runs the relay on `listener`, with its store at `place`, until it is told to stop.
 
     Raises:
         UserError: something that was given cannot be used.
@@ -49,7 +49,7 @@ def serve(args: argparse.Namespace, listener: socket.socket, store_path: Path) -
     metrics = _make_metrics() if args.metrics_listen else None
     announcer = _make_announcer(args.notify, clock, metrics) if args.notify else None
     stop_metrics = _listen_for_metrics(args.metrics_listen, metrics)
-    store, shown_store = _open_store(args, store_path)
+    store, shown_store = _open_store(args, place)
     observers = _set_up_log(args.log_format)
     janitor = Janitor(store, clock, Retention(args.keep, max_kept_bytes))
     on_new = announcer.note if announcer else _tell_nobody
@@ -90,11 +90,11 @@ def _tell_nobody(request: NewRequest) -> None:
     """Without --notify."""
 
 
-def _open_store(args: argparse.Namespace, path: Path) -> tuple[RequestStore, str]:
-    from placet.adapters.sqlite_store import SqliteRequestStore
+def _open_store(args: argparse.Namespace, place: str | Path) -> tuple[RequestStore, str]:
+    from placet.adapters.places import open_store, show_place
 
     try:
-        return SqliteRequestStore.open(path, max_bytes=args.max_bytes), str(path)
+        return open_store(place, max_bytes=args.max_bytes), show_place(place)
     except RequestStoreError as e:
         raise UserError(e.message, e.hint) from e
 

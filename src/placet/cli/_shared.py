@@ -12,7 +12,7 @@ from placet.core.people import Gate
 from placet.core.trust import MAX_SNAPSHOT_BYTES, Trust, parse_trust
 
 _SETTINGS = frozenset(
-    {"gate", "ledger", "relay", "relay_ca_file", "relay_token_file", "trust", "trust_source"}
+    {"gate", "ledger", "relay", "relay_ca_file", "relay_token_file", "store", "trust", "trust_source"}
 )
 
 # What a file is that is not the approval bundle which was asked for, and what to do with it.
@@ -151,6 +151,15 @@ def parse_duration(text: str) -> int:
 def action_uri(name: str) -> str:
     """Returns the type URI of a shipped action's short name, and any URI as it is."""
     return name if "/" in name else f"https://placet.dev/actions/{name}/v1"
+
+
+def describe_migration(place: str, before: int, after: int) -> str:
+    """Returns what to say of tables that were made or upgraded."""
+    if before == after:
+        return f"{place} has the tables of this version already (schema {after})."
+    if before == 0:
+        return f"{place}: the tables were made (schema {after})."
+    return f"{place}: the tables were upgraded from schema {before} to {after}."
 
 
 def describe_refusal(refusal: PlacetError) -> list[str]:

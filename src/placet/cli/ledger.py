@@ -5,25 +5,32 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 
-from placet.adapters.sqlite_ledger import Birth, SqliteLedger, declare_new_birth
+from placet.adapters.places import declare_birth, ledger_exists, migrate_ledger, open_ledger, show_place
+from placet.adapters.postgres_address import is_postgres
 from placet.adapters.system_clock import SystemClock
 from placet.cli import EXIT_DENY, EXIT_UNDECIDED, UserError
+from placet.cli._shared import describe_migration
 from placet.cli.run import PINNED_LEDGER, choose_ledger
 from placet.core.decode import read_hex_digest
 from placet.core.encoding import format_time
 from placet.core.errors import IndeterminateError, PlacetError, visible
-from placet.ports.use_ledger import UseRecord
+from placet.ports.use_ledger import Birth, UseLedger, UseRecord
 
 _DEFAULT_LIMIT = 50
 
 _CONSEQUENCES = """\
-A new birth of the ledger at {path}:
+A new birth of the ledger at {place}:
 
   * Every approval that was requested up to now can no longer be used. Open requests must be made again.
   * Recorded uses are kept; those that a restored backup has forgotten stay forgotten.
   * Declare it after restoring or copying the ledger, or the whole machine, from a backup or a snapshot.
+{more}"""
+_CONSEQUENCES_ON_POSTGRES = """\
+  * Declare it after a failover too: the server that took over may not have seen the latest uses.
+  * Make sure that no gate still reaches the server that was left: name the new ledger in the trust root.
 """
 
 
@@ -36,8 +43,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     reborn = commands.add_parser(
         "reborn", help="declare that a restored, copied or damaged ledger starts anew"
     )
-    for command in (create, show, reborn):
-        command.add_argument("--ledger", type=Path, metavar="PATH", help="the ledger (default: this gate's)")
+    migrate = commands.add_parser("migrate", help="upgrade a ledger that an earlier version made")
+    for command in (create, show, reborn, migrate):
+        command.add_argument(
+            "--ledger",
+            metavar="PLACE",
+            help="the ledger: a file, or a database (postgresql://…; default: this gate's)",
+        )
     show.add_argument("payload_digest", nargs="?", metavar="REQUEST", help="only uses of this request ID")
     show.add_argument("--unknown", action="store_true", help="only uses whose outcome is not known")
     show.add_argument(
@@ -54,34 +66,44 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    path = choose_ledger(args.ledger)
+    place = choose_ledger(args.ledger)
     match args.ledger_command:
         case "create":
-            return _create(path)
+            return _create(place)
         case "reborn":
-            return _reborn(path, yes=args.yes, clock_was_wrong=args.clock_was_wrong)
+            return _reborn(place, yes=args.yes, clock_was_wrong=args.clock_was_wrong)
+        case "migrate":
+            return _migrate(place)
         case _:
-            return _show(path, args)
+            return _show(place, args)
 
 
-def _create(path: Path) -> int:
-    if path.exists():
+def _create(place: str | Path) -> int:
+    if ledger_exists(place):
         raise UserError(
-            f"There is a ledger at {path} already.",
+            f"There is a ledger at {show_place(place)} already.",
             "`placet ledger show` looks into it; after a restore, `placet ledger reborn` starts it anew.",
         )
-    _say_birth(path, declare_new_birth(path, now=SystemClock().now()))
+    _say_birth(place, declare_birth(place, now=SystemClock().now()))
     return 0
 
 
-def _reborn(path: Path, *, yes: bool, clock_was_wrong: bool) -> int:
-    if not path.exists():
-        raise UserError(f"There is no ledger at {path}.", "`placet ledger create` makes one.")
-    print(_CONSEQUENCES.format(path=path), file=sys.stderr)
+def _reborn(place: str | Path, *, yes: bool, clock_was_wrong: bool) -> int:
+    if not ledger_exists(place):
+        raise UserError(f"There is no ledger at {show_place(place)}.", "`placet ledger create` makes one.")
+    more = _CONSEQUENCES_ON_POSTGRES if is_postgres(place) else ""
+    print(_CONSEQUENCES.format(place=show_place(place), more=more), file=sys.stderr)
     if not yes and not _confirmed():
         print("Nothing was changed.", file=sys.stderr)
         return EXIT_DENY
-    _say_birth(path, declare_new_birth(path, now=SystemClock().now(), clock_was_wrong=clock_was_wrong))
+    _say_birth(place, declare_birth(place, now=SystemClock().now(), clock_was_wrong=clock_was_wrong))
+    return 0
+
+
+def _migrate(place: str | Path) -> int:
+    if not is_postgres(place) and not ledger_exists(place):
+        raise UserError(f"There is no ledger at {show_place(place)}.", "`placet ledger create` makes one.")
+    print(describe_migration(show_place(place), *migrate_ledger(place)))
     return 0
 
 
@@ -92,15 +114,15 @@ def _confirmed() -> bool:
     return sys.stdin.readline().strip() == "reborn"
 
 
-def _say_birth(path: Path, birth: Birth) -> None:
-    print(f"Ledger {birth.ledger_id} was born at {format_time(birth.born_at)}: {path}")
+def _say_birth(place: str | Path, birth: Birth) -> None:
+    print(f"Ledger {birth.ledger_id} was born at {format_time(birth.born_at)}: {show_place(place)}")
     print("Approvals requested from the next second on can be used here.")
     print("To bind the gate to it, an administrator names it in the trust root:")
     print(f"  placet trust add-gate GATE --ledger {PINNED_LEDGER}{birth.ledger_id}")
 
 
-def _show(path: Path, args: argparse.Namespace) -> int:
-    with SqliteLedger(path) as ledger:
+def _show(place: str | Path, args: argparse.Namespace) -> int:
+    with closing(open_ledger(place)) as ledger:
         trouble = _find_trouble(ledger)
         if args.unknown:
             records = ledger.list_unknown()
@@ -111,16 +133,16 @@ def _show(path: Path, args: argparse.Namespace) -> int:
         birth = ledger.birth()
         unknown = len(ledger.list_unknown())
     if args.json:
-        print(json.dumps(_to_object(path, birth, records, unknown, trouble), indent=2))
+        print(json.dumps(_to_object(show_place(place), birth, records, unknown, trouble), indent=2))
     else:
-        _print_uses(path, birth, records, unknown)
+        _print_uses(show_place(place), birth, records, unknown)
     if trouble is not None:
         print(f"{trouble.reason}: {trouble}\n{trouble.hint}", file=sys.stderr)
         return EXIT_UNDECIDED
     return 0
 
 
-def _find_trouble(ledger: SqliteLedger) -> PlacetError | None:
+def _find_trouble(ledger: UseLedger) -> PlacetError | None:
     try:
         ledger.check_undisturbed()
     except IndeterminateError as error:
@@ -128,13 +150,15 @@ def _find_trouble(ledger: SqliteLedger) -> PlacetError | None:
     return None
 
 
-def _print_uses(path: Path, birth: Birth, records: tuple[UseRecord, ...], unknown: int) -> None:
-    print(f"Ledger {birth.ledger_id}, born at {format_time(birth.born_at)}: {path}")
+def _print_uses(place: str, birth: Birth, records: tuple[UseRecord, ...], unknown: int) -> None:
+    print(f"Ledger {birth.ledger_id}, born at {format_time(birth.born_at)}: {place}")
     if not records:
         print("No uses to show.")
     for record in records:
         event = f", event {record.event_id}" if record.event_id else ""
         print(f"{format_time(record.used_at)}  {record.payload_digest}  {record.use_unit}{visible(event)}")
+        if record.summary:
+            print(f"    {visible(record.summary)}")
         print(f"    use {record.ordinal}: {_describe_outcome(record)}")
     if unknown:
         print(
@@ -150,15 +174,16 @@ def _describe_outcome(record: UseRecord) -> str:
 
 
 def _to_object(
-    path: Path, birth: Birth, records: tuple[UseRecord, ...], unknown: int, trouble: PlacetError | None
+    place: str, birth: Birth, records: tuple[UseRecord, ...], unknown: int, trouble: PlacetError | None
 ) -> dict[str, object]:
     return {
-        "ledger": {"id": birth.ledger_id, "bornAt": format_time(birth.born_at), "path": str(path)},
+        "ledger": {"id": birth.ledger_id, "bornAt": format_time(birth.born_at), "path": place},
         "trouble": None if trouble is None else {"reason": trouble.reason, "message": str(trouble)},
         "unknownOutcomes": unknown,
         "uses": [
             {
                 "request": record.payload_digest,
+                "summary": record.summary,
                 "unit": record.use_unit,
                 "use": record.ordinal,
                 "usedAt": format_time(record.used_at),

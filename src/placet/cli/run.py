@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from placet.adapters.paths import state_dir
-from placet.adapters.sqlite_ledger import Birth, SqliteLedger
+from placet.adapters.places import missing_driver, open_ledger
+from placet.adapters.postgres_address import is_postgres
 from placet.adapters.system_clock import SystemClock
 from placet.cli import UserError
 from placet.cli._evidence import verify_bundle_evidence
@@ -32,6 +34,7 @@ from placet.gates.command import (
     rehearse_approved,
     run_approved,
 )
+from placet.ports.use_ledger import Birth
 
 # As `env`, `timeout` and `docker run` do: below it, the exit codes belong to the command.
 EXIT_REFUSED = 125
@@ -67,7 +70,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--gate", metavar="ID", help="this gate's ID (default: the only one in the trust root)"
     )
     parser.add_argument("--target", metavar="URI", help="refuse unless the approval is for this target")
-    parser.add_argument("--ledger", type=Path, metavar="PATH", help="the gate's use ledger")
+    parser.add_argument(
+        "--ledger", metavar="PLACE", help="the gate's use ledger: a file, or a database (postgresql://…)"
+    )
     parser.add_argument(
         "--inputs",
         type=Path,
@@ -84,14 +89,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def choose_ledger(path: Path | None) -> Path:
+def choose_ledger(place: str | None) -> str | Path:
     """Returns the gate's ledger: flag over environment over configuration file over the default.
 
     Raises:
-        UserError: the configuration file is malformed.
+        UserError: the configuration file is malformed, or PostgreSQL's driver is missing.
     """
-    chosen = setting(None if path is None else str(path), "ledger")
-    return state_dir() / "gate" / "ledger.sqlite3" if chosen is None else Path(chosen)
+    chosen = setting(place, "ledger")
+    if chosen is None:
+        return state_dir() / "gate" / "ledger.sqlite3"
+    if problem := missing_driver(chosen):
+        raise UserError(*problem)
+    return chosen if is_postgres(chosen) else Path(chosen)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -167,7 +176,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.command:
         _check_command(plan, args.command)
     question.check_claims(SystemClock().now())
-    with SqliteLedger(choose_ledger(args.ledger)) as ledger:
+    with closing(open_ledger(choose_ledger(args.ledger))) as ledger:
         _check_pinned_ledger(question.gate, ledger.birth())
         if args.dry_run:
             approval = rehearse_approved(
