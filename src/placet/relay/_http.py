@@ -20,6 +20,11 @@ T = TypeVar("T")
 CONTENT_TYPE = "application/json"
 # The largest body takes this long at 280 kbit/s; slower than that is somebody holding a door open.
 BODY_SECONDS = 30.0
+# Proxies commonly cut silent connections after a minute.
+MAX_WAIT_SECONDS = 60
+DEFAULT_WAIT_SECONDS = 30
+DEFAULT_PAGE = 50
+MAX_CURSOR = 64
 # Browsers send 1 or 2 KiB; proxies add a little.
 MAX_HEAD_BYTES = 16 * 1024
 

@@ -41,6 +41,10 @@ from placet.ports.request_store import (
     StoredRequest,
 )
 from placet.relay._http import (
+    DEFAULT_PAGE,
+    DEFAULT_WAIT_SECONDS,
+    MAX_CURSOR,
+    MAX_WAIT_SECONDS,
     JsonResponse,
     check_head,
     encode,
@@ -65,11 +69,6 @@ from placet.relay.gatekeeper import Gatekeeper, Kind
 
 log = logging.getLogger("placet.relay")
 
-# Proxies commonly cut silent connections after a minute.
-MAX_WAIT_SECONDS = 60
-_DEFAULT_WAIT_SECONDS = 30
-_DEFAULT_PAGE = 50
-_MAX_CURSOR = 64
 
 Handler = Callable[[Request, Caller], Awaitable[Response]]
 
@@ -114,7 +113,7 @@ class _Handlers:
         state = query.get("state", StateFilter.OPEN)
         if state not in list(StateFilter):
             raise RelayError("bad-query", "state must be open, closed or all.")
-        limit = read_number(query, "limit", default=_DEFAULT_PAGE, minimum=1, maximum=MAX_PAGE)
+        limit = read_number(query, "limit", default=DEFAULT_PAGE, minimum=1, maximum=MAX_PAGE)
         page = await self._courier.list_page(StateFilter(state), _read_cursor(query), limit)
         return self._listing(page, page.position if page.has_more else None)
 
@@ -325,10 +324,10 @@ def _own_fault(error: Exception) -> JsonResponse:
 
 def _read_cursor(query: dict[str, str]) -> Cursor | None:
     text = query.get("after")
-    if text is not None and len(text) > _MAX_CURSOR:
+    if text is not None and len(text) > MAX_CURSOR:
         raise RelayError("bad-query", "after must be a cursor that this relay gave out as `next`.")
     return None if not text else Cursor(text)
 
 
 def _read_timeout(query: dict[str, str]) -> int:
-    return read_number(query, "timeout", default=_DEFAULT_WAIT_SECONDS, minimum=0, maximum=MAX_WAIT_SECONDS)
+    return read_number(query, "timeout", default=DEFAULT_WAIT_SECONDS, minimum=0, maximum=MAX_WAIT_SECONDS)
