@@ -11,18 +11,24 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 from page_driver import check_for_everyone, plugged_in
 from terminal_world import PageWorld, make_identity, write_request
 
+from placet.adapters.attestation import FidoAttestationVerifier
 from placet.adapters.paths import data_dir, state_dir
 from placet.ceremony.enrol import parse_enrolment, verify_enrolment
+from placet.ceremony.enrol_review import judge_enrolment
 from placet.ceremony.fingerprint import SPOKEN_DIGITS, fingerprint_words, spoken_fingerprint
+from placet.ceremony.models import put_models
+from placet.core.encoding import encode_canonical
+from placet.core.errors import PlacetError
 from placet.core.people import Deployment
 from placet.core.sshsig import key_id
+from placet.documents.models import Model
 from placet.terminal.credentials import CredentialStore
 from placet.testing.chromium import ChromiumSession
 from placet.testing.world import ALICE, BOB
@@ -262,6 +268,51 @@ def test_enrolment_page_makes_a_file_that_the_administrator_accepts(
     assert INVITE not in out.read_text()
     key.remove()
     page.goto("about:blank")
+
+
+@pytest.mark.browser
+def test_a_browsers_virtual_authenticator_is_software_even_under_its_own_root(
+    chromium: ChromiumSession, tmp_path: Path, port: int
+) -> None:
+    """Real Chromium, asked for direct attestation: packed, with the one certificate that signed itself."""
+    assert call("init", "t1", "--deployment", "demo").returncode == 0
+    out = tmp_path / "alice.enrolment.json"
+    arguments = ["enroll", ALICE, "--invite", INVITE, "--root-sha256", ROOT, "--deployment", "demo"]
+    key = chromium.add_authenticator()
+    with serving(*arguments, "--out", str(out), "--port", str(port)) as served:
+        page = chromium.page
+        page.goto(served.url)
+        page.click("#create")
+        page.wait_for_selector("#prove:not([disabled])")
+        page.click("#prove")
+        page.wait_for_selector('#status[data-state="enrolled"]', state="attached")
+        served.end()
+    key.remove()
+    enrolment = parse_enrolment(out.read_bytes())
+    assert enrolment.evidence is not None
+    facts = FidoAttestationVerifier().read(enrolment.evidence)
+    assert (facts.format, facts.attestation_type, len(facts.chain)) == ("packed", "basic", 1)
+    assert facts.aaguid == enrolment.aaguid == "01020304-0506-0708-0102-030405060708"
+
+    world = PageWorld(port)
+    bare = world.files()
+    people = {"people": [{"id": ALICE, "groups": [], "accounts": [], "credentials": []}]}
+    bare |= {"people.json": encode_canonical(people)}
+    named = Model(facts.aaguid, (), "Chromium's virtual authenticator", "allowed", facts.chain)
+    for files in (bare, bare | put_models(bare, [named])):
+        for assurance, refused in (("attested", True), ("vouched", True), ("software", False)):
+            with pytest.raises(PlacetError, match="is software") if refused else nullcontext():
+                judge_enrolment(
+                    out.read_bytes(),
+                    person=ALICE,
+                    files=files,
+                    invite=INVITE,
+                    root_digests=[ROOT],
+                    require_uv=True,
+                    assurance=assurance,
+                    verifier=FidoAttestationVerifier(),
+                    at=world.now,
+                )
 
 
 @pytest.mark.browser

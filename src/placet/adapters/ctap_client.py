@@ -74,7 +74,8 @@ def open_device(path: Path | None = None) -> CtapDevice:
             return CtapHidDevice(descriptor, _ReportConnection(descriptor))  # type: ignore[no-untyped-call]
         found = list(CtapHidDevice.list_devices())
     except (OSError, ValueError) as e:
-        raise AuthenticatorError(f"The security key {path or ''} cannot be opened: {e}. {_PERMISSION}") from e
+        what, why = f"The security key {path}" if path else "A security key", getattr(e, "strerror", None)
+        raise AuthenticatorError(f"{what} cannot be opened: {why or e}. {_PERMISSION}") from e
     if len(found) == 1:
         return found[0]
     for device in found:
@@ -177,7 +178,7 @@ def _explain(error: Exception) -> str:
         return "This key does not fit: it is enrolled here already, or is not the one that was asked for."
     if code == ClientError.ERR.CONFIGURATION_UNSUPPORTED:
         return "This key cannot verify its user. Set a PIN on it, or use one with a PIN or fingerprint."
-    if code == ClientError.ERR.TIMEOUT:
+    if code == ClientError.ERR.TIMEOUT or "OPERATION_DENIED" in cause:
         return "Nobody touched the key in time, or the touch was declined."
     return f"The security key refused: {cause}."
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from placet.cli import UserError
 from placet.cli._trust_sign import add_signing
+from placet.ports.authenticator import AuthenticatorError
 
 DEFAULT_PORT = 8470
 DEFAULT_RELAY = "http://127.0.0.1:8471"
@@ -169,7 +170,10 @@ def run(args: argparse.Namespace) -> int:
             f"The terminal needs the Python package {e.name}, which is not installed.",
             "Install placet with its terminal: pip install 'placet[terminal]'.",
         ) from e
-    return int(module.run(args))
+    try:
+        return int(module.run(args))
+    except AuthenticatorError as e:
+        raise UserError(str(e)) from e
 
 
 def port_number(text: str) -> int:

@@ -30,7 +30,7 @@ class AttestationFacts(NamedTuple):
     """The model, "" where none is named."""
     credential_id: bytes
     key_type: str
-    """The SSH key type name of the new key."""
+    """The SSH key type name of the new key, "" where SSH knows no such FIDO key."""
     key_raw: bytes
     rp_id_hash: bytes
     flags: int

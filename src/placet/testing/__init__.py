@@ -13,6 +13,8 @@ Modules:
     ctap: a software CTAP 2.1 authenticator below python-fido2 and below real libfido2.
     openssh: the stock ``ssh-keygen``, with its own dummy provider or with our authenticator.
     chromium: a real headless Chromium with its virtual authenticator.
+    registration: enrolments of software keys, honest or not.
+    mds_blob: a FIDO metadata service under a root of its own.
 """
 
 from placet.testing._tools import ToolMissing

@@ -1,7 +1,7 @@
 """Registrations of software keys, as a browser hands them to the enrolment page.
 
-`registration_of` gives a `SoftWebAuthn`'s key the attestation ``none``; whoever needs a vendor's signature
-uses `placet.testing.ctap`.
+`registration_of` gives a `SoftWebAuthn`'s key the attestation ``none``.  `SoftEnrolment` is a whole enrolment
+by the software CTAP authenticator, whose vendor is one of tests.
 """
 
 from __future__ import annotations
@@ -13,10 +13,21 @@ from typing import Any
 
 from fido2 import cbor
 
+from placet.adapters.attestation import FidoAttestationVerifier
+from placet.adapters.ctap_client import CtapClient
+from placet.ceremony.enrol import Enrolment, draft_enrolment, encode_enrolment, enrolment_message
 from placet.ceremony.enrol_evidence import registration_challenge
 from placet.core.encoding import b64url_encode
+from placet.core.sshsig import (
+    NAMESPACE_ENROL,
+    encode_sk_ecdsa_key,
+    encode_webauthn_sshsig,
+    parse_public_key,
+    signed_data,
+)
 from placet.ports.attestation_verifier import AttestationEvidence
-from placet.testing.authenticator import AT, UP, UV, SoftWebAuthn
+from placet.testing.authenticator import AT, DEFAULT_RP_ID, DEFAULT_WEB_ORIGIN, UP, UV, SoftWebAuthn
+from placet.testing.ctap import SoftAuthenticator, SoftCtapDevice
 
 
 def attestation_object(
@@ -72,3 +83,93 @@ def registration_of(
         attestation_object(key, aaguid=aaguid),
         creation_client_data(challenge, key.web_origin),
     )
+
+
+class SoftEnrolment:
+    """A person who enrols a software CTAP authenticator, with python-fido2's own client.
+
+    Every knob defaults to what an honest person and an honest authenticator do.
+    """
+
+    def __init__(
+        self,
+        authenticator: SoftAuthenticator,
+        *,
+        person: str,
+        root_sha256: str,
+        invite: str,
+        deployment: str = "demo",
+        web_origin: str = DEFAULT_WEB_ORIGIN,
+        rp_id: str = DEFAULT_RP_ID,
+        challenge: bytes | None = None,
+    ) -> None:
+        """Makes the credential.
+
+        Args:
+            authenticator: what the person holds.
+            person: the person's ID.
+            root_sha256: what the person was told.
+            invite: what the person was told.
+            deployment: what the person was told.
+            web_origin: the terminal's page.
+            rp_id: the RP ID that is asked for.
+            challenge: what is asked for, by default the one that answers the invite.
+        """
+        self.person, self.deployment, self.root_sha256 = person, deployment, root_sha256
+        self.invite, self.web_origin, self.rp_id = invite, web_origin, rp_id
+        self._client = CtapClient(SoftCtapDevice(authenticator), web_origin, say=lambda text: None)
+        asked = challenge or registration_challenge(person, deployment, root_sha256, invite)
+        made = self._client.create(creation_options(asked, rp_id))
+        self.evidence = AttestationEvidence("webauthn", made.attestation_object, made.client_data_json)
+        self.facts = FidoAttestationVerifier().read(self.evidence)
+        self.public_key = parse_public_key(encode_sk_ecdsa_key(self.facts.key_raw, rp_id))
+
+    def draft(self, **changes: Any) -> Enrolment:
+        """Returns the enrolment before it is signed; `changes` replace its parts."""
+        parts: dict[str, Any] = {
+            "person": self.person,
+            "deployment": self.deployment,
+            "public_key": self.public_key,
+            "kind": "webauthn",
+            "root_sha256": self.root_sha256,
+            "invite": self.invite,
+            "aaguid": self.facts.aaguid,
+            "evidence": self.evidence,
+        }
+        return draft_enrolment(**(parts | changes))
+
+    def sign(self, drafted: Enrolment) -> bytes:
+        """Signs a drafted enrolment with the new key; returns the file."""
+        answer = self._client.get(
+            {
+                "challenge": b64url_encode(signed_data(NAMESPACE_ENROL, enrolment_message(drafted))),
+                "rpId": self.rp_id,
+                "userVerification": "required",
+                "allowCredentials": [{"type": "public-key", "id": b64url_encode(self.facts.credential_id)}],
+            }
+        )
+        sig = encode_webauthn_sshsig(
+            key_wire=self.public_key.wire,
+            namespace=NAMESPACE_ENROL,
+            authenticator_data=answer.authenticator_data,
+            client_data_json=answer.client_data_json,
+            der_signature=answer.signature,
+            web_origin=self.web_origin,
+        )
+        return encode_enrolment(drafted._replace(sig=sig))
+
+    def file(self, **changes: Any) -> bytes:
+        """Returns the enrolment file."""
+        return self.sign(self.draft(**changes))
+
+
+def creation_options(challenge: bytes, rp_id: str) -> dict[str, Any]:
+    """Returns what an enrolment page asks ``navigator.credentials.create()`` for."""
+    return {
+        "rp": {"id": rp_id, "name": "placet"},
+        "user": {"id": b64url_encode(b"somebody"), "name": "placet", "displayName": "placet"},
+        "challenge": b64url_encode(challenge),
+        "pubKeyCredParams": [{"type": "public-key", "alg": -7}],
+        "attestation": "direct",
+        "authenticatorSelection": {"residentKey": "discouraged", "userVerification": "required"},
+    }
