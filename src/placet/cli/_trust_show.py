@@ -6,10 +6,14 @@ import argparse
 import json
 from typing import Any
 
+from placet.adapters.paths import snapshot_path
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_signing import PendingRole, pending_roles, root_digests
+from placet.adapters.tuf_state import state_lines, state_object
+from placet.adapters.tuf_status import repository_dates, snapshot_dates
 from placet.adapters.tuf_trust import ROOT, administrators_of
 from placet.ceremony.trust_change import describe_credential, describe_rule, group_digits
+from placet.ceremony.trust_status import TrustStatus, judge_trust, status_lines, status_object
 from placet.cli._shared import load_trust, now
 from placet.core.encoding import b64encode, format_time
 from placet.core.policy import rule_to_object
@@ -23,7 +27,9 @@ def run(args: argparse.Namespace) -> int:
         trust = load_trust(args.snapshot)  # a gate has a snapshot and no repository
         if args.allowed_signers:
             return _print_allowed_signers(trust)
-        print(json.dumps(_to_object(trust), indent=2) if args.json else "\n".join(_trust_lines(trust)))
+        print(
+            json.dumps(_to_object(trust), indent=2) if args.json else "\n".join(_snapshot_lines(args, trust))
+        )
         return 0
     repository = TrustRepository(args.repository)
     # Compiled as a gate would compile it; version and expiry of a draft are not yet anybody's.
@@ -33,11 +39,19 @@ def run(args: argparse.Namespace) -> int:
         return _print_allowed_signers(trust)
     if args.json:
         value = _to_object(trust) | _repository_object(repository, pending)
+        value["status"] = status_object(_judge_dates(repository, trust), now=now())
         del value["versions"], value["expiresAt"]
         print(json.dumps(value, indent=2))
     else:
-        print("\n".join(_repository_lines(repository, pending) + _trust_lines(trust, draft=True)))
+        dates = _judge_dates(repository, trust)
+        print("\n".join(_repository_lines(repository, pending, dates) + _trust_lines(trust, draft=True)))
     return 0
+
+
+def _snapshot_lines(args: argparse.Namespace, trust: Trust) -> list[str]:
+    dates = snapshot_dates(trust, args.snapshot or snapshot_path())
+    status = judge_trust(trust.deployment.name, dates, trust.people, now=now(), at_gate=True)
+    return [*_trust_lines(trust), *(f"! {warning}" for warning in status.warnings)]
 
 
 def _print_allowed_signers(trust: Trust) -> int:
@@ -49,23 +63,27 @@ def _print_allowed_signers(trust: Trust) -> int:
     return 0
 
 
-def _repository_lines(repository: TrustRepository, pending: tuple[PendingRole, ...]) -> list[str]:
+def _judge_dates(repository: TrustRepository, trust: Trust) -> TrustStatus:
+    dates = repository_dates(repository)
+    return judge_trust(trust.deployment.name, dates, trust.people, now=now(), at_gate=False)
+
+
+def _repository_lines(
+    repository: TrustRepository, pending: tuple[PendingRole, ...], dates: TrustStatus
+) -> list[str]:
     root = repository.current_root()
     lines = [f"Repository {repository.path}", "", "Administrators"]
     for keyid, person in administrators_of(root).items():
         lines += [f"  {person}", f"    key {group_digits(keyid)}"]
     role = root.roles[ROOT]
     lines += [f"  {role.threshold} of {len(role.keyids)} must sign.", "", "Signatures"]
-    for item in pending:
-        lines.append(
-            f"  {item.role} version {item.version}, draft: signed by {', '.join(item.signed) or 'nobody'}"
-        )
-        if item.missing:
-            lines.append(f"    {item.missing} more needed of {', '.join(item.unsigned)}")
+    lines += [f"  {line}" for line in state_lines(pending)]
     if not pending:
         lines.append("  Nothing waits; what follows is published.")
     lines += ["  Root SHA-256 for enrolment or for gates:"]
     lines += [f"    {digest}" for digest in sorted(root_digests(repository))]
+    if dates.roles:
+        lines += ["", "Dates of what is published", *(f"  {line}" for line in status_lines(dates, now=now()))]
     return [*lines, ""]
 
 
@@ -139,15 +157,5 @@ def _repository_object(repository: TrustRepository, pending: tuple[PendingRole, 
         "administrators": [{"id": p, "keyid": k} for k, p in administrators_of(root).items()],
         "threshold": root.roles[ROOT].threshold,
         "rootSha256": sorted(root_digests(repository)),
-        "pending": [
-            {
-                "role": item.role,
-                "version": item.version,
-                "expiresAt": format_time(item.expires_at),
-                "signed": list(item.signed),
-                "unsigned": list(item.unsigned),
-                "missing": item.missing,
-            }
-            for item in pending
-        ],
+        "pending": state_object(pending),
     }
