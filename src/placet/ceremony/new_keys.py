@@ -98,7 +98,11 @@ def _signers(message: bytes) -> list[tuple[str, KeyId, str]]:
             ]
         delegations = value.get("delegations") or {"roles": [], "keys": {}}
         return [
-            (delegations["keys"][keyid]["person"], read_key_id(keyid, "/keys"), f"signs for {role['name']}")
+            (
+                delegations["keys"][keyid]["person"],
+                read_key_id(keyid, "/keys"),
+                f"signs {', '.join(role['paths'])}",
+            )
             for role in delegations["roles"]
             for keyid in role["keyids"]
         ]

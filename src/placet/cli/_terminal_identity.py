@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from placet.adapters.terminal_identity import FileTerminalIdentity
+from placet.ceremony.fingerprint import spoken_fingerprint
 from placet.cli import UserError
 from placet.cli._terminal_files import load_identity, terminal_folder, trust_path
 from placet.cli._terminal_shared import origin_of
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"Page:        http://{identity.terminal_id}.<deployment>.placet.localhost:{DEFAULT_PORT}")
     print(f"\nNext, an administrator enrols it:\n  {command}")
-    print("\nThey should compare the key ID with you, by voice.")
+    print("\nEach administrator who signs asks for this fingerprint. Read it aloud, on a line on which")
+    print(f"they know your voice: {spoken_fingerprint(key_id(identity.wire))}")
     return 0
 
 

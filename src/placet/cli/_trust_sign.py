@@ -246,6 +246,7 @@ def _new_key_lines(session: TrustSession, key: NewKey, own: str | None) -> list[
 def _ask_fingerprints(session: TrustSession, own: str, say: TextIO) -> None:
     """Asks for every fingerprint that was not given; nothing skips this."""
     from placet.ceremony.fingerprint import SPOKEN_DIGITS
+    from placet.ceremony.trust_change import group_digits
     from placet.core.encoding import KeyId
 
     left = session.fingerprints.left({KeyId(own)})
@@ -265,14 +266,14 @@ def _ask_fingerprints(session: TrustSession, own: str, say: TextIO) -> None:
         _ask_fingerprint(session, key, say)
     for key in session.fingerprints.keys:
         if key not in session.fingerprints.left():
-            print(f"Fits: {key.holder}, {session.fingerprints.show(key)}", file=say)
+            print(f"Fits: {key.holder}, key {group_digits(key.keyid)}", file=say)
 
 
 def _ask_fingerprint(session: TrustSession, key: NewKey, say: TextIO) -> None:
     from placet.core.errors import PlacetError
 
     for tries in range(_TRIES):
-        print(f"\nThe fingerprint that {key.holder} reads ({key.purpose}): ", end="", file=say, flush=True)
+        print(f"\nFingerprint of {key.holder} ({key.purpose}): ", end="", file=say, flush=True)
         typed = sys.stdin.readline()
         try:
             session.fingerprints.type(key, typed)

@@ -84,13 +84,13 @@ class TrustSession:
         self.evidence = _verify_evidence(repository, shown, verifier, now)
 
     def pending(self) -> tuple[PendingRole, ...]:
-        """Returns the prepared roles that were shown, with who has signed them by now."""
-        shown = {item.role for item in self.review.pending}
-        return tuple(item for item in pending_roles(self.repository) if item.role in shown)
+        """Returns every prepared role, those of others too, with who has signed it by now."""
+        return pending_roles(self.repository)
 
     def left(self) -> tuple[str, ...]:
-        """Returns the roles that this administrator has still to sign."""
-        return tuple(item.role for item in self.pending() if self.person in item.unsigned)
+        """Returns the roles that this administrator has still to sign, of those that were shown."""
+        shown = {item.role for item in self.review.pending}
+        return tuple(i.role for i in self.pending() if i.role in shown and self.person in i.unsigned)
 
     def keys_of(self, role: str) -> frozenset[KeyId]:
         """Returns the keys with which this administrator may sign a role."""
