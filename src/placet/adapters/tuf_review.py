@@ -101,38 +101,25 @@ def review(
             administrators signed, so the difference would lie.
         MalformedError: the bytes to be signed say something that would not be shown.
     """
-    pending = pending_roles(repository)
-    side = published_side(repository)
-    targets = next((item.message for item in pending if item.role == TARGETS), None)
-    new_files = side.files if targets is None else repository.files_named_by(targets)
+    pending, side = pending_roles(repository), published_side(repository)
     messages = {item.role: item.message for item in pending}
-    new_rules = {
-        role: repository.read_files(cast(Targets, parse_signed(message, role)))
-        for role, message in messages.items()
-        if role not in SIGNED_BY_PEOPLE
-    }
+    new_files = repository.files_named_by(messages[TARGETS]) if TARGETS in messages else side.files
     deployment = _deployment(new_files)
     told = None if root_sha256 is None else read_hex_digest(root_sha256.strip().lower(), "/rootSha256")
     anchor = _anchor_for(deployment, side, messages, anchors, told)
     published = verify_published(side, anchor)
     if published is not None:
         check_told(told, published)
-        if side.files and _deployment(side.files) != deployment:
-            raise PolicyError(
-                Reason.BAD_TRUST,
-                "The draft changes the deployment's name or RP ID; no key would fit it any more.",
-                hint="Nobody signs this. For another deployment, make a trust root of its own.",
-            )
-    old_targets = None if published is None else published.targets
+        _check_same_deployment(side, deployment)
     _check_next_versions(messages, published)
-    for role in messages:
-        check_nothing_hidden(role, parse_signed(messages[role], role))
-    sentences = (_say_basis(published, messages), *_say_earlier(anchor, messages))
+    for role, message in messages.items():
+        check_nothing_hidden(role, parse_signed(message, role))
     if published is not None:
         anchor = anchor._replace(published=continued(anchor, published))
         anchors.keep(anchor)
     mine = _of_person(repository, pending, person)
     shown = {item.role: item.message for item in mine}
+    old_targets = None if published is None else published.targets
     return Review(
         pending=mine,
         old_files=side.files,
@@ -142,14 +129,26 @@ def review(
         old_targets=None if old_targets is None else encode_signed(old_targets),
         new_targets=shown.get(TARGETS),
         scopes={
-            role: ScopeChange(_published_rules(side, published, role), rules)
-            for role, rules in new_rules.items()
-            if role in shown
+            role: _scope_change(repository, side, published, role, message)
+            for role, message in shown.items()
+            if role not in SIGNED_BY_PEOPLE
         },
         deployment=deployment,
-        compared_with=sentences,
+        compared_with=(
+            _say_basis(published, sha256_hex(messages.get(ROOT, b"")), shown),
+            *_say_earlier(anchor, shown),
+        ),
         anchor=anchor,
     )
+
+
+def _check_same_deployment(side: PublishedSide, deployment: Deployment) -> None:
+    if side.files and _deployment(side.files) != deployment:
+        raise PolicyError(
+            Reason.BAD_TRUST,
+            "The draft changes the deployment's name or RP ID; no key would fit it any more.",
+            hint="Nobody signs this. For another deployment, make a trust root of its own.",
+        )
 
 
 def _of_person(
@@ -164,9 +163,19 @@ def _of_person(
     return mine or pending
 
 
-def _published_rules(side: PublishedSide, published: VerifiedSide | None, role: str) -> dict[str, bytes]:
-    """Returns the rules that a scope's owners signed before; none where their signatures do not count."""
-    return side.scopes[role].rules if published is not None and role in published.scopes else {}
+def _scope_change(
+    repository: TrustRepository,
+    side: PublishedSide,
+    published: VerifiedSide | None,
+    role: str,
+    message: bytes,
+) -> ScopeChange:
+    """Returns a scope's rules before and after; none before where their owners' signatures do not count."""
+    known = published is not None and role in published.scopes
+    return ScopeChange(
+        old=side.scopes[role].rules if known else {},
+        new=repository.read_files(cast(Targets, parse_signed(message, role))),
+    )
 
 
 def remember_published(repository: TrustRepository, anchors: TrustAnchors) -> None:
@@ -337,16 +346,15 @@ def _deployment(files: Mapping[str, bytes]) -> Deployment:
 # -- what the administrator reads about it
 
 
-def _say_basis(published: VerifiedSide | None, messages: Mapping[str, bytes]) -> str:
+def _say_basis(published: VerifiedSide | None, draft_root: Digest, shown: Mapping[str, bytes]) -> str:
     if published is None:
-        digest = sha256_hex(messages.get(ROOT, b""))
         return (
-            f"Nothing is published yet, so everything is new. Draft root SHA-256: {digest}. Read it aloud to "
-            "the other administrators before you sign; all of them must see the same."
+            f"Nothing is published yet, so everything is new. Draft root SHA-256: {draft_root}. Read it "
+            "aloud to the other administrators before you sign; all of them must see the same."
         )
     targets = "no targets" if published.targets is None else f"targets {published.targets.version}"
     scopes = "".join(
-        f", {role} {published.scopes[role].version}" for role in messages if role in published.scopes
+        f", {role} {published.scopes[role].version}" for role in shown if role in published.scopes
     )
     return (
         f"Compared with root {published.root.version} (SHA-256 {published.root_sha256}), {targets}{scopes}."

@@ -168,10 +168,10 @@ class TrustSession:
 
 def _changes(shown: Review) -> tuple[Change, ...]:
     changes = semantic_diff(shown.old_files, shown.new_files)
-    for scope in shown.scopes.values():
-        changes += scope_diff(shown.deployment, scope.old, scope.new)
     if shown.new_targets is not None:
         changes = delegation_diff(shown.old_targets, shown.new_targets) + changes
+    for scope in shown.scopes.values():
+        changes += scope_diff(shown.deployment, scope.old, scope.new)
     if shown.new_root is not None:
         changes = root_diff(shown.old_root, shown.new_root) + changes
     return changes
