@@ -189,7 +189,7 @@ def set_owners(targets: Targets, owners: ScopeOwners) -> None:
     if not 1 <= owners.threshold <= len(owners.owners):
         raise PolicyError(
             Reason.BAD_TRUST,
-            f"{owners.threshold} signatures of {len(owners.owners)} owners can never be collected.",
+            f"{owners.threshold} of {len(owners.owners)} cannot be: so many owners can never sign.",
             hint="Choose a threshold from 1 to the number of owners; 2 of 3 survives one lost key.",
         )
     if len({owner.key.keyid for owner in owners.owners}) != len(owners.owners):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from placet.adapters.tuf_repository import TrustRepository
 
 MAX_KEY_FILE_BYTES = 64 * 1024
-NEXT = "Next: more changes, or each administrator runs `placet trust sign --as ID --key FILE`."
+NEXT = "Next: more changes, or each of those who sign runs `placet trust sign --as ID --key FILE`."
 
 
 def default_repository() -> Path:

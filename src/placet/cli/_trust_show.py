@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from placet.adapters.paths import snapshot_path
+from placet.adapters.tuf_owners import scope_owners
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_signing import PendingRole, pending_roles, root_digests
 from placet.adapters.tuf_state import state_lines, state_object
@@ -76,7 +77,13 @@ def _repository_lines(
     for keyid, person in administrators_of(root).items():
         lines += [f"  {person}", f"    key {group_digits(keyid)}"]
     role = root.roles[ROOT]
-    lines += [f"  {role.threshold} of {len(role.keyids)} must sign.", "", "Signatures"]
+    lines += [f"  {role.threshold} of {len(role.keyids)} must sign."]
+    for owners in scope_owners(repository).values():
+        lines += ["", f"Owners of the scope {owners.scope}"]
+        for person, key in owners.owners:
+            lines += [f"  {person}", f"    key {group_digits(key.keyid)}"]
+        lines.append(f"  {owners.threshold} of {len(owners.owners)} must sign its rules.")
+    lines += ["", "Signatures"]
     lines += [f"  {line}" for line in state_lines(pending)]
     if not pending:
         lines.append("  Nothing waits; what follows is published.")
@@ -156,6 +163,13 @@ def _repository_object(repository: TrustRepository, pending: tuple[PendingRole, 
     return {
         "administrators": [{"id": p, "keyid": k} for k, p in administrators_of(root).items()],
         "threshold": root.roles[ROOT].threshold,
+        "scopeOwners": {
+            owners.scope: {
+                "threshold": owners.threshold,
+                "owners": [{"id": person, "keyid": key.keyid} for person, key in owners.owners],
+            }
+            for owners in scope_owners(repository).values()
+        },
         "rootSha256": sorted(root_digests(repository)),
         "pending": state_object(pending),
     }
