@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"Page:        http://{identity.terminal_id}.<deployment>.placet.localhost:{DEFAULT_PORT}")
     print(f"\nNext, an administrator enrols it:\n  {command}")
+    print("If they are not beside you, answer their invite instead: placet terminal prove --help")
     print("\nEach administrator who signs asks for this fingerprint. Read it aloud, on a line on which")
     print(f"they know your voice: {spoken_fingerprint(key_id(identity.wire))}")
     return 0
