@@ -59,7 +59,13 @@ def changed(request: IntentRequest, changes: dict[str, Any]) -> IntentRequest:
 
 
 def forced_answer(
-    world: World, request: IntentRequest, person: str, *, terminal: str = "t1", **knobs: Any
+    world: World,
+    request: IntentRequest,
+    person: str,
+    *,
+    terminal: str = "t1",
+    decided_at: int = NOW + 60,
+    **knobs: Any,
 ) -> Answer:
     """Answers as a hostile terminal would: whatever the knobs say is signed, and reported as if good."""
     key = world.keys[person]
@@ -71,7 +77,7 @@ def forced_answer(
         payload_digest=request.id,
         signature_keyid=key.keyid,
         signature_digest=sha256_hex(blob),
-        decided_at=NOW + 60,
+        decided_at=decided_at,
         seconds_on_screen=1,
         renderer="hostile/1",
         changes="nothing",

@@ -316,7 +316,7 @@ def test_a_time_out_is_undecided_and_says_how_to_go_on(world: World, tmp_path: P
     request_id = ask(tmp_path, relay)
     done = wait(tmp_path, relay, request_id, "--timeout", "1s")
     assert done.returncode == 3
-    assert "UNDECIDED: not approved within 1s, as --timeout says." in done.stderr
+    assert "UNDECIDED: Not approved within 1s." in done.stderr
     assert f"to wait again: placet request wait {request_id} --relay {relay}" in done.stderr
 
 

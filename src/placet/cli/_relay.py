@@ -60,10 +60,21 @@ def open_relay(url: str | None) -> RelayClient:
         raise UserError(e.message, e.hint) from e
 
 
-def relay_failed(error: RelayClientError, consequence: str) -> UserError:
-    """Returns the error for a call that the relay refused (wrong usage), or that it could not answer."""
-    kind = UserError if error.reason is Reason.RELAY_REFUSED else UndecidedError
-    return kind(f"{error.message} {consequence} [{error.reason}]", error.hint)
+def relay_failed(
+    error: RelayClientError, consequence: str, *, unclear: str = "", then: str = ""
+) -> UserError:
+    """Returns the error for a call that the relay refused (wrong usage), or that it did not rightly answer.
+
+    Args:
+        error: what happened.
+        consequence: what it means that nothing was done.
+        unclear: what it means that this is not known, since the answer may be all that was lost.
+        then: what to do about that.
+    """
+    if error.reason is Reason.RELAY_REFUSED:
+        return UserError(f"{error.message} {consequence} [{error.reason}]", error.hint)
+    message = f"{error.message} {unclear or consequence} [{error.reason}]"
+    return UndecidedError(message, f"{error.hint} {then}".rstrip())
 
 
 def read_request_id(text: str) -> Digest:

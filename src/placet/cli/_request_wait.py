@@ -78,7 +78,7 @@ def wait_for_quorum(
     expires_at = parse_statement(request.payload).expires_at
     reporter = Reporter(expires_at)
     stays_open = (
-        f"The request stays open until {format_time(expires_at)}; to wait again: placet request wait "
+        f"The request is valid until {format_time(expires_at)}; to wait again: placet request wait "
         f"{request.id}{words}; to take it back: placet withdraw {request.id}{words}"
     )
     try:
@@ -100,8 +100,10 @@ def wait_for_quorum(
 def _give_up(error: PlacetError, reporter: Reporter, stays_open: str) -> int:
     undecided = isinstance(error, IndeterminateError)
     reporter.finish(f"{'UNDECIDED' if undecided else 'DENIED'}: {visible(str(error))} [{error.reason}]")
-    # What a relay did ends the waiting and not the request; only what people or the clock did ends that.
-    hint = stays_open if error.reason is Reason.APPROVAL_PENDING else error.hint
+    if undecided and error.reason is not Reason.RELAY_REFUSED:
+        # What a relay did ends the waiting and not the request; only what people or the clock did ends that.
+        reporter.finish(f"  Whether people approve is not known yet. {stays_open}")
+    hint = "--timeout says how long is waited." if error.reason is Reason.APPROVAL_PENDING else error.hint
     if hint:
         reporter.finish(f"  {visible(hint)}")
     return EXIT_UNDECIDED if undecided else EXIT_DENY

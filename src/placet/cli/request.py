@@ -21,7 +21,7 @@ from placet.cli._request_actions import build_action, configure_deploy, configur
 from placet.cli._shared import choose_gate, load_trust, now, parse_duration, setting
 from placet.core.bundle import IntentRequest, encode_request
 from placet.core.encoding import format_time
-from placet.core.errors import Reason, visible
+from placet.core.errors import visible
 from placet.core.levels import level_name
 from placet.core.policy import Quorum, select_rules
 from placet.core.statement import IntentStatement, parse_statement
@@ -29,7 +29,7 @@ from placet.core.trust import Trust
 from placet.ports.request_store import RequestState
 
 if TYPE_CHECKING:
-    from placet.client import RelayClient, RelayClientError
+    from placet.client import RelayClient
 
 EXAMPLES = """\
 examples:
@@ -237,10 +237,12 @@ def _to_relay(request: IntentRequest, args: argparse.Namespace, trust: Trust, ti
         try:
             kept = relay.submit(request, token)
         except RelayClientError as e:
-            raise relay_failed(e, _not_sent(request, args, e)) from e
+            then = f"If the relay has it all the same: placet withdraw {request.id}{_named_relay(args)}"
+            unclear = "As far as is known here, the request was not sent."
+            raise relay_failed(e, "The request was not sent.", unclear=unclear, then=then) from e
         if kept.state is not RequestState.OPEN:
             raise UndecidedError(
-                f"The relay says that the request is {kept.state}, so it asks nobody.",
+                f"The relay says that the request is {kept.state}, so it asks nobody. [relay-lied]",
                 "Compare the clocks of this machine and of the relay, then ask again.",
             )
         _print_request(request)
@@ -255,16 +257,6 @@ def _to_relay(request: IntentRequest, args: argparse.Namespace, trust: Trust, ti
         return _wait(relay, request, args, trust, timeout)
 
 
-def _not_sent(request: IntentRequest, args: argparse.Namespace, error: RelayClientError) -> str:
-    if error.reason is Reason.RELAY_REFUSED:
-        return "The request was not sent."
-    # The acknowledgement may be all that was lost.
-    return (
-        "As far as is known here, the request was not sent. "
-        f"If the relay has it all the same: placet withdraw {request.id}{_named_relay(args)}"
-    )
-
-
 def _wait_again(args: argparse.Namespace, trust: Trust) -> int:
     timeout, request_id = parse_duration(args.timeout), read_request_id(args.request)
     with open_relay(args.relay) as relay:
@@ -274,7 +266,8 @@ def _wait_again(args: argparse.Namespace, trust: Trust) -> int:
             # The client holds the payload's digest against the ID: the relay cannot swap the request.
             request = relay.fetch(request_id).request
         except RelayClientError as e:
-            raise relay_failed(e, "There is nothing to wait for.") from e
+            unclear = "Whether people approved is not known."
+            raise relay_failed(e, "There is nothing to wait for.", unclear=unclear) from e
         _print_request(request)
         sys.stdout.flush()
         return _wait(relay, request, args, trust, timeout)

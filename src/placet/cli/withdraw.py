@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
-from placet.cli import EXIT_ALLOW
+from placet.cli import EXIT_ALLOW, UndecidedError
 from placet.cli._relay import (
     DEFAULT_RELAY,
     open_relay,
@@ -13,6 +14,7 @@ from placet.cli._relay import (
     relay_failed,
     token_path,
 )
+from placet.ports.request_store import RequestState
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +36,19 @@ def run(args: argparse.Namespace) -> int:
         try:
             relay.withdraw(request_id, token)
         except RelayClientError as e:
-            raise relay_failed(e, "The request was not withdrawn.") from e
+            unclear = "As far as is known here, the request was not withdrawn."
+            raise relay_failed(e, "The request was not withdrawn.", unclear=unclear) from e
+        # A courier may nod and do nothing.  Whoever takes a request back should know.
+        shown = RequestState.WITHDRAWN
+        with contextlib.suppress(RelayClientError):
+            shown = relay.fetch(request_id).state
+    if shown is RequestState.OPEN:
+        raise UndecidedError(
+            "The relay acknowledged the withdrawal, and still shows the request as open. [relay-lied]",
+            "People may still approve it. Tell them and the relay's operator; it ends when it expires.",
+        )
     if not args.token:
         token_path(request_id).unlink(missing_ok=True)
-    print("Withdrawn. Terminals no longer show it; a bundle that is already complete stays valid.")
+    print("Withdrawn, says the relay. An honest one shows it to nobody any more; a bundle that is already")
+    print("complete stays valid until the request expires.")
     return EXIT_ALLOW

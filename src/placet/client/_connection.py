@@ -142,7 +142,12 @@ def broken(shown: str, error: Exception) -> RelayUnavailableError:
             f"The relay at {shown} could not prove its name: {why}.",
             "Check the address. If your own authority issued its certificate, name that authority's file.",
         )
+    if isinstance(error, httpx.ConnectError):
+        return unavailable(
+            f"The relay at {shown} cannot be reached: {why}.",
+            "Check the address, and that the relay is running: `placet relay serve` starts one.",
+        )
     return unavailable(
-        f"The relay at {shown} cannot be reached: {why}.",
-        "Check the address, and that the relay is running: `placet relay serve` starts one.",
+        f"The connection to the relay at {shown} broke: {why.rstrip('.')}.",
+        "Try again; if it happens each time, check the address and what stands before the relay.",
     )

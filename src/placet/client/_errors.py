@@ -18,6 +18,7 @@ from __future__ import annotations
 from placet.core.errors import IndeterminateError, PlacetError, Reason
 
 _MAX_SHOWN = 300
+_NO_RELAY = "Check that the address is a relay's, and not that of a proxy or another service."
 
 
 class RelayClientError(IndeterminateError):
@@ -65,14 +66,10 @@ def unavailable(message: str, hint: str) -> RelayUnavailableError:
     return RelayUnavailableError(Reason.RELAY_UNAVAILABLE, message, hint=hint)
 
 
-def nonsense(relay: str, what: str, *, status: int = 0) -> RelayNonsenseError:
+def nonsense(relay: str, what: str, *, status: int = 0, hint: str = _NO_RELAY) -> RelayNonsenseError:
     """Returns the error for a relay that answered with `what`."""
-    return RelayNonsenseError(
-        Reason.RELAY_NONSENSE,
-        f"The relay at {relay} answered with {what}.",
-        hint="Check that the address is a relay's, and not that of a proxy or another service.",
-        status=status,
-    )
+    message = f"The relay at {relay} answered with {what}."
+    return RelayNonsenseError(Reason.RELAY_NONSENSE, message, hint=hint, status=status)
 
 
 def lied(relay: str, what: str) -> RelayLiedError:
@@ -80,7 +77,7 @@ def lied(relay: str, what: str) -> RelayLiedError:
     return RelayLiedError(
         Reason.RELAY_LIED,
         f"The relay at {relay} {what}.",
-        hint="Nothing of it was used. Tell the relay's operator; until then use another relay, or files.",
+        hint="It was not believed. Tell the relay's operator; until then use another relay, or files.",
     )
 
 
@@ -88,5 +85,6 @@ def printable(text: object) -> str:
     """Returns text of the relay's as it may be shown: a hostile one could send terminal commands."""
     if not isinstance(text, str):
         return ""
+    text = text.replace("\u2026", "...")
     kept = "".join(c if c.isascii() and c.isprintable() else "?" for c in text[: _MAX_SHOWN + 1])
     return kept if len(kept) <= _MAX_SHOWN else kept[:_MAX_SHOWN] + "..."

@@ -6,6 +6,7 @@ ignored, so that a newer relay can say more.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -38,6 +39,8 @@ MAX_RETRY_AFTER = 10.0
 # The relay is there and cannot serve just now; the same call may work later.
 _LATER = frozenset({408, 425, 429})
 
+# Stands outside the quotation, so it is a name or nothing.
+_REASON = re.compile("[a-z][a-z0-9-]{0,39}")
 # What to do about the relay's own reasons; its own advice is not passed on.
 _NEXT = {
     "unknown-request": "Check the ID, and that it was asked for at this relay; closed requests are deleted "
@@ -122,19 +125,26 @@ def read_reply(relay: str, reply: Reply) -> Any:
     status = reply.status
     if 300 <= status < 400:
         # Whoever can redirect us could choose another relay for us; a person chooses.
-        raise nonsense(relay, f"a redirect to another address (status {status}), which is not followed")
+        raise nonsense(
+            relay,
+            f"a redirect to another address (status {status}), which is not followed",
+            status=status,
+            hint="Ask the relay's operator for its own address (often the same with https), and use that.",
+        )
     try:
         value = parse_json(reply.body, max_bytes=MAX_REPLY_BYTES, what="relay's answer")
     except PlacetError as e:
         # Proxies report their own failures in HTML; those are worth another try, unlike nonsense.
         if status < 500:
-            raise nonsense(relay, f"status {status} and no JSON", status=status) from e
+            raise nonsense(relay, f"status {status} and no usable JSON", status=status) from e
         value = {"error": {}}
     if not isinstance(value, dict):
         raise nonsense(relay, "JSON that is not an object", status=status)
     error = value.get("error")
     if status in (200, 201) and error is None:
         return value
+    if status < 400 and error is not None:
+        raise nonsense(relay, f"an error under the status of a success ({status})", status=status)
     if not isinstance(error, dict) or status < 400:
         raise nonsense(relay, f"status {status} without what belongs to it", status=status)
     raise _refusal(relay, reply, error)
@@ -142,7 +152,8 @@ def read_reply(relay: str, reply: Reply) -> Any:
 
 def _refusal(relay: str, reply: Reply, error: Mapping[str, Any]) -> RelayClientError:
     status = reply.status
-    name = printable(error.get("reason")) or f"http-{status}"
+    given = error.get("reason")
+    name = given if isinstance(given, str) and _REASON.fullmatch(given) else f"http-{status}"
     # A quotation mark would end the quotation, and what follows would read as ours.
     words = printable(error.get("message")).replace('"', "'")
     said = f'; it says: "{words}"' if words else "."

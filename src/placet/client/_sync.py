@@ -286,7 +286,10 @@ class RelayClient:
                 timeout=connection.limits(seconds),
                 extensions={"trace": self._note_socket},
             ) as response:
-                body = self._read_bounded(response.iter_raw(), deadline)
+                body = self._read_bounded(response.iter_raw())
+            if time.monotonic() >= deadline:
+                # We hung up ourselves, and what came until then may look like an answer's end.
+                raise connection.too_slow(self._shown)
         except httpx.TimeoutException as e:
             raise connection.too_slow(self._shown) from e
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as e:
@@ -306,15 +309,12 @@ class RelayClient:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
-    def _read_bounded(self, chunks: Iterable[bytes], deadline: float) -> bytes:
+    def _read_bounded(self, chunks: Iterable[bytes]) -> bytes:
         data = bytearray()
         for chunk in chunks:
             data += chunk
             if len(data) > MAX_REPLY_BYTES:
                 raise connection.too_large(self._shown, MAX_REPLY_BYTES)
-            # The library's timeout starts anew with every byte: a drip could hold us for ever.
-            if time.monotonic() > deadline:
-                raise connection.too_slow(self._shown)
         return bytes(data)
 
 

@@ -146,7 +146,7 @@ class ApprovalWait:
         return IndeterminateError(
             Reason.APPROVAL_PENDING,
             f"Not approved within {say_duration(int(self._timeout))}. {describe_progress(self.progress)}",
-            hint=f"The request stays open until {format_time(self._expires_at)}; wait again, or withdraw it.",
+            hint=f"The request is valid until {format_time(self._expires_at)}; wait again, or withdraw it.",
         )
 
 
@@ -158,7 +158,9 @@ def describe_progress(progress: Progress) -> str:
     if progress.denied_by:
         parts.append("denied by " + ", ".join(progress.denied_by))
     if progress.dropped:
-        parts.append(f"{len(progress.dropped)} answer(s) do not count ({progress.dropped[0].reason})")
+        first = progress.dropped[0]
+        many = "1 answer does" if len(progress.dropped) == 1 else f"{len(progress.dropped)} answers do"
+        parts.append(f"{many} not count ({first.reason}: {first.message.rstrip('.')})")
     if progress.refusal is not None:
         parts.append(progress.refusal.message)
     text = "; ".join(parts)

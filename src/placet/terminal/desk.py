@@ -317,7 +317,8 @@ class Desk:
         if pending is None:
             raise DeskError(
                 "request-gone",
-                "This request is not waiting any more: it was withdrawn, it expired, or its file is gone.",
+                "This request is not waiting any more: it was withdrawn, it expired, or the relay or file "
+                "that it came from has it no more.",
                 "Go back to the inbox.",
             )
         return pending

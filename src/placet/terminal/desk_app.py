@@ -46,8 +46,9 @@ def _inbox(desk: Desk) -> dict[str, Any]:
         meaning = "Nothing can be decided on this terminal until this is put right."
         trouble.append({"message": str(e), "meaning": meaning, "hint": e.hint, "reason": e.reason})
     for found in desk.source.troubles():
-        meaning = "Requests may be missing here. Nothing is approved without your key."
-        trouble.append({"message": found.message, "meaning": meaning, "hint": found.hint, "reason": "source"})
+        trouble.append(
+            {"message": found.message, "meaning": found.meaning, "hint": found.hint, "reason": "source"}
+        )
     asked = [w.review.statement.issued_at for w in waiting if w.review is not None]
     decided = [d.decided_at for d in desk.history.decisions()]
     return {

@@ -39,17 +39,18 @@ class Outbox:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def keep(self, request_id: Digest, answer: Answer) -> Path:
+    def letter(self, request_id: Digest, answer: Answer) -> Path:
+        """Returns where an answer is kept."""
+        return self._folder / f"{request_id}.{sha256_hex(encode_answer(answer))}{_TO_SEND}"
+
+    def keep(self, letter: Path, answer: Answer) -> None:
         """Keeps an answer; when this returns, it survives a crash.
 
         Raises:
             OSError: it could not be kept.
         """
-        data = encode_answer(answer)
-        letter = self._folder / f"{request_id}.{sha256_hex(data)}{_TO_SEND}"
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(letter, data)
-        return letter
+        write_atomically(letter, encode_answer(answer))
 
     def letters(self) -> list[Path]:
         """Returns what is to be sent."""

@@ -36,6 +36,7 @@ _DELIVER_SECONDS = 4.0
 MAX_OPEN = 200
 MAX_OPEN_BYTES = 64 * 1024 * 1024
 _CLOSED = "request-not-open"
+_KEPT_HERE = "Your decision is signed and kept on this terminal; nobody else has it."
 # What may be wrong with one request or one page, without the relay being out of reach.
 _ABOUT_ONE = (RelayLiedError, RelayNonsenseError, RelayRefusedError)
 
@@ -80,6 +81,7 @@ class RelaySource:
         self._known: dict[Digest, _Known] = {}
         # Acknowledged, and not yet seen in what the relay hands out.
         self._unconfirmed: dict[Digest, Answer] = {}
+        self._sending: set[Path] = set()
         self._troubles: tuple[Trouble, ...] = (Trouble("The relay has not been asked yet.", ""),)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="placet-relay", daemon=True)
@@ -113,7 +115,9 @@ class RelaySource:
         with self._lock:
             troubles = self._troubles
         refused = self._outbox.refused(int(time.time()))
-        return troubles + tuple(Trouble(f'Not sent: "{r.text}". {r.message}', r.hint) for r in refused)
+        return troubles + tuple(
+            Trouble(f'Not sent: "{r.text}". {r.message}', r.hint, _KEPT_HERE) for r in refused
+        )
 
     def unsent(self) -> int:
         """Returns how many answers lie in the outbox."""
@@ -125,7 +129,18 @@ class RelaySource:
         Raises:
             OSError: it could not be kept.
         """
-        letter = self._outbox.keep(request.id, answer)
+        letter = self._outbox.letter(request.id, answer)
+        with self._lock:
+            # The background must not send it at the same moment, and tell of the same refusal again.
+            self._sending.add(letter)
+        try:
+            self._outbox.keep(letter, answer)
+            return self._send(letter, request, answer)
+        finally:
+            with self._lock:
+                self._sending.discard(letter)
+
+    def _send(self, letter: Path, request: IntentRequest, answer: Answer) -> Delivery:
         try:
             with self._connect() as client:
                 client.answer(request.id, answer)
@@ -134,8 +149,7 @@ class RelaySource:
                 self._outbox.done(letter)
             else:
                 self._outbox.refuse(letter, e.message, e.hint)
-            kept = "Your decision is signed and kept on this terminal; nobody else has it."
-            return Delivery("refused", f"{e.message} {kept} {e.hint}")
+            return Delivery("refused", f"{e.message} {_KEPT_HERE} {e.hint}")
         except RelayClientError as e:
             with self._lock:
                 self._troubles = (Trouble(e.message, e.hint),)
@@ -174,8 +188,7 @@ class RelaySource:
         with self._connect() as client:
             while not self._stop.is_set():
                 try:
-                    self._empty_outbox(client)
-                    troubles = tuple(self._look(client))
+                    troubles = (*self._empty_outbox(client), *self._look(client))
                 except RelayClientError as e:
                     troubles = (Trouble(e.message, e.hint),)
                 except _Stopped:
@@ -248,8 +261,13 @@ class RelaySource:
             troubles.append(_withheld(self._shown, summary.id))
         return _Known(summary.answer_count, Pending(relayed.request, relayed.answers))
 
-    def _empty_outbox(self, client: RelayClient) -> None:
+    def _empty_outbox(self, client: RelayClient) -> list[Trouble]:
+        """Sends what is kept; returns what is wrong."""
+        troubles = []
         for letter in self._outbox.letters():
+            with self._lock:
+                if letter in self._sending:
+                    continue
             try:
                 request_id, answer = self._outbox.read(letter)
             except FileNotFoundError:
@@ -262,10 +280,14 @@ class RelaySource:
             except RelayRefusedError as e:
                 # Nobody looks at this moment, so what became of it must be there to be seen later.
                 self._outbox.refuse(letter, e.message, e.hint)
+            except (RelayLiedError, RelayNonsenseError) as e:
+                # Kept and tried again; what the relay says of one letter must not hide the requests.
+                troubles.append(Trouble(e.message, e.hint, _KEPT_HERE))
             else:
                 self._outbox.done(letter)
                 with self._lock:
                     self._unconfirmed[request_id] = answer
+        return troubles
 
 
 def _withheld(relay: str, request_id: Digest) -> Trouble:

@@ -35,10 +35,11 @@ class Pending(NamedTuple):
 
 
 class Trouble(NamedTuple):
-    """What is wrong with the source, and what to do."""
+    """What is wrong with the source, what to do, and what it means for approvals."""
 
     message: str
     hint: str
+    meaning: str = "Requests may be missing here. Nothing is approved without your key."
 
 
 class Delivery(NamedTuple):
