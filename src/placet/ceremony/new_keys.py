@@ -73,7 +73,7 @@ def _holders(files: Files, metadata: Iterable[bytes]) -> _Holders:
             found[holder, keyid] = (*before, purpose)
 
     for message in metadata:
-        for holder, keyid, purpose in _signers(message):
+        for holder, keyid, purpose in sorted(_signers(message)):
             add(holder, keyid, purpose)
     if DEPLOYMENT_FILE in files:
         deployment = parse_deployment(_decode(files, DEPLOYMENT_FILE))
