@@ -17,11 +17,12 @@ from placet.adapters.tuf_administrators import (
     rotate_online_keys,
     stage_administrators,
 )
+from placet.adapters.tuf_chain import published_side, verify_published
 from placet.adapters.tuf_publish import mirror, publish
 from placet.adapters.tuf_refresh import refresh
 from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import attach_signature, pending_roles
-from placet.adapters.tuf_trust import ROOT, TARGETS, administrators_of
+from placet.adapters.tuf_signing import attach_signature, pending_roles, signatures
+from placet.adapters.tuf_trust import ROOT, TARGETS, administrators_of, assemble, encode_signed
 from placet.core.errors import PlacetError, PolicyError, Reason
 from placet.core.sshsig import NAMESPACE_TRUST
 from placet.testing.authenticator import SoftSk
@@ -160,6 +161,33 @@ def forge_two_keys(trust: TrustWorld, root: Root) -> SoftSk:
     return second
 
 
+def test_two_keys_of_one_person_are_refused_on_the_way_to_the_newest_root(trust: TrustWorld) -> None:
+    first = trust.publish(ANNA, BEN)
+    root = trust.repository.current_root()
+    second = forge_two_keys(trust, root)
+    message = trust.repository.draft_bytes(ROOT) or b""
+    signers = (trust.keys[ANNA], trust.keys[BEN], second)
+    publish_root(trust, root, {key.keyid: key.sign(NAMESPACE_TRUST, message) for key in signers})
+    # The next root looks innocent, and Anna signed it alone, twice.
+    root.revoke_key(second.keyid, ROOT)
+    root.revoke_key(second.keyid, TARGETS)
+    root.version += 1
+    message, twice = encode_signed(root), (trust.keys[ANNA], second)
+    made = {key.keyid: key.sign(NAMESPACE_TRUST, message) for key in twice}
+    made[trust.keys[CLEO].keyid] = trust.keys[CLEO].sign(NAMESPACE_TRUST, message)
+    publish_root(trust, root, made)
+    with pytest.raises(PolicyError, match=r"Two keys of anna@example\.com"):
+        trust.refresh(root_sha256=first.root_sha256)
+    with pytest.raises(PolicyError, match=r"Two keys of anna@example\.com"):
+        verify_published(published_side(trust.repository), trust.anchors.load("demo"))  # type: ignore[arg-type]
+
+
+def publish_root(trust: TrustWorld, root: Root, made: dict[Any, bytes]) -> None:
+    path = trust.public / "metadata" / f"{root.version}.root.json"
+    path.write_bytes(assemble(root, made))
+    trust.repository.clear_drafts()
+
+
 @pytest.mark.parametrize("threshold", [0, 4])
 def test_a_threshold_that_cannot_be_met_is_refused(trust: TrustWorld, threshold: int) -> None:
     trust.publish(ANNA, BEN)
@@ -211,7 +239,6 @@ def test_a_root_that_was_signed_by_the_new_quorum_alone_is_refused_by_the_gate(t
     dora, eve = SoftSk(), SoftSk()
     draft(trust, {DORA: dora, "eve@example.com": eve}, 2)
     sign_with(trust, dora, eve)
-    from placet.adapters.tuf_signing import signatures
     from placet.adapters.tuf_trust import assemble
 
     data = assemble(trust.repository.current_root(), signatures(trust.repository, ROOT))

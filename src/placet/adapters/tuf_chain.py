@@ -94,7 +94,6 @@ def verify_published(side: PublishedSide, anchor: Anchor) -> VerifiedSide | None
     with named_errors("the published side"):
         chain = _verify_roots(side.roots, anchor.root_sha256)
         root: Root = chain[-1].signed
-        check_people_hold_one_key(root)
         targets = None
         if side.targets is not None:
             metadata = parse_metadata(side.targets, TARGETS)
@@ -140,6 +139,7 @@ def _verify_roots(roots: tuple[bytes, ...], first: Digest) -> list[Metadata[Any]
             continue
         if chain and metadata.signed.version != chain[-1].signed.version + 1:
             raise no_continuation("The published roots are not numbered one after the other.")
+        check_people_hold_one_key(metadata.signed)
         for verifier in (*chain[-1:], metadata):
             verifier.signed.verify_delegate(ROOT, metadata.signed_bytes, metadata.signatures)
         chain.append(metadata)
