@@ -1,0 +1,267 @@
+"""A ceremony of administrators on machines of their own, by folder, web and git, with stock ssh-keygen."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from read_aloud import read_aloud
+
+from placet.adapters.paths import snapshot_path, state_dir
+from placet.cli import main
+from placet.core.encoding import sha256_hex
+from placet.testing import ToolMissing
+from placet.testing.openssh import generate_sk_key, sk_dummy
+
+ANN, BEN, ZOE = "ann@example.com", "ben@example.com", "zoe@example.com"
+
+
+class Said(NamedTuple):
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Machine:
+    """One administrator's machine: a home of its own, and its key."""
+
+    def __init__(self, folder: Path, name: str, run: Callable[..., Said]) -> None:
+        self.home, self.name, self._run = folder / name, name, run
+        self.key = folder / "keys" / name
+
+    def placet(self, *words: object) -> Said:
+        return self._run(self.home, *words)
+
+    def sign(self, *words: object) -> Said:
+        return self.placet("sign", "--as", f"{self.name}@example.com", "--key", self.key, "--yes", *words)
+
+
+class Office:
+    """Ann coordinates, Ben is elsewhere; both must sign."""
+
+    def __init__(self, folder: Path, run: Callable[..., Said]) -> None:
+        self.folder, self.stick = folder, folder / "stick"
+        self.ann, self.ben = (Machine(folder, name, run) for name in ("ann", "ben"))
+        admins = [f"{p}@example.com={folder / 'keys' / p}.pub" for p in ("ann", "ben")]
+        said = self.ann.placet("init", "--deployment", "demo", "--threshold", 2, "--admin", *admins)
+        assert said.code == 0, said.err
+
+    @property
+    def repository(self) -> Path:
+        return self.ann.home / "data" / "placet" / "trust-repository"
+
+    def heard(self) -> list[str]:
+        return read_aloud(self.repository)
+
+    def enroll_zoe(self) -> None:
+        self.ann.placet("add-person", ZOE, "--group", "release")
+        key = self.folder / "keys" / "zoe.pub"
+        assert self.ann.placet("enroll", ZOE, "--key", key, "--assurance", "software").code == 0
+
+    def publish(self) -> str:
+        assert self.ann.sign(*self.heard()).code == 0
+        assert self.ann.placet("export", self.stick).code == 0
+        said = self.ben.sign("--challenge", self.stick, *self.heard())
+        assert said.code == 0, said.err
+        assert self.ann.placet("collect", self.stick).code == 0
+        return str(json.loads(self.ann.placet("publish", "--json").out)["rootSha256"])
+
+
+@pytest.fixture
+def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Office:
+    (tmp_path / "keys").mkdir()
+    try:
+        provider = sk_dummy()
+        for name in ("ann", "ben", "zoe"):
+            generate_sk_key(provider, tmp_path / "keys" / name, sk_type="ed25519", verify_required=True)
+    except ToolMissing as e:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(e))
+        pytest.skip(str(e))
+    for name, value in provider.variables.items():
+        monkeypatch.setenv(name, value)
+
+    def run(home: Path, *words: object) -> Said:
+        for kind in ("state", "data", "config"):
+            monkeypatch.setenv(f"XDG_{kind.upper()}_HOME", str(home / kind))
+        home.mkdir(exist_ok=True)
+        monkeypatch.chdir(home)
+        capfd.readouterr()
+        code = main(["trust", *map(str, words)])
+        out, err = capfd.readouterr()
+        assert "Traceback" not in out + err
+        return Said(code, out, err)
+
+    return Office(tmp_path, run)
+
+
+def test_two_administrators_on_two_machines_by_a_stick(office: Office) -> None:
+    office.enroll_zoe()
+    said = office.ann.placet("export", office.stick)
+    assert "2 more needed of ann@example.com, ben@example.com." in said.out
+    assert "placet trust collect" in said.out
+    said = office.ben.sign("--challenge", office.stick)
+    assert said.code == 2
+    assert f"their fingerprints were not typed: {ANN}, {ZOE}." in said.err
+    wrong = [word.replace(f"{ZOE}=", f"{ANN}=") for word in office.heard() if ZOE in word]
+    said = office.ben.sign("--challenge", office.stick, "--fingerprint", wrong[0])
+    assert (said.code, "fingerprint of another key" in said.err) == (1, True)
+    assert list(office.stick.iterdir()) == [office.stick / "challenge.json"]
+
+    said = office.ben.sign("--challenge", office.stick, *office.heard())
+    assert said.code == 0, said.err
+    assert f"Fits: {ZOE}" in said.out
+    assert f"root 1: signed by {BEN}; 1 more needed of {ANN}." in said.out
+    assert "ben@example.com.signatures.json" in said.out
+    said = office.ann.placet("collect", office.stick, "--json")
+    told = json.loads(said.out)
+    assert [(item["person"], item["role"]) for item in told["collected"]] == [(BEN, "root"), (BEN, "targets")]
+    assert told["pending"][0]["quorums"][0]["unsigned"] == [ANN]
+    assert office.ann.sign(*office.heard()).code == 0
+    assert office.ann.placet("publish").code == 0
+    said = office.ann.placet("export", office.stick)
+    assert (said.code, "Nothing waits" in said.err) == (2, True)
+
+
+def test_a_stale_signature_is_refused_by_name_and_the_others_are_kept(office: Office) -> None:
+    office.ann.placet("export", office.stick)
+    office.ben.sign("--challenge", office.stick, *office.heard())
+    office.enroll_zoe()
+    said = office.ann.placet("collect", office.stick)
+    assert said.code == 1
+    assert f"{BEN} has signed root" in said.out
+    assert f"Refused, of {BEN}: This is a signature over another draft of targets" in said.out
+    assert "targets 1: signed by nobody" in said.out
+    (office.stick / "x.signatures.json").write_text("{}")
+    said = office.ann.placet("collect", office.stick, "--json")
+    assert [item["file"] for item in json.loads(said.out)["refused"]] == [
+        "ben@example.com.signatures.json",
+        "x.signatures.json",
+    ]
+
+
+def test_a_renewal_on_another_machine_needs_nothing_typed_and_the_root_told_once(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = office.publish()
+    office.ann.placet("sign", "--renew")
+    office.ann.placet("export", office.stick)
+    said = office.ben.sign("--challenge", office.stick)
+    assert said.code == 0, said.err
+    assert "(quorum of root 1): signed by ben@example.com" in said.out
+    shutil.rmtree(office.ben.home / "state")  # a new machine
+    said = office.ben.sign("--challenge", office.stick)
+    assert (said.code, "--root-sha256" in said.err) == (3, True)
+    assert office.ben.sign("--challenge", office.stick, "--root-sha256", "0" * 64).code == 1
+    assert office.ben.sign("--challenge", office.stick, "--root-sha256", digest).code == 0
+
+
+def test_what_was_signed_is_kept_where_the_stick_takes_it_no_more(office: Office) -> None:
+    office.ann.placet("export", office.stick)
+    (office.folder / "full").write_text("no folder")
+    out = office.folder / "full" / "ben.signatures.json"
+    said = office.ben.sign("--challenge", office.stick, "--out", out, *office.heard())
+    assert said.code == 3
+    assert "It is signed, and the signatures did not get there" in said.err
+    kept = state_dir() / "trust-signatures" / "ben@example.com.signatures.json"
+    assert str(kept) in said.err
+    assert office.ann.placet("collect", kept).code == 0
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(folder))  # type: ignore[arg-type]
+
+        def log_message(self, *args: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_by_any_web_server(office: Office) -> None:
+    office.ann.placet("export", office.stick / "it.challenge.json")
+    with serving(office.stick) as url:
+        said = office.ben.sign("--challenge", f"{url}/it.challenge.json", *office.heard())
+        assert said.code == 0, said.err
+        assert "can read the challenge along" in said.err
+        said = office.ben.sign("--challenge", f"{url}/none.json")
+        assert (said.code, "cannot be fetched" in said.err) == (3, True)
+        said = office.ann.placet("export", f"{url}/it.challenge.json")
+        assert (said.code, "Nothing can be put" in said.err) == (1, True)
+    back = office.ben.home / "ben@example.com.signatures.json"
+    assert office.ann.placet("collect", back).code == 0
+
+
+def test_by_git_from_challenge_to_gate(office: Office, require_tool: Callable[[str], str]) -> None:
+    git = require_tool("git")
+    box, checkout = office.folder / "box.git", office.folder / "checkout"
+    environment = os.environ | {"GIT_CONFIG_GLOBAL": "/dev/null"}
+    for words in (
+        ["init", "--quiet", "--bare", str(box)],
+        ["init", "--quiet", "-b", "main", str(checkout)],
+        ["-C", str(checkout), "config", "user.name", "ann"],
+        ["-C", str(checkout), "config", "user.email", ANN],
+    ):
+        subprocess.run([git, *words], check=True, env=environment)
+    place = f"git+file://{box}#main:ceremony"
+    assert office.ann.sign(*office.heard()).code == 0
+    said = office.ann.placet("export", place)
+    assert said.code == 0, said.err
+    said = office.ben.sign("--challenge", place, "--json", *office.heard())
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["signed"] == ["root", "targets"]
+    said = office.ann.placet("collect", place)
+    assert (said.code, "Next: `placet trust publish`." in said.out) == (0, True)
+
+    said = office.ann.placet("publish", "--to", office.folder / "plain", "--commit")
+    assert (said.code, "git checkout" in said.err) == (2, True)
+    said = office.ann.placet("publish", "--to", checkout, "--commit")
+    assert (said.code, "It is committed. Next: git -C" in said.out) == (0, True), said.err
+    digest = sha256_hex((checkout / "metadata" / "1.root.json").read_bytes())
+    gate = office.ben
+    said = gate.placet("refresh", "--from", f"git+file://{checkout}", "--root-sha256", digest)
+    assert said.code == 0, said.err
+    assert snapshot_path().exists()
+    assert gate.placet("refresh").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (("sign", "--challenge", "none"), 3, "cannot be read"),
+        (("sign", "--challenge", "none", "--renew"), 3, "cannot be read"),
+        (("sign", "--challenge", "ftp://x/y"), 1, "address of a kind that is not read"),
+        (("sign", "--fingerprint", "zoe"), 2, "is not HOLDER=WORDS"),
+        (("sign", "--fingerprint", "zoe=aardvark"), 1, "enrols no new key of zoe"),
+        (("collect", "none.json"), 2, "cannot be read"),
+        (("collect", "git+https://token@host/x"), 1, "no password or token"),
+        (("fingerprint", "none.pub"), 2, "neither a file nor a public key"),
+        (("publish", "--commit"), 2, "--to with a folder of a git checkout"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_goes_wrong_is_a_sentence(
+    office: Office, words: tuple[str, ...], code: int, sentence: str
+) -> None:
+    said = office.ann.placet(*words)
+    assert sentence in said.err
+    assert said.code == code
