@@ -461,7 +461,7 @@ def test_owners_who_forget_to_sign_stop_nobody_else(trust: ScopeWorld) -> None:
     for days, closed in ((14, False), (27, False), (29, True), (31, True), (45, True)):
         trust.now = start + days * DAY
         published = trust.publish()
-        assert (PAY in published.closed) is (days > 30)
+        assert (PAY in published.closed) is closed
         refreshed = trust.refresh(now=trust.now)
         assert bool(refreshed.notes) is closed
         assert is_closed(refreshed.trust) is closed
@@ -472,6 +472,17 @@ def test_owners_who_forget_to_sign_stop_nobody_else(trust: ScopeWorld) -> None:
     trust.publish()
     refreshed = trust.refresh(now=trust.now)
     assert demands(refreshed.trust, INSIDE) == {"payments: 1 of group:release", DEFAULT}
+
+
+def test_owners_who_forget_to_sign_keep_administrators_from_nothing(trust: ScopeWorld) -> None:
+    trust.begin()
+    trust.now += 40 * DAY
+    trust.repository.stage({"policy/default.toml": rules(target="**")}, now=trust.now)
+    trust.sign_role("targets", ANNA, BEN)
+    published = trust.publish()
+    assert (published.versions["targets"], published.closed.keys()) == (2, {PAY})
+    after = trust.refresh(now=trust.now).trust
+    assert demands(after, OUTSIDE) == {"default: 1 of group:release"}
 
 
 def test_owners_who_sign_for_an_hour_do_not_stop_the_gate(trust: ScopeWorld) -> None:

@@ -18,11 +18,13 @@ from placet.adapters.tuf_delegations import (
     check_scope_policy,
     check_scope_targets,
     read_delegations,
+    scope_role,
 )
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_signing import PendingRole, check_complete, pending_roles, signatures
 from placet.adapters.tuf_trust import (
     ROOT,
+    SCOPE_LEAST_LEFT_SECONDS,
     SIGNED_BY_PEOPLE,
     TARGETS,
     assemble,
@@ -96,7 +98,7 @@ def choose_release(repository: TrustRepository, *, closing: Collection[str], now
     waiting = tuple(item for role, item in drafts.items() if role not in going)
     if not going and any(item.role in SIGNED_BY_PEOPLE for item in waiting):
         check_complete(repository)  # owners who have not signed yet keep nobody from renewing the timestamp
-    _check_closed(repository, release, drafts, closing)
+    _check_closed(repository, release, drafts, closing, now)
     compile_trust(files=release.files, versions={ROOT: root.version}, expires_at=now)
     return release._replace(going=tuple(role for role in drafts if role in going), waiting=waiting)
 
@@ -169,8 +171,8 @@ def _add_published_scope(
     metadata = parse_metadata(file, owners.role)
     if not _is_verified(release.roles[TARGETS], owners.role, metadata):
         release.closed[owners.scope] = "its rules are not signed by enough of its owners of today"
-    elif metadata.signed.expires.timestamp() <= now:
-        release.closed[owners.scope] = "its owners' signatures have expired"
+    elif _ends_too_soon(metadata, now):
+        release.closed[owners.scope] = "its owners' signatures have expired, or will within two days"
     else:
         try:
             _add_scope(repository, release, owners, metadata, file)
@@ -199,12 +201,16 @@ def _check_closed(
     release: Release,
     drafts: Mapping[str, PendingRole],
     closing: Collection[str],
+    now: int,
 ) -> None:
-    """Refuses to close a scope that is open, unless somebody says so."""
+    """Refuses to close a scope that is open, unless somebody says so.
+
+    One that is closed already, such as by owners who forgot to sign, keeps nobody from publishing.
+    """
     for scope, why in release.closed.items():
-        if scope in closing or not _is_open(repository, scope, release):
+        if scope in closing or not _would_close(repository, scope, release, now):
             continue
-        draft = next((item for item in drafts.values() if item.role == f"scope-{scope}"), None)
+        draft = next((item for item in drafts.values() if item.role == scope_role(scope)), None)
         who = "" if draft is None else f" {draft.missing} more needed of {', '.join(draft.unsigned)}."
         raise PolicyError(
             Reason.QUORUM_NOT_MET,
@@ -214,19 +220,27 @@ def _check_closed(
         )
 
 
-def _is_open(repository: TrustRepository, scope: str, release: Release) -> bool:
-    """Tells whether this publication would close a scope whose rules gates can use, or that is new."""
-    published = repository.published_targets()
+def _would_close(repository: TrustRepository, scope: str, release: Release, now: int) -> bool:
+    """Tells whether gates can use a scope's rules by what is public now, or the scope had no owners yet."""
+    published, role = repository.published_targets(), scope_role(scope)
     if published is None or published.version == release.roles[TARGETS].version:
         return published is None
     try:
-        owners = read_delegations(published).get(f"scope-{scope}")
-        data = None if owners is None else repository.published_targets_bytes(owners.role)
-        return owners is None or (
-            data is not None and _is_verified(published, owners.role, parse_metadata(data, owners.role))
+        if role not in read_delegations(published):
+            return True
+        data = repository.published_targets_bytes(role)
+        metadata = None if data is None else parse_metadata(data, role)
+        return (
+            metadata is not None
+            and _is_verified(published, role, metadata)
+            and not _ends_too_soon(metadata, now)
         )
     except PlacetError:
         return False
+
+
+def _ends_too_soon(metadata: Metadata[Targets], now: int) -> bool:
+    return metadata.signed.expires.timestamp() - now < SCOPE_LEAST_LEFT_SECONDS
 
 
 def _is_verified(targets: Targets, role: str, metadata: Metadata[Targets]) -> bool:

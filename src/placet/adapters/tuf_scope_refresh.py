@@ -34,7 +34,7 @@ from placet.adapters.tuf_delegations import (
     read_delegations,
     scope_of,
 )
-from placet.adapters.tuf_trust import DAY, SNAPSHOT, parse_metadata
+from placet.adapters.tuf_trust import SCOPE_LEAST_LEFT_SECONDS, SNAPSHOT, parse_metadata
 from placet.core.encoding import parse_json
 from placet.core.errors import (
     IndeterminateError,
@@ -46,10 +46,6 @@ from placet.core.errors import (
 )
 from placet.core.policy import MAX_POLICY_BYTES
 from placet.core.trust import MAX_FILE_BYTES
-
-# A snapshot ends with the first role that does.  Gates refresh daily and may miss a day, so rules that end
-# sooner are not taken up: otherwise owners who signed for an hour would stop the gate for all others.
-LEAST_LEFT_SECONDS = 2 * DAY
 
 
 class ReadScopes(NamedTuple):
@@ -166,7 +162,7 @@ def _judge_owners(
         raise _Closed("what its owners signed is malformed") from e
     signed: Targets = parse_metadata(_kept_file(metadata, owners.role), owners.role).signed
     expires = int(signed.expires.timestamp())
-    if expires - at < LEAST_LEFT_SECONDS:
+    if expires - at < SCOPE_LEAST_LEFT_SECONDS:
         raise _Closed("its owners' signatures expire within two days")
     try:
         check_scope_targets(owners.role, signed)

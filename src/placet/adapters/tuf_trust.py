@@ -48,6 +48,9 @@ DAY = 86_400
 VALIDITY_SECONDS = {ROOT: 365 * DAY, TARGETS: 90 * DAY, SNAPSHOT: 30 * DAY, TIMESTAMP: 7 * DAY}
 # A scope's owners are fewer than the administrators: what they signed lives shorter.
 SCOPE_VALIDITY_SECONDS = 30 * DAY
+# A snapshot ends with the first role that does.  Gates refresh daily and may miss a day, so rules that end
+# sooner are not taken up: otherwise owners who signed for an hour would stop the gate for all others.
+SCOPE_LEAST_LEFT_SECONDS = 2 * DAY
 
 Signed = Root | Targets | Snapshot | Timestamp
 

@@ -17,6 +17,8 @@ DAY = 86_400
 # What each role is made for, where its metadata does not say when it was signed.
 USUAL_SECONDS = {"root": 365 * DAY, "targets": 90 * DAY, "snapshot": 30 * DAY, "timestamp": 7 * DAY}
 SCOPE_SECONDS = 30 * DAY
+# Gates take up no rules of owners that end sooner (docs/adr, on owners who forget).
+SCOPE_LEAST_LEFT_SECONDS = 2 * DAY
 # A person needs some days to come by a new key, and administrators to sign it.
 KEY_WARNING_SECONDS = 30 * DAY
 _SCOPE_ROLE = re.compile(r"scope-(.+)")
@@ -152,7 +154,7 @@ def time_left(expires_at: int, now: int) -> str:
 
 
 def _judge(dates: RoleDates, now: int, soon: int | None) -> str:
-    if dates.expires_at <= now:
+    if dates.expires_at - (SCOPE_LEAST_LEFT_SECONDS if _scope_of(dates.role) else 0) <= now:
         return EXPIRED
     if soon is None:
         usual = SCOPE_SECONDS if _scope_of(dates.role) else USUAL_SECONDS.get(dates.role, SCOPE_SECONDS)
