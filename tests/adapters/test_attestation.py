@@ -211,7 +211,7 @@ def certificate(
 
 
 def test_chains_end_at_a_pinned_root_in_its_time_and_only_issuers_issue() -> None:
-    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(3)]
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(4)]
     root = certificate("root", "root", keys[0], keys[0], ca=True)
     middle = certificate("middle", "root", keys[1], keys[0], ca=True)
     leaf = certificate("leaf", "middle", keys[2], keys[1], ca=False)
@@ -222,6 +222,16 @@ def test_chains_end_at_a_pinned_root_in_its_time_and_only_issuers_issue() -> Non
         ([leaf, middle, root], [root]),
     ):
         check_chain(chain, roots, at=NOW)
+    # A new root that the old one signed, for those who pin either: FIDO's blob has had that since 2026.
+    crossed = certificate("middle", "older", keys[1], keys[3], ca=True)
+    older, fresh = (
+        certificate("older", "older", keys[3], keys[3], ca=True),
+        certificate("middle", "middle", keys[1], keys[1], ca=True),
+    )
+    for roots in ([older], [fresh], [older, fresh]):
+        check_chain([leaf, crossed], roots, at=NOW)
+    lapsed = certificate("middle", "middle", keys[1], keys[1], ca=True, years=(2000, 2025))
+    check_chain([leaf], [lapsed, fresh], at=NOW)
     silent = certificate("root", "root", keys[0], keys[0], ca=None)
     check_chain([middle], [silent], at=NOW)
 
@@ -230,9 +240,9 @@ def test_chains_end_at_a_pinned_root_in_its_time_and_only_issuers_issue() -> Non
     gone = certificate("leaf", "middle", keys[2], keys[1], ca=False, years=(2000, 2025))
     quiet = certificate("middle", "root", keys[1], keys[0], ca=None)
     for chain, roots, reason in (
-        ([leaf, posing], [root], Reason.ATTESTATION_INVALID),
-        ([leaf, quiet], [root], Reason.ATTESTATION_INVALID),
-        ([middle, leaf], [root], Reason.ATTESTATION_INVALID),
+        ([leaf, posing], [root], Reason.MODEL_NOT_ALLOWED),
+        ([leaf, quiet], [root], Reason.MODEL_NOT_ALLOWED),
+        ([leaf, root], [root], Reason.MODEL_NOT_ALLOWED),
         ([leaf, middle], [old], Reason.MODEL_NOT_ALLOWED),
         ([gone, middle], [root], Reason.MODEL_NOT_ALLOWED),
         ([leaf], [root], Reason.MODEL_NOT_ALLOWED),

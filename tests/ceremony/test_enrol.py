@@ -129,6 +129,23 @@ def test_whoever_carries_the_file_does_not_take_away_that_it_is_software(instead
         verify_enrolment(made._replace(aaguid=instead), **EXPECTED)
 
 
+def test_the_code_of_an_honest_file_covers_its_key() -> None:
+    """A12: a genuine key of the courier's own, which took over the code that the honest file shows."""
+    honest, own = made_by(SoftSk()), SoftSk()
+    drafted = made_by(own)._replace(invite_mac=honest.invite_mac, public_key=parse_public_key(own.wire))
+    stolen = drafted._replace(sig=own.sign(NAMESPACE_ENROL, enrolment_message(drafted)))
+    with pytest.raises(VerificationError, match="does not answer the invite"):
+        verify_enrolment(stolen, **EXPECTED)
+
+
+@pytest.mark.parametrize("instead", [None, AttestationEvidence("webauthn", b"other", b"{}")])
+def test_the_statement_covers_what_the_authenticator_said(instead: AttestationEvidence | None) -> None:
+    made = made_by(SoftWebAuthn(), evidence=AttestationEvidence("webauthn", b"object", b"{}"))
+    verify_enrolment(parse_enrolment(encode_enrolment(made)), **EXPECTED)
+    with pytest.raises(VerificationError, match="does not answer the invite"):
+        verify_enrolment(made._replace(evidence=instead), **EXPECTED)
+
+
 @pytest.mark.parametrize("invite", ["a" * 16, "ab" * 40, "aaaa-bbbb-cccc-dddd"])
 def test_an_invite_that_can_be_guessed_is_refused(invite: str) -> None:
     with pytest.raises(MalformedError, match="different characters") as error:

@@ -100,8 +100,7 @@ class FidoAttestationVerifier:
 
         Raises:
             MalformedError: ATTESTATION_INVALID: a certificate cannot be read.
-            VerificationError: ATTESTATION_INVALID: one is not issued by the next.
-            PolicyError: MODEL_NOT_ALLOWED: there is none, or they lead elsewhere, or out of their time.
+            PolicyError: MODEL_NOT_ALLOWED: there is none, or they lead elsewhere, or are out of their time.
         """
         if facts.attestation_type != "basic":
             raise PolicyError(

@@ -2,14 +2,14 @@
 
 For attestation certificates and for the signer of a FIDO metadata blob.  These are not the web's: vendors'
 roots are old, lack extensions and name no host, so the web's rules would refuse honest ones.  Checked is that
-each is issued by the next, that whoever issues may issue, that all are valid at the time, and that the last
-is a pinned root or issued by one.
+each is issued by another of them, that whoever issues may issue, that all on the path are valid at the time,
+and that it ends at a pinned root.  The path may be shorter than what was sent: FIDO's blob carries a new root
+that the old one has signed, for those who pin either.
 """
 
 from __future__ import annotations
 
 import datetime
-import itertools
 from collections.abc import Sequence
 
 from cryptography import x509
@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from placet.core.encoding import format_time
-from placet.core.errors import MalformedError, PolicyError, Reason, VerificationError, visible
+from placet.core.errors import MalformedError, PolicyError, Reason, visible
 
 MAX_CHAIN = 6
 MAX_CERTIFICATE_BYTES = 16 * 1024
@@ -75,33 +75,30 @@ def check_chain(chain: Sequence[bytes], roots: Sequence[bytes], *, at: int) -> x
 
     Raises:
         MalformedError: ATTESTATION_INVALID: a certificate cannot be read, or there are too many.
-        VerificationError: ATTESTATION_INVALID: one is not issued by the next.
         PolicyError: MODEL_NOT_ALLOWED: one is out of its time, or the chain leads to no pinned root.
     """
     if not 0 < len(chain) <= MAX_CHAIN:
         raise MalformedError(Reason.ATTESTATION_INVALID, f"1 to {MAX_CHAIN} certificates are accepted.")
-    certificates = [parse_certificate(der) for der in chain]
-    for i, (child, issuer) in enumerate(itertools.pairwise(certificates)):
-        _check_time(child, at)
-        if not _issued(child, issuer):
-            raise VerificationError(
-                Reason.ATTESTATION_INVALID,
-                f"The certificate of {name_of(child)} is not issued by the one behind it.",
-                path=f"/chain/{i}",
+    sent = [parse_certificate(der) for der in chain]
+    pinned = [parse_certificate(der, "pinned root certificate") for der in roots]
+    path = [sent[0]]
+    while True:
+        current = path[-1]
+        _check_time(current, at)
+        ends = [root for root in pinned if root == current or _issued(current, root)]
+        for root in ends:
+            if _is_valid(root, at) or root == ends[-1]:
+                _check_time(root, at)
+                return root
+        issuer = next((other for other in sent if other not in path and _issued(current, other)), None)
+        if issuer is None:
+            raise PolicyError(
+                Reason.MODEL_NOT_ALLOWED,
+                f"The certificate of {name_of(current)} leads to no root that is pinned.",
+                expected=tuple(name_of(root) for root in pinned),
+                actual=visible(current.issuer.rfc4514_string()[:_MAX_NAME]),
             )
-    top = certificates[-1]
-    _check_time(top, at)
-    for der in roots:
-        root = parse_certificate(der, "pinned root certificate")
-        if root == top or _issued(top, root):
-            _check_time(root, at)
-            return root
-    raise PolicyError(
-        Reason.MODEL_NOT_ALLOWED,
-        f"The certificate of {name_of(top)} leads to no root that is pinned for this model.",
-        expected=tuple(name_of(parse_certificate(der)) for der in roots),
-        actual=visible(top.issuer.rfc4514_string()[:_MAX_NAME]),
-    )
+        path.append(issuer)
 
 
 def _issued(child: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -122,10 +119,14 @@ def _issued(child: x509.Certificate, issuer: x509.Certificate) -> bool:
     return True
 
 
-def _check_time(certificate: x509.Certificate, at: int) -> None:
+def _is_valid(certificate: x509.Certificate, at: int) -> bool:
     moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
+    return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc
+
+
+def _check_time(certificate: x509.Certificate, at: int) -> None:
     first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if not first <= moment <= last:
+    if not _is_valid(certificate, at):
         raise PolicyError(
             Reason.MODEL_NOT_ALLOWED,
             f"The certificate of {name_of(certificate)} is not valid on {format_time(at)[:10]}.",
