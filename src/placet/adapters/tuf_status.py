@@ -26,10 +26,14 @@ _ORDER = {role: at for at, role in enumerate(USUAL_SECONDS)}
 def snapshot_dates(trust: Trust, snapshot: Path) -> tuple[RoleDates, ...]:
     """Returns the dates that a gate goes by, the snapshot's own where the roles' are not kept."""
     kept = snapshot.with_suffix(".tuf") / "metadata"
+    delegated = _kept_delegations(kept)
     found = [
         dates
         for role, version in trust.versions.items()
-        if (dates := _kept_dates(kept, role)) is not None and dates.version == version
+        # Versions of a scope that administrators took back are remembered, and nothing goes by them.
+        if (role in USUAL_SECONDS or role in delegated)
+        and (dates := _kept_dates(kept, role)) is not None
+        and dates.version == version
     ]
     if found and min(dates.expires_at for dates in found) <= trust.expires_at:
         return tuple(sorted(found, key=lambda dates: _ORDER.get(dates.role, len(_ORDER))))
@@ -66,6 +70,14 @@ def _published(repository: TrustRepository) -> Iterator[tuple[str, Any]]:
     yield "timestamp", repository.published_timestamp()
     for role in delegated_paths(targets):
         yield role, repository.published_targets(role)
+
+
+def _kept_delegations(folder: Path) -> frozenset[str]:
+    try:
+        signed = json.loads((folder / "targets.json").read_bytes())["signed"]
+        return frozenset(str(role["name"]) for role in signed["delegations"]["roles"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return frozenset()  # as where nothing is delegated
 
 
 def _kept_dates(folder: Path, role: str) -> RoleDates | None:

@@ -17,7 +17,7 @@ DAY = 86_400
 # What each role is made for, where its metadata does not say when it was signed.
 USUAL_SECONDS = {"root": 365 * DAY, "targets": 90 * DAY, "snapshot": 30 * DAY, "timestamp": 7 * DAY}
 SCOPE_SECONDS = 30 * DAY
-# Gates take up no rules of owners that end sooner (docs/adr, on owners who forget).
+# Gates take up no rules of owners that end sooner.
 SCOPE_LEAST_LEFT_SECONDS = 2 * DAY
 # A person needs some days to come by a new key, and administrators to sign it.
 KEY_WARNING_SECONDS = 30 * DAY

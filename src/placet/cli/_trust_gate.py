@@ -125,6 +125,8 @@ def _verify(args: argparse.Namespace) -> int:
         print(
             f"Root SHA-256, taken from the repository itself: {digest}. Compare it with what gates were told."
         )
+    for note in refreshed.notes:
+        print(f"Note: {visible(note)}", file=sys.stderr)
     print(f"Valid until {format_time(refreshed.expires_at)}.")
     return 0
 
