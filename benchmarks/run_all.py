@@ -14,7 +14,15 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ALL = ("verify_warm", "verify_cold", "memory_verify", "relay_store", "memory_relay")
+ALL = (
+    "verify_warm",
+    "verify_cold",
+    "memory_verify",
+    "trust_load",
+    "trust_refresh",
+    "relay_store",
+    "memory_relay",
+)
 
 
 def main() -> int:
