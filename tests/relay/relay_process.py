@@ -36,6 +36,8 @@ class RelayProcess:
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self.process = process
         self.url = url
+        self.said = ""
+        """What it printed, once it has ended."""
 
     @property
     def port(self) -> int:
@@ -44,7 +46,8 @@ class RelayProcess:
     def kill(self) -> None:
         """Ends the process as a power cut would."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.communicate(timeout=START_SECONDS)
+        out, err = self.process.communicate(timeout=START_SECONDS)
+        self.said = out + err
 
     def stop(self) -> tuple[int, str, str]:
         """Ends the process politely; returns its exit code and what it printed since the start."""
