@@ -12,6 +12,7 @@ import base64
 import socket
 import sys
 import tempfile
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,13 +21,23 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from playwright.sync_api import Page
 
 from placet.adapters.attestation import FidoAttestationVerifier
+from placet.adapters.tuf_anchor import TrustAnchors
+from placet.adapters.tuf_publish import publish
+from placet.adapters.tuf_repository import TrustRepository
+from placet.adapters.tuf_signing import attach_signature, pending_messages, root_digests
+from placet.adapters.tuf_trust import make_administrator
+from placet.ceremony import trust_edit
+from placet.ceremony.enrol import evidence_digest, parse_enrolment
+from placet.ceremony.fingerprint import fingerprint_words
+from placet.ceremony.models import put_models
 from placet.ceremony.publish import assemble
 from placet.ceremony.request import attach_proof, requester_message
 from placet.core.bundle import Answer, IntentRequest
 from placet.core.encoding import Digest, b64url_encode
 from placet.core.people import Deployment
-from placet.core.sshsig import NAMESPACE_REQUEST
+from placet.core.sshsig import NAMESPACE_REQUEST, NAMESPACE_TRUST, parse_public_key
 from placet.core.trust import Trust
+from placet.documents.models import Model
 from placet.terminal.credentials import CredentialStore, KnownCredential
 from placet.terminal.desk import Desk
 from placet.terminal.desk_app import create_desk_app
@@ -35,13 +46,19 @@ from placet.terminal.enrol_desk import EnrolDesk, Invitation
 from placet.terminal.history import Decision, History
 from placet.terminal.server import DEFAULT_PORT, PortUnavailableError, TerminalServer, bind_loopback
 from placet.terminal.sources import Delivery, Pending, Trouble
+from placet.terminal.trust_app import create_trust_app
+from placet.terminal.trust_desk import TrustDesk
 from placet.terminal.trust_file import TrustFile
+from placet.terminal.trust_session import TrustSession
 from placet.terminal.web import Guard
-from placet.testing.authenticator import SoftWebAuthn
+from placet.testing.authenticator import SoftSk, SoftTerminalKey, SoftWebAuthn
 from placet.testing.chromium import ChromiumSession, VirtualAuthenticator, launch_chromium
+from placet.testing.ctap import AttestationCa, SoftAuthenticator
+from placet.testing.registration import SoftEnrolment
 from placet.testing.world import ALICE, BOB, CAROL, NOW, World, artifact
 
 SCALAR = 0xA11CE
+ZOE = "zoe@example.com"
 REASON = "Fix for the rounding error at checkout, ticket 1187. Rolled out in staging since Friday."
 
 
@@ -241,6 +258,123 @@ def picture_enrolment(
         take(session.page, folder, "enrolment")
 
 
+class ExampleCeremony:
+    """A published trust root of three administrators, and a change that one of them reads."""
+
+    def __init__(self, example: Example, folder: Path) -> None:
+        world, now = example.world, NOW
+        key = world.keys[ALICE]
+        people = {
+            "ann@example.com": key,
+            "ben@example.com": SoftSk("ed25519"),
+            "cy@example.com": SoftSk("ed25519"),
+        }
+        self.keys = people
+        origins = [world.origin("t1")]
+        self.repository = TrustRepository.create(
+            folder / "repository",
+            files=world.files(),
+            administrators=[
+                make_administrator(person, k.wire, kind=k.kind, origins=origins if k is key else [], uv=True)
+                for person, k in people.items()
+            ],
+            threshold=2,
+            now=now,
+        )
+        self.anchors = TrustAnchors(folder / "anchors")
+        self.anchors.begin(world.deployment, *root_digests(self.repository))
+        self.sign("ann@example.com", "ben@example.com")
+        publish(self.repository, now=now)
+        self._draft(world, now)
+        self.sign("ben@example.com")
+        self.session = TrustSession(
+            self.repository,
+            "ann@example.com",
+            anchors=self.anchors,
+            verifier=FidoAttestationVerifier(),
+            now=now,
+        )
+
+    def sign(self, *people: str) -> None:
+        """Signs whatever waits."""
+        for person in people:
+            key = self.keys[person]
+            for role, message in pending_messages(self.repository):
+                attach_signature(self.repository, role, key.keyid, key.sign(NAMESPACE_TRUST, message))
+
+    def _draft(self, world: World, now: int) -> None:
+        files = self.repository.draft_files()
+        stricter = files["policy/default.toml"].replace(b"threshold = 2", b"threshold = 3")
+        vendor = AttestationCa("Acme Keys")
+        model = uuid.UUID("a0a0a0a0-0000-4000-8000-000000000007")
+        files |= {"policy/default.toml": stricter}
+        files |= put_models(files, [Model(str(model), (), "Acme Key 7", "allowed", (vendor.root_der,))])
+        files |= trust_edit.add_person(files, ZOE, groups=["release"])
+        authenticator = SoftAuthenticator(aaguid=model.bytes, attestation_ca=vendor, verify_user=lambda: True)
+        made = SoftEnrolment(
+            authenticator,
+            person=ZOE,
+            root_sha256=sorted(root_digests(self.repository))[0],
+            invite="maple-otter-42-quiet-harbour",
+            web_origin=world.origin("t1"),
+            rp_id=world.rp_id,
+        )
+        data = made.file()
+        enrolled = parse_enrolment(data)
+        files |= trust_edit.add_credential(
+            files,
+            ZOE,
+            key=enrolled.public_key,
+            kind="webauthn",
+            uv=True,
+            assurance="attested",
+            aaguid=enrolled.aaguid,
+            attestation=None if enrolled.evidence is None else evidence_digest(enrolled.evidence),
+            not_before=now,
+            not_after=now + 365 * 86_400,
+        )
+        self.repository.keep_enrolment(enrolled.public_key.keyid, data)
+        terminal = parse_public_key(SoftTerminalKey().wire)
+        files |= trust_edit.add_terminal(files, "t9", key=terminal, origins=[])
+        self.repository.stage(files, now=now)
+
+
+def picture_trust(
+    session: ChromiumSession, example: Example, folder: Path, state: Path, sockets: Sequence[socket.socket]
+) -> None:
+    """The page on which an administrator signs a change."""
+    ceremony = ExampleCeremony(example, state)
+    desk = TrustDesk(
+        ceremony.session,
+        "ann@example.com",
+        web_origin=example.world.origin("t1"),
+        credentials=example.store,
+        on_done=lambda: None,
+    )
+    guard = Guard(example.world.origin("t1"))
+    with TerminalServer(create_trust_app(desk, guard), list(sockets)):
+        page = session.page
+        page.goto("about:blank")
+        page.goto(guard.launch_url)
+        page.wait_for_selector("#decision")
+        take(page, folder, "trust-light")
+        page.set_viewport_size({"width": 320, "height": 640})
+        take(page, folder, "trust-320px")
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.emulate_media(color_scheme="dark")
+        keys = ceremony.session.fingerprints.keys
+        page.fill("#keys textarea >> nth=0", " ".join(fingerprint_words(keys[1].keyid)))
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".answer .problem")
+        take(page, folder, "trust-wrong-fingerprint")
+        page.fill("#keys textarea >> nth=0", " ".join(fingerprint_words(keys[0].keyid)))
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#keys .note.fact")
+        take(page, folder, "trust-dark")
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size({"width": 1000, "height": 800})
+
+
 def main() -> None:
     """Takes all pictures."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/screenshots")
@@ -255,6 +389,7 @@ def main() -> None:
             picture_desk(session, example, guard, folder)
             picture_trouble(session, example, guard, folder)
         picture_enrolment(session, example, folder, bind_loopback(DEFAULT_PORT))
+        picture_trust(session, example, folder, Path(state), bind_loopback(DEFAULT_PORT))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,22 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from placet.ceremony.trust_change import Change, change_lines, group_digits, root_diff, semantic_diff
+from placet.ceremony.models import put_models
+from placet.ceremony.trust_change import (
+    Change,
+    change_lines,
+    group_digits,
+    root_diff,
+    semantic_diff,
+    split_facts,
+    title_of,
+    titles,
+)
 from placet.core.errors import MalformedError
+from placet.documents.models import Model
 from placet.testing.authenticator import SoftWebAuthn
 from placet.testing.world import ALICE, DEFAULT_POLICY, World
 
@@ -210,3 +223,62 @@ def test_a_root_shows_administrators_thresholds_and_expiry() -> None:
 def test_rows_say_what_is_new_gone_and_different() -> None:
     rows = (Change("gate", "a", "", "x"), Change("gate", "b", "x", ""), Change("gate", "c", "x", "y"))
     assert [line[0] for line in change_lines(rows) if line[0] != " "] == ["+", "-", "~"]
+
+
+def test_models_and_issuers_are_shown_by_what_they_mean() -> None:
+    files = World().files()
+    model = Model("a0a0a0a0-0000-4000-8000-000000000007", (), 'x"; REVOKED; "', "allowed", (b"root",))
+    issuer = {
+        "issuer": "https://issuer.example",
+        "personClaim": "sub",
+        "algorithms": ["RS256"],
+        "claims": {"repository": "o'x; y"},
+        "keys": "fetch",
+    }
+    issuers = json.dumps({"issuers": [issuer]}).encode()
+    changes = semantic_diff(files, files | put_models(files, [model]) | {"issuers.json": issuers})
+    assert {change.kind for change in changes} == {"authenticator model", "issuer"}
+    (shown,) = (change for change in changes if change.kind == "authenticator model")
+    # A vendor's words make no fact of their own.
+    assert split_facts(shown.after)[:2] == ("ALLOWED", '"x\\"; REVOKED; \\""')
+    (shown,) = (change for change in changes if change.kind == "issuer")
+    assert any("o'x; y" in fact for fact in split_facts(shown.after))
+    assert "keys fetched at each refresh" in split_facts(shown.after)
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        ("", ()),
+        ("level 1", ("level 1",)),
+        ("level 1; 2 of group:release", ("level 1", "2 of group:release")),
+        ('groups "a; b", c; accounts none', ('groups "a; b", c', "accounts none")),
+        ('say "a\\"; b"; c', ('say "a\\"; b"', "c")),
+        ("used on a terminal's page; valid", ("used on a terminal's page", "valid")),
+        ("claim 'a; b'; c", ("claim 'a; b'", "c")),
+        ('open "; c', ('open "; c',)),
+    ],
+)
+def test_facts_end_at_semicolons_and_not_inside_a_value(text: str, facts: tuple[str, ...]) -> None:
+    assert split_facts(text) == facts
+
+
+@given(st.lists(st.text(max_size=20), max_size=4))
+def test_a_value_never_makes_a_fact(values: list[str]) -> None:
+    """Whatever groups are called, the row about them has the same number of facts."""
+    world = World()
+    names = [f"g{n}{value}" for n, value in enumerate(values)]
+    try:
+        world.groups[ALICE] = names
+        changes = semantic_diff({}, world.files())
+    except MalformedError:
+        return
+    (person,) = (change for change in changes if (change.kind, change.name) == ("person", ALICE))
+    assert len(split_facts(person.after)) == 2
+
+
+def test_every_kind_of_row_has_a_heading() -> None:
+    files = World().files()
+    for change in semantic_diff({}, files):
+        assert title_of(change.kind) in titles()
+    assert title_of("something new") == titles()[-1] == "Everything else"

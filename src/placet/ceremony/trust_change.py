@@ -54,6 +54,7 @@ _TITLES = {
     "authenticator model": "Models of security keys",
     "issuer": "Who vouches for requesters",
 }
+_OTHER = "Everything else"
 _PLAIN_WORD = re.compile(r'[^\s,;()"\\]+')
 
 
@@ -136,7 +137,12 @@ def change_lines(changes: tuple[Change, ...]) -> list[str]:
 
 def title_of(kind: str) -> str:
     """Returns the heading under which a kind of row stands."""
-    return _TITLES.get(kind, "Everything else")
+    return _TITLES.get(kind, _OTHER)
+
+
+def titles() -> tuple[str, ...]:
+    """Returns the headings in the order in which they are read: who decides comes first."""
+    return (*dict.fromkeys(_TITLES.values()), _OTHER)
 
 
 def split_facts(text: str) -> tuple[str, ...]:
@@ -150,7 +156,7 @@ def split_facts(text: str) -> tuple[str, ...]:
         if quote:
             at += letter == "\\"  # what follows is no quotation mark
             quote = "" if letter == quote else quote
-        elif letter in "\"'":
+        elif letter == '"' or (letter == "'" and text[at - 1 : at] in ("", " ")):  # no apostrophe
             quote = letter
         elif text.startswith("; ", at):
             facts.append(text[start:at])

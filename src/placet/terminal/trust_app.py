@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 from placet.adapters.tuf_signing import PendingRole, QuorumState
 from placet.ceremony.fingerprint import fingerprint_words
 from placet.ceremony.new_keys import NewKey
-from placet.ceremony.trust_change import Change, split_facts, title_of, visible
+from placet.ceremony.trust_change import Change, split_facts, title_of, titles, visible
 from placet.core.encoding import sha256_hex
 from placet.terminal.desk import DeskError
 from placet.terminal.desk_app import read_assertion, read_seen, request_options
@@ -45,7 +45,8 @@ def _describe(desk: TrustDesk) -> dict[str, Any]:
                     _change(at, change) for at, change in enumerate(changes) if title_of(change.kind) == title
                 ],
             }
-            for title in dict.fromkeys(title_of(change.kind) for change in changes)
+            for title in titles()
+            if any(title_of(change.kind) == title for change in changes)
         ],
         "changeCount": len(changes),
         "notes": _notes(desk),

@@ -30,7 +30,7 @@ function show(change) {
   main.replaceChildren(
     el("h1", { tabindex: "-1" }, change.left.length ? `${change.person}, sign this change of who may approve what` : "Nothing waits for your signature"),
     el("p", { class: "meta" }, `Deployment ${change.deployment}`),
-    ...change.comparedWith.map((sentence) => el("p", { class: "meta" }, sentence)),
+    ...change.comparedWith.map((sentence) => el("p", { class: "meta" }, ...withDigits(inGroups(sentence)))),
     ...(change.changeCount ? change.sections.map(changeSection) : [el("p", {}, "Nothing but versions and dates changes.")]),
     ...change.notes.map((note) => el("p", { class: "note plain" }, note)),
     ...(change.keys.length ? [keySection(change.keys)] : []),
@@ -69,6 +69,10 @@ function withDigits(text) {
   return text.split(/((?:[0-9a-f_]{4} ){3,}[0-9a-f]{4})/).map((part, at) => (at % 2 ? digest(part.split(" ")) : part));
 }
 
+function inGroups(text) {
+  return text.replace(/\b[0-9a-f]{64}\b/g, (hex) => hex.match(/.{4}/g).join(" "));
+}
+
 function keySection(keys) {
   const list = el("ol", { id: "keys", class: "keys" }, ...keys.map((key) => el("li", { id: `key-${key.index}` })));
   return el("section", { "aria-labelledby": "keys-title" },
@@ -105,7 +109,7 @@ function fillKey(key) {
     }
   });
   place.replaceChildren(...head,
-    el("label", { for: input.id }, `What ${key.holder} reads aloud`),
+    el("label", { for: input.id }, `The fingerprint, as it is read to you: ${key.holder}`),
     input,
     answer,
     el("button", { type: "button", class: "light", onclick: check }, "Compare"));
