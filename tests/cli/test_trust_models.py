@@ -308,7 +308,7 @@ def test_models_come_from_a_signed_blob_which_never_goes_back(placet: Placet, ro
     assert "No model was named" in placet(*take, "291.jwt").err
     said = placet(*take, "291.jwt", "--allow", YUBIKEY.upper())
     assert said.code == 0, said.err
-    assert f"{YUBIKEY}  YubiKey 5 Series with NFC" in said.out
+    assert f"{YUBIKEY} is allowed in the draft: YubiKey 5 Series with NFC" in said.out
     shown = placet("trust", "models").out
     assert "From FIDO metadata number 291, next update due 2099-01-01" in shown
     assert "Nobody has one." in shown
@@ -358,9 +358,26 @@ def test_a_model_that_fido_revokes_is_revoked_here_at_the_next_import(
     said = placet(*take, "2.jwt")
     assert (said.code, f"count as attested because Acme Key 7 is allowed: {ALICE}" in said.err) == (2, True)
     said = placet(*take, "2.jwt", "--keys-become", "vouched")
-    assert (said.code, f"REVOKED: {MODEL}" in said.out) == (1, True)
+    assert (said.code, f"{MODEL} is REVOKED in the draft: Acme Key 7" in said.out) == (1, True)
     assert [credential["assurance"] for credential in credentials(placet)] == ["vouched"]
-    assert f"{MODEL}  REVOKED" in placet("trust", "models").out
+    shown = placet("trust", "models").out
+    assert f"{MODEL}  REVOKED" in shown
+    assert "(USER_KEY_REMOTE_COMPROMISE)" in shown
+    assert "No model was named" in placet(*take, "2.jwt").err
+
+
+def test_a_vendors_model_that_fido_calls_compromised_is_revoked_too(placet: Placet, root: str) -> None:
+    allow(placet)
+    (template,) = [entry for entry in entries(YUBIKEY) if entry["aaguid"] == YUBIKEY]
+    acme = template | {"aaguid": str(MODEL)}
+    take = ("trust", "models", "import", "--root", "fido.pem", "--blob")
+    blob("1.jwt", [acme], 1)
+    assert placet(*take, "1.jwt").code == 0
+    assert "From FIDO" not in placet("trust", "models").out
+    blob("2.jwt", [acme | {"statusReports": [{"status": "REVOKED"}]}], 2)
+    said = placet(*take, "2.jwt")
+    assert (said.code, f"{MODEL} is REVOKED" in said.out) == (1, True)
+    assert "Root      CN=Acme Keys" in placet("trust", "models").out
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,9 @@ class CtapClient:
         try:
             self._client = Fido2Client(device, collector, user_interaction=_Person(say, ask_pin))
         except Exception as e:  # a device may answer anything, and fido2 documents no exception
-            raise AuthenticatorError(f"The security key does not answer: {e}.") from e
+            raise AuthenticatorError(
+                f"The security key does not answer: {str(e) or type(e).__name__}."
+            ) from e
 
     def create(self, options: dict[str, Any]) -> Registration:
         """Makes a credential, as ``navigator.credentials.create()``; `options` in their JSON form.
@@ -154,7 +156,7 @@ class CtapClient:
         except (ClientError, PinRequiredError) as e:
             raise AuthenticatorError(_explain(e)) from e
         except Exception as e:  # as above: nothing that a device does may end in a traceback
-            raise AuthenticatorError(f"The security key failed: {e or type(e).__name__}.") from e
+            raise AuthenticatorError(f"The security key failed: {str(e) or type(e).__name__}.") from e
 
 
 def _belongs(rp_id: str, origin: str) -> bool:
@@ -195,7 +197,10 @@ class _Person(UserInteraction):
 
     def request_pin(self, permissions: ClientPin.PERMISSION, rp_id: str | None) -> str | None:
         """Asks for the PIN; it goes to the key and nowhere else."""
-        return self._ask_pin() or None
+        try:
+            return self._ask_pin() or None
+        except EOFError:
+            return None
 
     def request_uv(self, permissions: ClientPin.PERMISSION, rp_id: str | None) -> bool:
         """Asks for a finger."""

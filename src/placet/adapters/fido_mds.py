@@ -174,12 +174,14 @@ def select(blob: Blob, allowed: Collection[str]) -> Selected:
     models: list[Model] = []
     refused: dict[str, PlacetError] = {}
     for entry in blob.entries:
-        for name in wanted & _names(entry):
-            wanted -= {name}
-            try:
-                models.append(_model(entry, blob))
-            except PlacetError as e:
-                refused[name] = e
+        # A U2F model has several names; asked for by two of them, it is still one model.
+        if not (names := wanted & _names(entry)):
+            continue
+        wanted -= names
+        try:
+            models.append(_model(entry, blob))
+        except PlacetError as e:
+            refused |= dict.fromkeys(names, e)
     for name in sorted(wanted):
         refused[name] = MalformedError(
             Reason.BAD_VALUE, f"The metadata blob number {blob.number} has no model {name}."

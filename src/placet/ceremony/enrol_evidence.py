@@ -14,7 +14,7 @@ from typing import Any
 
 from placet.core.encoding import b64url_encode, encode_canonical, parse_json
 from placet.core.errors import MalformedError, PolicyError, Reason, VerificationError
-from placet.core.signature import FLAG_AT, FLAG_BE, FLAG_UP, FLAG_UV
+from placet.core.signature import FLAG_BE, FLAG_UP, FLAG_UV
 from placet.core.sshsig import PublicKey
 from placet.ports.attestation_verifier import AttestationEvidence, AttestationFacts
 
@@ -68,7 +68,7 @@ def check_registration(
         origins: the web origins that are accepted; unused for OpenSSH keys.
 
     Raises:
-        MalformedError: the client data is not what a browser makes, or there is no credential.
+        MalformedError: the client data is not what a browser makes.
         VerificationError: it was made for another relying party or on another page.
         PolicyError: nobody was there or verified, or the credential can be copied to other devices.
     """
@@ -116,8 +116,6 @@ def _check_page(client_data: dict[str, Any], origins: Collection[str]) -> None:
 
 
 def _check_flags(flags: int, kind: str) -> None:
-    if not flags & FLAG_AT:
-        raise MalformedError(Reason.FLAGS_INVALID, "The authenticator data holds no credential.")
     # ssh-keygen asks for a PIN when the key wants one; that the person was verified is proven by the
     # signature over the enrolment statement, where OpenSSH always asks.
     if not flags & FLAG_UP or (kind == WEBAUTHN and not flags & FLAG_UV):

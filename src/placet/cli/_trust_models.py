@@ -14,6 +14,7 @@ from placet.cli._trust_shared import add_repository, open_repository, stage
 from placet.core.errors import PolicyError, visible
 
 if TYPE_CHECKING:
+    from placet.adapters.fido_mds import Blob
     from placet.adapters.tuf_repository import TrustRepository
     from placet.ceremony.models import Holder
     from placet.documents.models import Model
@@ -124,45 +125,63 @@ def _allow(args: argparse.Namespace, repository: TrustRepository, before: Files)
 
 
 def _import(args: argparse.Namespace, repository: TrustRepository, before: Files) -> int:
-    from placet.adapters.fido_mds import read_blob, select
+    from placet.adapters.fido_mds import select
     from placet.ceremony.models import put_models
     from placet.documents.models import read_models
 
-    known = [model for model in read_models(before) if model.source.kind == "fido-mds"]
+    blob = _read_blob(args, before)
+    listed = {model.id: model for model in read_models(before) if model.status == "allowed"}
+    asked = {name.lower() for name in args.allow}
+    if not asked and not listed:
+        raise UserError("No model was named.", "Name those that you allow: --allow AAGUID ...")
+    found = select(blob, asked | listed.keys())
+    # What a vendor's page gave stays as it is; but where FIDO knows of a compromise, the list follows.
+    theirs = {name for name, model in listed.items() if model.source.kind == "vendor"} - asked
+    taken = [model for model in found.models if model.id not in theirs]
+    gone = {
+        listed[name]: refusal
+        for name, refusal in found.refused.items()
+        if isinstance(refusal, PolicyError) and name in listed
+    }
+    after = before | put_models(before, [*taken, *(_revoked(*item) for item in gone.items())])
+    for model in gone:
+        after |= _settle_keys(args, after, model)
+    said = [f"{model.id} is REVOKED in the draft: {refusal}" for model, refusal in gone.items()]
+    said += [f"{model.id} is allowed in the draft: {model.description}" for model in taken]
+    # What is merely missing or malformed in the blob stays in the list.
+    missed = found.refused.keys() - theirs - {model.id for model in gone}
+    for name in sorted(missed):
+        print(f"Not taken: {name}: {found.refused[name]}")
+    if taken or gone:
+        changes = {name: data for name, data in after.items() if before.get(name) != data}
+        stage(repository, changes, "\n".join([*said, f"From FIDO metadata number {blob.number}."]))
+    return EXIT_DENY if missed or gone else EXIT_ALLOW
+
+
+def _read_blob(args: argparse.Namespace, before: Files) -> Blob:
+    from placet.adapters.fido_mds import read_blob
+    from placet.documents.models import read_models
+
     blob = read_blob(
         read_file(args.blob, "metadata blob", _MAX_BLOB_BYTES),
         read_file(args.root, "certificate", _MAX_ROOT_BYTES),
         at=now(),
     )
-    newest = max((model.source.number for model in known), default=0)
+    newest = max((model.source.number for model in read_models(before)), default=0)
     if blob.number < newest:
         raise UserError(
             f"This blob has the number {blob.number}, and the list already comes from number {newest}.",
             "An older blob could bring back what was revoked since. Get the current one.",
         )
-    kept = [model.id for model in known if model.status == "allowed"]
-    if not args.allow and not kept:
-        raise UserError("No model was named.", "Name those that you allow: --allow AAGUID ...")
-    found = select(blob, {*(name.lower() for name in args.allow), *kept})
-    # Compromised or revoked: the list follows.  Merely missing or malformed in the blob: it stays.
-    gone = [
-        model for model in known if model.id in kept and isinstance(found.refused.get(model.id), PolicyError)
-    ]
-    after = before | put_models(
-        before, [*found.models, *(model._replace(status="revoked") for model in gone)]
-    )
-    for model in gone:
-        after |= _settle_keys(args, after, model)
-    lines = [f"Allowed in the draft, from FIDO metadata number {blob.number}:"]
-    lines += [f"  {model.id}  {model.description}" for model in found.models]
-    lines += [f"  REVOKED: {model.id}  {model.description}" for model in gone]
-    for name, refusal in found.refused.items():
-        print(f"Not taken: {name}: {refusal}")
-    if not found.models and not gone:
-        return EXIT_DENY
-    changes = {name: data for name, data in after.items() if before.get(name) != data}
-    code = stage(repository, changes, "\n".join(lines))
-    return EXIT_DENY if found.refused else code
+    return blob
+
+
+def _revoked(model: Model, refusal: PolicyError) -> Model:
+    """Returns a model as revoked, with the reason among its advisories."""
+    from placet.documents.models import MAX_ADVISORIES, MAX_ADVISORY, plain_text
+
+    advisories = (plain_text(refusal.message, MAX_ADVISORY), *model.advisories)
+    return model._replace(status="revoked", advisories=advisories[:MAX_ADVISORIES])
 
 
 def _take_away(args: argparse.Namespace, repository: TrustRepository, before: Files) -> int:
