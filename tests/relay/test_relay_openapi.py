@@ -19,9 +19,9 @@ from placet.core import admission, bundle, decode, dsse, encoding, statement
 from placet.core.encoding import b64encode
 from placet.core.errors import Reason
 from placet.ports.request_store import RequestStoreError
-from placet.relay._openapi_schemas import CALL_REASONS, SHAPE_REASONS, STATUS_TEXTS, reasons_of
+from placet.relay._openapi_schemas import SHAPE_REASONS, STATUS_TEXTS, reasons_of
 from placet.relay.app import create_app
-from placet.relay.errors import STATUS
+from placet.relay.errors import CALL_REASONS, STATUS
 from placet.relay.openapi import document
 
 HERE = Path(__file__).parent

@@ -10,7 +10,7 @@ from placet.core.dsse import PAYLOAD_TYPE
 from placet.core.errors import Reason
 from placet.ports.request_store import MAX_ANSWERS, MAX_PAGE, RequestState
 from placet.relay._http import MAX_CURSOR
-from placet.relay.errors import STATUS
+from placet.relay.errors import CALL_REASONS, STATUS
 
 Json = dict[str, Any]
 
@@ -47,8 +47,6 @@ SHAPE_REASONS = (
     Reason.UNSUPPORTED_TYPE,
     Reason.WRONG_TYPE,
 )
-# Refusals of 400 that are about the call and not about a shape.
-CALL_REASONS = ("answer-for-another-request", "bad-query")
 
 STATUS_TEXTS = {
     400: "What was sent is malformed, or in the wrong place.",

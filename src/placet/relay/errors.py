@@ -31,6 +31,8 @@ STATUS: dict[str, int] = {
     "store-full": 507,
 }
 _DEFAULT_STATUS = 400
+# Refusals of 400 that are about the call and not about a shape.
+CALL_REASONS = ("answer-for-another-request", "bad-query")
 # Long enough to let a burst pass, short enough that nobody at a terminal notices.
 _RETRY_AFTER_SECONDS = 2
 # Room comes back when closed requests are deleted, which takes the relay about a minute to begin.

@@ -24,12 +24,12 @@ from placet.core.errors import Reason
 from placet.ports.clock import Clock
 from placet.ports.request_store import RequestStore, RequestStoreError
 from placet.relay.app import Seen
-from placet.relay.errors import STATUS
+from placet.relay.errors import CALL_REASONS, STATUS
 
 log = logging.getLogger("placet.relay")
 
 _METHODS = frozenset({"GET", "HEAD", "POST"})
-_REASONS = frozenset({*STATUS, *map(str, Reason), "client-gone"})
+_REASONS = frozenset({*STATUS, *CALL_REASONS, *map(str, Reason), "client-gone"})
 # Long polls end after up to a minute; everything else takes milliseconds.
 _CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 61)
 _COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
