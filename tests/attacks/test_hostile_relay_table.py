@@ -341,8 +341,6 @@ def test_the_table_and_the_scenarios_are_the_same() -> None:
 @pytest.mark.parametrize("does", SCENARIOS)
 def test_an_honest_person_is_told_the_truth_and_what_to_do(place: Place, does: str) -> None:
     told = SCENARIOS[does](place)
-        f"=== {does}\n{told.text}\n[{told.code}]\n"
-    )
     text = " ".join(told.text.replace(place.relay.url, "https://relay.example").split())
     assert "Traceback" not in text
     assert "bug of placet" not in text

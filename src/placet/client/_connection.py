@@ -71,6 +71,9 @@ def prepare(
     }
     if verify is not None:
         options["verify"] = verify if isinstance(verify, ssl.SSLContext) else _load_ca(verify)
+    elif is_here and address.scheme == "http":
+        # Never used, and trusts nobody: loading the world's authorities would take longer than the call.
+        options["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return Connection(address, printable(str(address).rstrip("/")), options)
 
 
