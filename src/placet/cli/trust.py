@@ -37,6 +37,7 @@ _MODULES = (
     "_trust_fingerprint",
     "_trust_sign",
     "_trust_exchange",
+    "_trust_checklist",
     "_trust_publish",
     "_trust_attach",
 )
