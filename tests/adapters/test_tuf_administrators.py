@@ -316,7 +316,7 @@ def test_sigkill_anywhere_while_all_keys_change_leaves_what_every_gate_accepts(t
     mirror(trust.repository, trust.folder / "web")
     rotate_everything(trust)
     outcomes = set()
-    for steps in range(0, 100, 2):
+    for steps in range(0, 100, 3):
         case = trust.folder / f"case-{steps}"
         shutil.copytree(trust.repository.path, case / "repository")
         shutil.copytree(trust.folder / "web", case / "web")
@@ -372,3 +372,57 @@ def test_a_mirror_can_be_read_while_all_keys_change(trust: TrustWorld) -> None:
         reader.join()
     assert wrong == []
     assert len(seen) > 4
+
+
+_KILLED_STAGE = """
+import os, signal, sys, time
+from pathlib import Path
+from placet.adapters.tuf_administrators import *
+from placet.adapters.tuf_repository import TrustRepository
+repository, left, now = TrustRepository(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
+def hook(event, arguments):
+    global left
+    if event in ("os.rename", "os.remove", "os.rmdir", "shutil.rmtree"):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+people, _ = current_administrators(repository)
+stage_administrators(repository, people, threshold=3, now=now)
+rotate_online_keys(repository, now=now)
+repository.stage({}, removals=["policy/payments.toml"], now=now)
+repository.clear_drafts()
+"""
+
+
+def test_sigkill_anywhere_in_drafting_leaves_a_readable_repository(trust: TrustWorld) -> None:
+    trust.repository.stage(
+        {
+            "policy/payments.toml": trust.repository.draft_files()["policy/default.toml"],
+            "scopes.json": b'{"scopes":{"default":["**"],"payments":["k8s://pay/**"]}}',
+        },
+        now=trust.now,
+    )
+    first = trust.publish(ANNA, BEN)
+    published = sorted((path, path.read_bytes()) for path in trust.public.rglob("*") if path.is_file())
+    shapes = set()
+    for steps in range(0, 60, 2):
+        case = trust.folder / f"case-{steps}"
+        shutil.copytree(trust.repository.path, case)
+        parts = [sys.executable, "-c", _KILLED_STAGE, case, steps, trust.now]
+        done = subprocess.run([str(part) for part in parts], capture_output=True, check=False)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
+        repository = TrustRepository(case)
+        shapes.add(tuple(item.role for item in pending_roles(repository)))
+        for role in ("snapshot", "timestamp"):  # no root without its online key
+            assert repository.online_signers(role)
+        repository.draft_files()
+        there = sorted(
+            (path, path.read_bytes()) for path in repository.public_folder.rglob("*") if path.is_file()
+        )
+        assert [data for _, data in there] == [data for _, data in published]
+        refresh(str(case), trust.folder / f"gate-{steps}" / "s.json", root_sha256=first.root_sha256)
+        if done.returncode == 0:
+            break
+    assert shapes == {(), (TARGETS,), (ROOT, TARGETS)}
+    assert 8 < steps < 58

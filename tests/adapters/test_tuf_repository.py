@@ -251,6 +251,19 @@ def test_renewal_needs_the_quorum_and_gates_follow(trust: TrustWorld) -> None:
     assert trust.refresh().versions["root"] == 2
 
 
+def test_renewal_is_of_what_is_due(trust: TrustWorld) -> None:
+    trust.publish(ANNA, BEN)
+    for days, roles in ((40, ["root", "targets"]), (46, ["targets"]), (190, ["root", "targets"])):
+        trust.repository.renew(now=trust.now + days * DAY)
+        assert [item.role for item in pending_roles(trust.repository)] == roles
+        with trust.repository.lock():
+            trust.repository.clear_drafts()
+    trust.repository.renew(now=trust.now + 170 * DAY)
+    trust.publish(ANNA, BEN, now=trust.now + 170 * DAY)
+    trust.repository.renew(now=trust.now + 190 * DAY)
+    assert [item.role for item in pending_roles(trust.repository)] == ["root"]
+
+
 def test_expired_roles_are_not_published(trust: TrustWorld) -> None:
     trust.publish(ANNA, BEN)
     with pytest.raises(IndeterminateError, match="targets version 1 has expired") as error:

@@ -224,15 +224,24 @@ class TrustRepository(PublishedTrust):
             return True
 
     def renew(self, *, now: int) -> None:
-        """Prepares root and targets with new expiry dates and nothing else changed."""
+        """Prepares new expiry dates, and nothing else changed, for root and targets.
+
+        Where one of them has less than half of its time left and the other has not, for that one alone.
+        """
         with self.lock():
-            root = self.published_root()
-            if root is not None and self.draft_root() is None:
+            root, targets = self.published_root(), self.published_targets()
+            due = {
+                role
+                for role, signed in ((ROOT, root), (TARGETS, targets))
+                if signed is None or signed.expires.timestamp() - now < VALIDITY_SECONDS[role] / 2
+            }
+            if root is not None and self.draft_root() is None and due != {TARGETS}:
                 root.version += 1
                 root.expires = utc(now + VALIDITY_SECONDS[ROOT])
                 self.write_draft(ROOT, root)
-            targets = self.current_targets()
-            self.prepare_targets({} if targets is None else self.read_files(targets), now=now)
+            if due != {ROOT}:
+                current = self.current_targets()
+                self.prepare_targets({} if current is None else self.read_files(current), now=now)
 
     def prepare_targets(
         self,
