@@ -19,6 +19,7 @@ import asyncio
 import logging
 import threading
 import tomllib
+import warnings
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -122,12 +123,19 @@ def _open_services(group: Group) -> apprise.Apprise:
         # Or text of the requester's could become a character that was taken out of it.
         interpret_escapes=False,
         interpret_emojis=False,
+        # Both would use a thread pool, which keeps an ending process until the slowest service has answered.
+        async_mode=False,
+        service_timeout=0,
         secure_logging=True,
         storage_mode=apprise.PersistentStoreMode.MEMORY,
     )
     services = apprise.Apprise(asset=asset)
     for i, url in enumerate(group.urls, start=1):
-        if not services.add(url):
+        with warnings.catch_warnings():
+            # The first address loads every plugin, and what those say of Python's future helps no operator.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            known = services.add(url)
+        if not known:
             raise NotifyConfigError(f"apprise does not understand address number {i} of {group.name}")
     return services
 
