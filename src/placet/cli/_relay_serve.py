@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from placet.cli import UserError
 from placet.cli._shared import read_file
@@ -30,71 +30,103 @@ log = logging.getLogger("placet.relay")
 _PART_FOR_CONTAINERS = 0.75
 
 
+class _Parts(NamedTuple):
+    """What can be refused before anything is opened."""
+
+    clock: Clock
+    max_kept_bytes: int
+    gatekeeper: Gatekeeper
+    admission: AnswerFilter | None
+    metrics: Metrics | None
+    announcer: Announcer | None
+
+
 def serve(args: argparse.Namespace, listener: socket.socket, place: str | Path) -> None:
     """Runs the relay on `listener`, with its store at `place`, until it is told to stop.
 
     Raises:
         UserError: something that was given cannot be used.
     """
+    from placet.adapters.places import show_place
+
+    parts = _prepare(args)
+    stop_metrics = _listen_for_metrics(args.metrics_listen, parts.metrics)
+    shown = f"[{args.host}]" if ":" in args.host else args.host
+    ready = (
+        f"placet relay listens on http://{shown}:{listener.getsockname()[1]}, "
+        f"keeps its state in {show_place(place)}"
+    )
+    try:
+        _run(args, parts, _open_store(args, place), listener, ready)
+    finally:
+        stop_metrics()
+    print("placet relay has stopped; everything that it acknowledged is stored", flush=True)
+
+
+def _prepare(args: argparse.Namespace) -> _Parts:
     from placet.adapters.system_clock import SystemClock
+
+    clock = SystemClock()
+    max_kept_bytes = int(args.max_bytes * _PART_FOR_CONTAINERS)
+    metrics = _make_metrics() if args.metrics_listen else None
+    return _Parts(
+        clock,
+        max_kept_bytes,
+        _make_gatekeeper(args, max_kept_bytes),
+        _load_filter(args.trust_snapshot) if args.trust_snapshot else None,
+        metrics,
+        _make_announcer(args.notify, clock, metrics) if args.notify else None,
+    )
+
+
+def _run(
+    args: argparse.Namespace, parts: _Parts, store: RequestStore, listener: socket.socket, ready: str
+) -> None:
     from placet.relay.app import create_app
     from placet.relay.courier import Courier
     from placet.relay.janitor import Janitor, Retention
     from placet.relay.server import serve as serve_on
 
-    clock = SystemClock()
-    max_kept_bytes = int(args.max_bytes * _PART_FOR_CONTAINERS)
-    gatekeeper = _make_gatekeeper(args, max_kept_bytes)
-    admission = _load_filter(args.trust_snapshot) if args.trust_snapshot else None
-    metrics = _make_metrics() if args.metrics_listen else None
-    announcer = _make_announcer(args.notify, clock, metrics) if args.notify else None
-    stop_metrics = _listen_for_metrics(args.metrics_listen, metrics)
-    store, shown_store = _open_store(args, place)
     observers = _set_up_log(args.log_format)
-    janitor = Janitor(store, clock, Retention(args.keep, max_kept_bytes))
-    on_new = announcer.note if announcer else _tell_nobody
-    courier = Courier(store, clock, admission=admission, on_new=on_new, on_full=janitor.hurry)
+    janitor = Janitor(store, parts.clock, Retention(args.keep, parts.max_kept_bytes))
+    courier = Courier(
+        store,
+        parts.clock,
+        admission=parts.admission,
+        on_new=parts.announcer.note if parts.announcer else _tell_nobody,
+        on_full=janitor.hurry,
+    )
     background: list[Callable[[], Coroutine[Any, Any, None]]] = [janitor.run]
-    if announcer is not None:
-        background.append(announcer.run)
-    if metrics is not None:
-        observers.append(metrics)
-        metrics.watch(waiters=lambda: courier.waiters, deleted=lambda: janitor.deleted)
-        metrics.watch_commits(store)
-        background.append(partial(metrics.look_at, store, clock))
-
-    def say_ready() -> None:
+    if parts.announcer is not None:
+        background.append(parts.announcer.run)
+    if parts.metrics is not None:
+        observers.append(parts.metrics)
+        parts.metrics.watch(waiters=lambda: courier.waiters, deleted=lambda: janitor.deleted)
+        parts.metrics.watch_commits(store)
+        background.append(partial(parts.metrics.look_at, store, parts.clock))
+    app = create_app(
+        courier, gatekeeper=parts.gatekeeper, observers=observers, background=background, close=store.close
+    )
+    serve_on(
+        app,
+        courier,
+        listener,
         # Flushed: whoever starts the relay from a script reads this line from a pipe.
-        print(
-            f"placet relay listens on {_url(listener, args.host)}, keeps its state in {shown_store}",
-            flush=True,
-        )
-
-    try:
-        serve_on(
-            create_app(
-                courier, gatekeeper=gatekeeper, observers=observers, background=background, close=store.close
-            ),
-            courier,
-            listener,
-            on_start=say_ready,
-            on_hangup=lambda: _reload_callers(args, max_kept_bytes, gatekeeper),
-            trusted_proxies=args.trusted_proxy,
-        )
-    finally:
-        stop_metrics()
-    print("placet relay has stopped; everything that it acknowledged is stored", flush=True)
+        on_start=lambda: print(ready, flush=True),
+        on_hangup=lambda: _reload_callers(args, parts),
+        trusted_proxies=args.trusted_proxy,
+    )
 
 
 def _tell_nobody(request: NewRequest) -> None:
     """Without --notify."""
 
 
-def _open_store(args: argparse.Namespace, place: str | Path) -> tuple[RequestStore, str]:
-    from placet.adapters.places import open_store, show_place
+def _open_store(args: argparse.Namespace, place: str | Path) -> RequestStore:
+    from placet.adapters.places import open_store
 
     try:
-        return open_store(place, max_bytes=args.max_bytes), show_place(place)
+        return open_store(place, max_bytes=args.max_bytes)
     except RequestStoreError as e:
         raise UserError(e.message, e.hint) from e
 
@@ -139,9 +171,9 @@ def _read_callers(args: argparse.Namespace, max_kept_bytes: int) -> CallerBook:
     return book
 
 
-def _reload_callers(args: argparse.Namespace, max_kept_bytes: int, gatekeeper: Gatekeeper) -> None:
+def _reload_callers(args: argparse.Namespace, parts: _Parts) -> None:
     try:
-        gatekeeper.book = _read_callers(args, max_kept_bytes)
+        parts.gatekeeper.book = _read_callers(args, parts.max_kept_bytes)
     except UserError as e:
         log.error("the callers stay as they were: %s", e)
 
@@ -210,8 +242,3 @@ def _make_announcer(path: Path, clock: Clock, metrics: Metrics | None) -> Announ
         ) from e
     saw = metrics.saw_notification if metrics else lambda outcome, count: None
     return Announcer(notifier, clock, seconds_between=config.seconds_between, saw=saw)
-
-
-def _url(listener: socket.socket, host: str) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{listener.getsockname()[1]}"
