@@ -24,10 +24,3 @@ class TestPostgresRequestStore(RequestStoreContract):
             connection.execute(
                 f"UPDATE placet_relay.{table} SET container = 'X'::bytea || substr(container, 2)"
             )
-
-
-class TestPostgresRequestStoreWithoutGroups(TestPostgresRequestStore):
-    """One commit per write obeys the same contract: grouping is speed, never meaning."""
-
-    def open_store(self, place: Path) -> PostgresRequestStore:
-        return PostgresRequestStore.open(self.url, max_group=1)

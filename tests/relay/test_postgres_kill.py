@@ -32,7 +32,7 @@ SECONDS = float(os.environ.get("PLACET_KILL_SECONDS", "12"))
 SEED = int(os.environ.get("PLACET_KILL_SEED", str(random.randrange(2**32))))
 RELAYS = GATES = FOLLOWERS = 3
 WRITERS = 6
-SERVER_KILLS = 2
+SERVER_KILLS = max(2, int(SECONDS / 10))
 START_SECONDS = 30.0
 PATIENCE = 30.0
 RELAY = [sys.executable, "-m", "placet", "relay", "serve", "--port", "0", "--no-limits"]
@@ -208,7 +208,9 @@ def scene_with_load(
 def kill_at_random(scene: Scene, chance: random.Random) -> Counter[str]:
     killed: Counter[str] = Counter()
     begin = time.monotonic()
-    server_kills = [SECONDS * (number + chance.random()) / SERVER_KILLS for number in range(SERVER_KILLS)]
+    server_kills = [
+        SECONDS * (number + chance.uniform(0.1, 0.6)) / SERVER_KILLS for number in range(SERVER_KILLS)
+    ]
     while (elapsed := time.monotonic() - begin) < SECONDS:
         time.sleep(chance.uniform(0.05, 0.5))
         if server_kills and elapsed > server_kills[0]:
@@ -254,7 +256,7 @@ def test_relays_gates_and_server_killed_at_random_lose_nothing_and_grant_nothing
         withdrawn = set().union(*(writer.withdrawn for writer in writers))
         answers = {key: count for writer in writers for key, count in writer.answers.items()}
         print(f"seed {SEED}: {dict(killed)}, {len(requests)} requests, {sum(answers.values())} answers")
-        assert len(requests) > 10 * SECONDS, "too few writes to prove anything"
+        assert len(requests) > 3 * SECONDS, "too few writes to prove anything"
         assert killed["server"] == SERVER_KILLS
         check_followers(followers, requests - withdrawn)
         assert scene.unexpected == []
@@ -295,7 +297,7 @@ def check_gates(scene: Scene) -> None:
         for digest, ordinal, use in scene.granted(gate)
     ]
     recorded = {int(use) for gate in range(GATES) for (use,) in scene.recorded(gate)}
-    assert len(granted) > 10 * SECONDS, "too few uses to prove anything"
+    assert len(granted) > 3 * SECONDS, "too few uses to prove anything"
     assert max(Counter(use for *_, use in granted).values()) == 1
     by_statement: dict[str, set[int]] = defaultdict(set)
     for digest, ordinal, _ in granted:

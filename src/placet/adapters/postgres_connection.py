@@ -24,7 +24,8 @@ from placet.adapters.postgres_address import UNCLEAR, show_address
 STATEMENT_SECONDS = 10
 LOCK_SECONDS = 5
 # A process that died with its machine leaves a transaction that holds a lock; nobody tells the server.
-ABANDONED_SECONDS = 15
+# Shorter than the wait for a lock, so that those who wait get it.
+ABANDONED_SECONDS = 4
 CONNECT_SECONDS = 5
 # The oldest version that is still maintained; older ones were never tried.
 _OLDEST_SERVER = 14

@@ -20,6 +20,12 @@ from placet.adapters.postgres_connection import Kind, PostgresError, Trouble
 # Upgrading may wait for a long report to finish; a person is looking on.
 _PATIENCE = "SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = 0"
 
+# Not to_regclass(): that may answer from the session's cache, which has not heard of another's commit.
+_HAS_HISTORY = """
+SELECT 1 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE nspname = %s AND relname = 'migrations'
+"""
+
 
 class Schema(NamedTuple):
     """A set of tables with its history."""
@@ -59,11 +65,10 @@ def list_migrations(schema: Schema) -> tuple[Migration, ...]:
 
 def read_version(connection: psycopg.Connection[Any], schema: Schema) -> int:
     """Returns the number of the latest applied step; 0 where there are no tables."""
-    table = f"{schema.name}.migrations"
-    (exists,) = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone() or (False,)
-    if not exists:
+    if connection.execute(_HAS_HISTORY, (schema.name,)).fetchone() is None:
         return 0
-    row = connection.execute(f"SELECT max(number) FROM {table}".encode()).fetchone()  # noqa: S608 (constant)
+    query = f"SELECT max(number) FROM {schema.name}.migrations"  # noqa: S608 (constant)
+    row = connection.execute(query.encode()).fetchone()
     return int(row[0] or 0) if row else 0
 
 

@@ -261,7 +261,11 @@ class PostgresRequestStore:
                 yield connection
         except (PoolTimeout, TooManyRequests, PoolClosed) as error:
             raise PostgresError(
-                Trouble(Kind.BUSY, "No connection to the relay's database is free.", "Try again in a moment.")
+                Trouble(
+                    Kind.BUSY,
+                    "The relay's database cannot be reached, or all connections to it are busy.",
+                    "Try again in a moment.",
+                )
             ) from error
 
 

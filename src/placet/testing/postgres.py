@@ -68,6 +68,7 @@ class PostgresServer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
 
     @property
     def data(self) -> Path:
@@ -91,12 +92,13 @@ class PostgresServer:
         command = [str(locate_postgres()), "-D", str(self.data), "-k", str(self.folder), *options]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_as_server_user(dies_with_parent=True), *command],
+                [*_as_server_user(), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
             )
+        self._watchdog = _watch_over(self._process.pid)
         self._wait_until_ready(self._process)
 
     def stop(self) -> None:
@@ -104,6 +106,7 @@ class PostgresServer:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(timeout=_START_SECONDS)
+        self._dismiss_watchdog()
 
     def kill(self) -> None:
         """Ends every process of the server as a power cut would (the disk keeps what was synced)."""
@@ -116,6 +119,7 @@ class PostgresServer:
                 os.kill(child, signal.SIGKILL)
         self._process.kill()
         self._process.wait(timeout=_START_SECONDS)
+        self._dismiss_watchdog()
 
     def run_sql(self, *statements: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Runs statements as superuser, each committed by itself; returns the rows of the last one."""
@@ -139,6 +143,12 @@ class PostgresServer:
         name = url.partition("@/")[2].partition("?")[0]
         self.run_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
+    def _dismiss_watchdog(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.kill()
+            self._watchdog.communicate()
+            self._watchdog = None
+
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         import psycopg
 
@@ -152,6 +162,7 @@ class PostgresServer:
         log = (self.folder / "log").read_text(errors="replace")
         process.kill()
         process.wait()
+        self._dismiss_watchdog()
         raise RuntimeError(f"PostgreSQL did not start:\n{log[-2000:]}")
 
 
@@ -221,15 +232,20 @@ def _server_user() -> pwd.struct_passwd:
     return pwd.getpwnam("nobody")
 
 
-def _as_server_user(*, dies_with_parent: bool = False) -> list[str]:
-    command = [str(locate_program("setpriv", "util-linux"))]
-    if dies_with_parent:
-        # An immediate shutdown: a killed test run leaves no server behind.
-        command += ["--pdeathsig", "QUIT"]
-    if os.geteuid() == 0:
-        user = _server_user()
-        command += [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-    return [*command, "--"] if len(command) > 1 else []
+def _as_server_user() -> list[str]:
+    if os.geteuid() != 0:
+        return []
+    user = _server_user()
+    identity = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+    return [str(locate_program("setpriv", "util-linux")), *identity, "--"]
+
+
+def _watch_over(server: int) -> subprocess.Popen[bytes]:
+    """Starts a process that stops the server when this one ends in whatever way.
+
+    The kernel can signal a parent's death, but means the thread that started the child, not the process.
+    """
+    return subprocess.Popen(["sh", "-c", f"read _; kill -QUIT {server}"], stdin=subprocess.PIPE)
 
 
 def _run(command: list[str], folder: Path) -> None:

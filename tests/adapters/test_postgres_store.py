@@ -1,0 +1,612 @@
+"""What is the PostgreSQL store's own: several relays on one database, lost servers, refusals with names.
+
+What every store does is in `placet.testing.contracts.request_store`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, closing
+from typing import Any
+
+import psycopg
+import pytest
+
+from placet.adapters import postgres_connection, postgres_news, postgres_store, postgres_writer
+from placet.adapters.places import migrate_store, open_store
+from placet.adapters.postgres_check import check_database
+from placet.adapters.postgres_store import PostgresRequestStore
+from placet.ports.request_store import (
+    MAX_ANSWERS,
+    AnswerLimitError,
+    Cursor,
+    Limits,
+    QuotaExceededError,
+    RequestStoreError,
+    StateFilter,
+    StoreBusyError,
+    StoreFailedError,
+    StoreFullError,
+)
+from placet.testing.contracts.request_store import LATER, LONG, NOW, answer, request
+from placet.testing.postgres import PostgresServer, promote, start_postgres, start_standby
+
+RELAYS = 3
+
+Scenario = Callable[[list[PostgresRequestStore]], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture(scope="module")
+def database(postgres_server: PostgresServer) -> Iterator[str]:
+    url = postgres_server.create_database()
+    yield url
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture
+def url(database: str) -> str:
+    run_sql(database, "DROP SCHEMA IF EXISTS placet_relay CASCADE")
+    return database
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[PostgresServer]:
+    """A server that tests may kill."""
+    with start_postgres() as server:
+        yield server
+
+
+def run_sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement)
+            rows = cursor.fetchall() if cursor.description else []
+    return rows
+
+
+@asynccontextmanager
+async def relays(url: str, count: int = RELAYS) -> AsyncIterator[list[PostgresRequestStore]]:
+    stores = [PostgresRequestStore.open(url) for _ in range(count)]
+    try:
+        yield stores
+    finally:
+        for store in stores:
+            await store.close()
+
+
+def run(url: str, scenario: Scenario, *, count: int = RELAYS) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(60), relays(url, count) as stores:
+            await scenario(stores)
+
+    asyncio.run(main())
+
+
+def refusal(url: str) -> RequestStoreError:
+    with pytest.raises(RequestStoreError) as caught:
+        open_store(url)
+    return caught.value
+
+
+# Several relays
+
+
+def test_a_reader_of_one_relay_misses_nothing_that_others_write(url: str) -> None:
+    names = [f"request {number}" for number in range(600)]
+    expected = {request(name).id for name in names}
+
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        async def follow(store: PostgresRequestStore) -> list[str]:
+            seen: list[str] = []
+            after: Cursor | None = None
+            while len(seen) < len(names):
+                page = await store.list_page(StateFilter.OPEN, after=after, limit=7, now=NOW)
+                after = page.position
+                seen += [item.id for item in page.requests]
+            return seen
+
+        async def write(number: int) -> None:
+            for name in names[number :: 4 * RELAYS]:
+                await stores[number % RELAYS].submit(request(name), now=NOW)
+
+        writers = [write(number) for number in range(4 * RELAYS)]
+        *orders, _ = await asyncio.gather(*map(follow, stores), asyncio.gather(*writers))
+        # Each exactly once, and to every reader in the same order.
+        assert orders[0] == orders[1] == orders[2]
+        assert len(orders[0]) == len(expected) and set(orders[0]) == expected
+
+    run(url, scenario)
+
+
+def test_answers_stop_at_the_limit_whichever_relay_takes_them(url: str) -> None:
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        await stores[0].submit(request("a"), now=NOW)
+        results = await asyncio.gather(
+            *(
+                stores[number % RELAYS].add_answer(request("a").id, answer(str(number)), now=NOW)
+                for number in range(MAX_ANSWERS + 20)
+            ),
+            return_exceptions=True,
+        )
+        assert results.count(True) == MAX_ANSWERS
+        assert sum(isinstance(result, AnswerLimitError) for result in results) == 20
+        assert len((await stores[1].fetch(request("a").id)).answers) == MAX_ANSWERS
+
+    run(url, scenario)
+
+
+def test_a_quota_holds_whichever_relay_is_asked(url: str) -> None:
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        results = await asyncio.gather(
+            *(
+                stores[number % RELAYS].submit(request(str(number)), now=NOW, limits=Limits(open_requests=5))
+                for number in range(30)
+            ),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(result, QuotaExceededError) for result in results) == 25
+        assert (await stores[0].measure(now=NOW)).open_requests == 5
+
+    run(url, scenario)
+
+
+def test_one_request_sent_to_every_relay_is_one(url: str) -> None:
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        results = await asyncio.gather(*(store.submit(request("a"), now=NOW) for store in stores * 5))
+        assert sum(created for _, created in results) == 1
+
+    run(url, scenario)
+
+
+def test_news_reach_those_who_wait_at_another_relay(url: str) -> None:
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        writer, reader, _ = stores
+        await reader.check_health()
+        with reader.watch(None) as requests, reader.watch(request("a").id) as answers:
+            await writer.submit(request("a"), now=NOW)
+            assert await requests.changed(LONG)
+            await writer.add_answer(request("a").id, answer("x"), now=NOW)
+            assert await answers.changed(LONG)
+            begun = time.monotonic()
+            await writer.withdraw(request("a").id, now=NOW)
+            assert await answers.changed(LONG)
+            # By notification: the poll alone would take longer on average.
+            assert time.monotonic() - begun < postgres_news.POLL_SECONDS
+            assert not await requests.changed(0.05)
+
+    run(url, scenario)
+
+
+def test_a_lost_notification_only_delays(url: str) -> None:
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        writer, reader, _ = stores
+        await writer.submit(request("a"), now=NOW)
+        await reader.check_health()
+        with reader.watch(request("a").id) as watch:
+            await watch.changed(0.05)
+            # As behind a pooler: the change is there, and nobody was told.
+            reader._news._hear = lambda payload: None  # type: ignore[method-assign]
+            await writer.add_answer(request("a").id, answer("x"), now=NOW)
+            assert await watch.changed(LONG)
+
+    run(url, scenario)
+
+
+def test_a_missing_number_wakes_everybody(url: str) -> None:
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        (store,) = stores
+        await store.submit(request("a"), now=NOW)
+        with store.watch(request("a").id) as watch:
+            await watch.changed(0.05)
+            store._news._hear(f"{store._news._change + 2} new")
+            assert await watch.changed(0.05)
+
+    run(url, scenario, count=1)
+
+
+def test_relays_that_start_together_on_an_empty_database_make_one_store(url: str) -> None:
+    async def main() -> list[str]:
+        stores = await asyncio.gather(*(asyncio.to_thread(PostgresRequestStore.open, url) for _ in range(6)))
+        pages = [await store.list_page(StateFilter.ALL, after=None, limit=1, now=NOW) for store in stores]
+        for store in stores:
+            await store.close()
+        return [page.position for page in pages]
+
+    assert len(set(asyncio.run(main()))) == 1
+
+
+def test_several_relays_delete_what_closed_once(url: str) -> None:
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        for number in range(60):
+            await stores[0].submit(request(str(number), expires_at=NOW + 1), now=NOW)
+        await stores[0].submit(request("open"), now=NOW)
+        deleted = 0
+        while (await stores[0].measure(now=NOW)).requests > 1:
+            deleted += sum(
+                await asyncio.gather(*(s.delete_closed(closed_before=NOW + 9, limit=7) for s in stores))
+            )
+        assert deleted == 60
+        assert (await stores[1].measure(now=NOW))[:4] == (1, 1, 0, 4)
+
+    run(url, scenario)
+
+
+def test_whoever_finds_another_relay_deleting_goes_on(url: str) -> None:
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        await stores[0].submit(request("a", expires_at=NOW + 1), now=NOW)
+        with psycopg.connect(url) as other:
+            other.execute("SELECT * FROM placet_relay.chores FOR UPDATE")
+            begun = time.monotonic()
+            assert await stores[0].delete_closed(closed_before=LATER) == 0
+            assert time.monotonic() - begun < 1
+            # And nobody who writes waits for it.
+            await stores[1].submit(request("b"), now=NOW)
+        assert await stores[0].delete_closed(closed_before=LATER) == 1
+
+    run(url, scenario)
+
+
+# Lost servers
+
+
+def test_nothing_acknowledged_is_lost_when_the_server_is_killed(own_server: PostgresServer) -> None:
+    url = own_server.create_database()
+    kept: list[int] = []
+
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        async def write(first: int) -> None:
+            for number in range(first, 10**6, 8):
+                try:
+                    await stores[number % RELAYS].submit(request(str(number)), now=NOW)
+                except (StoreBusyError, StoreFailedError):
+                    await asyncio.sleep(0.05)
+                    continue
+                kept.append(number)
+
+        writers = [asyncio.create_task(write(number)) for number in range(8)]
+        for _ in range(2):
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(own_server.kill)
+            before = len(kept)
+            await asyncio.to_thread(own_server.start)
+            while len(kept) < before + 20:
+                await asyncio.sleep(0.01)
+        for writer in writers:
+            writer.cancel()
+        await asyncio.wait(writers)
+        for number in kept:
+            assert (await stores[1].fetch(request(str(number)).id)).container == str(number).encode()
+
+    run(url, scenario)
+    assert len(kept) > 60
+
+
+def test_a_server_that_restarts_is_a_delay_for_writers_readers_and_waiters(
+    own_server: PostgresServer,
+) -> None:
+    url = own_server.create_database()
+
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        writer, reader, _ = stores
+        for store in stores:
+            await store.submit(request("a"), now=NOW)
+        await asyncio.gather(*(reader.fetch(request("a").id) for _ in range(20)))
+        with reader.watch(request("b").id) as watch:
+            await asyncio.to_thread(own_server.stop)
+            # A write that comes while the server is away waits for it, within reason.
+            writing = asyncio.create_task(writer.submit(request("b"), now=NOW))
+            await asyncio.sleep(0.3)
+            assert not writing.done()
+            await asyncio.to_thread(own_server.start)
+            assert (await writing)[1]
+            await writer.add_answer(request("b").id, answer("x"), now=NOW)
+            assert await watch.changed(LONG)
+            assert (await reader.fetch(request("b").id)).answers == (b"x",)
+        await asyncio.gather(*(reader.fetch(request("a").id) for _ in range(20)))
+
+    run(url, scenario)
+
+
+def test_a_server_that_stays_away_is_busy_and_nothing_was_stored(
+    own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_writer, "RETRY_SECONDS", 0.3)
+    monkeypatch.setattr(postgres_store, "_READ_SECONDS", 0.3)
+    url = own_server.create_database()
+
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        (store,) = stores
+        await store.submit(request("a"), now=NOW)
+        await asyncio.to_thread(own_server.stop)
+        try:
+            with pytest.raises(StoreBusyError, match="cannot be reached") as caught:
+                await store.submit(request("b"), now=NOW)
+            assert "Nothing was stored" in caught.value.hint
+            for call in (store.fetch(request("a").id), store.check_health()):
+                with pytest.raises(StoreBusyError):
+                    await call
+            assert isinstance(await asyncio.to_thread(refusal, url), StoreBusyError)
+        finally:
+            await asyncio.to_thread(own_server.start)
+        while True:
+            try:
+                return await store.check_health()
+            except StoreBusyError:
+                await asyncio.sleep(0.1)
+
+    run(url, scenario, count=1)
+
+
+def test_a_commit_whose_answer_is_lost_finds_itself(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server commits, and the connection ends before anybody hears of it: the group is written again."""
+    lost = []
+    write = postgres_writer.PostgresWriter._write
+
+    async def write_and_lose(self: Any, connection: Any, *more: Any) -> None:
+        await write(self, connection, *more)
+        if len(lost) < 2:
+            lost.append(connection)
+            await connection.close()
+            raise postgres_writer._CommitLostError("the connection is lost")
+
+    monkeypatch.setattr(postgres_writer.PostgresWriter, "_write", write_and_lose)
+
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        (store,) = stores
+        await store.submit(request("a"), now=NOW)
+        await store.add_answer(request("a").id, answer("x"), now=NOW)
+        assert len(lost) == 2
+        assert (await store.fetch(request("a").id)).answers == (b"x",)
+        assert (await store.measure(now=NOW))[:4] == (1, 1, 1, 2)
+
+    run(url, scenario, count=1)
+
+
+def test_a_commit_in_doubt_says_so_when_the_server_stays_away(
+    own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_writer, "RETRY_SECONDS", 0.2)
+    url = own_server.create_database()
+    write = postgres_writer.PostgresWriter._write
+
+    async def write_and_die(self: Any, connection: Any, *more: Any) -> None:
+        await write(self, connection, *more)
+        await asyncio.to_thread(own_server.kill)
+        raise postgres_writer._CommitLostError("the connection is lost")
+
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        (store,) = stores
+        with monkeypatch.context() as patch:
+            patch.setattr(postgres_writer.PostgresWriter, "_write", write_and_die)
+            with pytest.raises(StoreFailedError, match="is not known") as caught:
+                await store.submit(request("a"), now=NOW)
+        assert "not stored twice" in caught.value.hint
+        await asyncio.to_thread(own_server.start)
+        assert (await store.submit(request("a"), now=NOW))[1] is False
+
+    run(url, scenario, count=1)
+
+
+# Cursors of another place
+
+
+def test_a_cursor_from_before_a_restored_copy_means_the_beginning(
+    url: str, postgres_server: PostgresServer
+) -> None:
+    """The copy holds the same rows and the same name of the store; its numbers may come to mean others."""
+
+    async def first_page(place: str, after: Cursor | None) -> tuple[Cursor, int]:
+        async with relays(place, 1) as (store,):
+            page = await store.list_page(StateFilter.ALL, after=after, limit=9, now=NOW)
+            return page.position, len(page.requests)
+
+    async def fill(stores: list[PostgresRequestStore]) -> None:
+        await stores[0].submit(request("a"), now=NOW)
+
+    run(url, fill, count=1)
+    cursor, found = asyncio.run(first_page(url, None))
+    assert found == 1
+    assert asyncio.run(first_page(url, cursor)) == (cursor, 0)
+    name, original = "copy_of_the_store", url.partition("@/")[2].partition("?")[0]
+    postgres_server.run_sql(f"CREATE DATABASE {name} TEMPLATE {original}")
+    copy = postgres_server.url(name)
+    try:
+        assert asyncio.run(first_page(copy, cursor))[1] == 1
+    finally:
+        postgres_server.drop_database(copy)
+
+
+# Refusals
+
+
+def test_a_standby_is_refused_and_a_promoted_one_starts_every_cursor_over(own_server: PostgresServer) -> None:
+    url = own_server.create_database()
+    name = url.partition("@/")[2].partition("?")[0]
+
+    async def list_all(place: str, after: Cursor | None) -> tuple[Cursor, int]:
+        async with relays(place, 1) as (store,):
+            if after is None:
+                await store.submit(request("a"), now=NOW)
+            page = await store.list_page(StateFilter.ALL, after=after, limit=9, now=NOW)
+            return page.position, len(page.requests)
+
+    cursor, _ = asyncio.run(list_all(url, None))
+    with start_standby(own_server) as standby:
+        error = refusal(standby.url(name))
+        assert isinstance(error, StoreFailedError)
+        assert "standby" in error.message
+        promote(standby)
+        assert asyncio.run(list_all(standby.url(name), cursor))[1] == 1
+
+
+@pytest.mark.parametrize("setting", ["synchronous_commit = off", "synchronous_commit = local"])
+def test_a_server_that_forgets_what_it_acknowledged_is_refused(url: str, setting: str) -> None:
+    name = url.partition("@/")[2].partition("?")[0]
+    run_sql(url, f"ALTER DATABASE {name} SET {setting}")
+    try:
+        error = refusal(url)
+    finally:
+        run_sql(url, f"ALTER DATABASE {name} RESET synchronous_commit")
+    assert isinstance(error, StoreFailedError)
+    assert "synchronous_commit" in error.message
+
+
+def test_fsync_off_is_refused() -> None:
+    with start_postgres("fsync=off") as server:
+        assert "fsync = off" in refusal(server.url()).message
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("INSERT INTO placet_relay.migrations VALUES (99, 'from the future')", "newer placet"),
+        ("DELETE FROM placet_relay.migrations WHERE number > 0", "does not hold placet's tables"),
+    ],
+)
+def test_tables_of_another_version_are_refused_also_while_running(
+    url: str, statement: str, expected: str
+) -> None:
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        await stores[0].submit(request("a"), now=NOW)
+        run_sql(url, statement)
+        with pytest.raises(StoreFailedError, match="upgraded or emptied"):
+            await stores[0].submit(request("b"), now=NOW)
+
+    run(url, scenario, count=1)
+    if "DELETE" not in statement:
+        assert expected in refusal(url).message
+        with pytest.raises(StoreFailedError, match=expected):
+            migrate_store(url)
+
+
+def test_a_full_disk_is_full_and_takes_no_other_write_with_it(url: str) -> None:
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        (store,) = stores
+        await store.submit(request("a"), now=NOW)
+        run_sql(
+            url,
+            "CREATE FUNCTION placet_relay.no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$",
+            "CREATE TRIGGER no_room BEFORE INSERT ON placet_relay.requests"
+            " FOR EACH ROW WHEN (new.size > 1) EXECUTE FUNCTION placet_relay.no_room()",
+        )
+        results = await asyncio.gather(
+            *(store.submit(request(name), now=NOW) for name in ("b", "large", "c")), return_exceptions=True
+        )
+        assert isinstance(results[1], StoreFullError)
+        assert "Nothing was stored" in results[1].hint
+        page = await store.list_page(StateFilter.ALL, after=None, limit=9, now=NOW)
+        assert [item.id for item in page.requests] == [request(name).id for name in ("a", "b", "c")]
+
+    run(url, scenario, count=1)
+
+
+def test_a_lock_that_is_held_is_busy(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_connection, "_SETTINGS", ("10s", "200ms", "15s"))
+
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        with psycopg.connect(url) as other:
+            other.execute("SELECT * FROM placet_relay.store FOR UPDATE")
+            with pytest.raises(StoreBusyError, match="lock timeout"):
+                await stores[0].submit(request("a"), now=NOW)
+        assert (await stores[0].submit(request("a"), now=NOW))[1]
+
+    run(url, scenario, count=1)
+
+
+def test_a_role_without_rights_is_told_so(url: str) -> None:
+    open_and_close(url)
+    run_sql(url, "DROP ROLE IF EXISTS nobody_here", "CREATE ROLE nobody_here LOGIN")
+    try:
+        error = refusal(url.replace("placet@", "nobody_here@"))
+    finally:
+        run_sql(url, "DROP ROLE nobody_here")
+    assert isinstance(error, StoreFailedError)
+    assert "may not do this" in error.message
+    assert "docs/how-to-postgresql.md" in error.hint
+
+
+def open_and_close(url: str) -> None:
+    async def nothing(stores: list[PostgresRequestStore]) -> None:
+        pass
+
+    run(url, nothing, count=1)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://zoe:s3cret@127.0.0.1:1/db",
+        "postgresql://zoe:s3cret@@127.0.0.1:1/db",
+        "postgresql://zoe:s3/cret@127.0.0.1:1/db",
+        "postgresql://zoe:x?s3cret@127.0.0.1:1/db",
+        "postgresql://zoe@127.0.0.1:1/db?password=s3cret",
+        "postgresql://zoe@127.0.0.1:1/db?passwrd=s3cret",
+        "postgresql://zoe:%zzs3cret@127.0.0.1:1/db",
+    ],
+)
+def test_no_refusal_repeats_a_password(address: str) -> None:
+    error = refusal(address)
+    assert "cret" not in f"{error.message} {error.hint}"
+
+
+def test_a_check_finds_what_was_changed_behind_the_relays_back(url: str) -> None:
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        for name in ("a", "b", "c"):
+            await stores[0].submit(request(name), now=NOW)
+            await stores[0].add_answer(request(name).id, answer(f"to {name}"), now=NOW)
+
+    run(url, scenario, count=1)
+    assert check_database(url) == (3, 3, 0, ())
+    run_sql(
+        url,
+        "UPDATE placet_relay.requests SET expires_at = expires_at + 1 WHERE seq = 1",
+        "UPDATE placet_relay.answers SET container = 'other' WHERE request_seq = 2",
+    )
+    found = check_database(url)
+    assert found[:3] == (1, 1, 2)
+    assert [request("a").id in found.findings[0], request("b").id in found.findings[1]] == [True, True]
+
+
+def test_the_contract_can_be_opened_by_path_or_address(url: str, tmp_path: Any) -> None:
+    async def main() -> None:
+        for place in (url, tmp_path / "relay.sqlite3"):
+            store = open_store(place)
+            await store.check_health()
+            await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_closed_store_says_so(url: str) -> None:
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        await stores[0].close()
+        for call in (stores[0].submit(request("a"), now=NOW), stores[0].fetch(request("a").id)):
+            with pytest.raises(StoreFailedError, match="closed"):
+                await call
+
+    run(url, scenario, count=1)
+
+
+def test_commits_are_observed(url: str) -> None:
+    seen: list[int] = []
+
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        stores[0].observe_commits(lambda writes, seconds: seen.append(writes))
+        await asyncio.gather(*(stores[0].submit(request(str(i)), now=NOW) for i in range(20)))
+
+    run(url, scenario, count=1)
+    assert sum(seen) == 20
+    assert len(seen) < 20
+
+
+def test_migrating_twice_changes_nothing(url: str) -> None:
+    before = migrate_store(url)
+    assert before[0] == 0
+    assert migrate_store(url) == (before[1], before[1])
+    with closing(psycopg.connect(url)) as connection:
+        rows = connection.execute("SELECT number FROM placet_relay.migrations").fetchall()
+    assert [number for (number,) in rows] == list(range(1, before[1] + 1))
