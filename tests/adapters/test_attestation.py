@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import hashlib
 import json
 import uuid
 from importlib.resources import files
@@ -16,10 +17,16 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from fido2 import cbor
+from fido2.ctap2 import Ctap2
+from fido2.webauthn import AttestationObject
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from placet.adapters.attestation import MAX_OBJECT_BYTES, FidoAttestationVerifier
+from placet.adapters.attestation import (
+    MAX_OBJECT_BYTES,
+    FidoAttestationVerifier,
+    ssh_attestation_is_empty,
+)
 from placet.adapters.certificates import check_chain, parse_root
 from placet.ceremony.enrol_evidence import check_registration, check_same_key
 from placet.core.encoding import parse_time
@@ -28,7 +35,7 @@ from placet.core.sshsig import parse_public_key
 from placet.core.sshwire import ssh_string
 from placet.ports.attestation_verifier import AttestationEvidence
 from placet.testing.authenticator import DEFAULT_RP_ID, DEFAULT_WEB_ORIGIN, SoftWebAuthn
-from placet.testing.ctap import SOFTWARE_AAGUID, AttestationCa, SoftAuthenticator
+from placet.testing.ctap import SOFTWARE_AAGUID, AttestationCa, SoftAuthenticator, SoftCtapDevice
 from placet.testing.registration import SoftEnrolment
 
 VERIFIER = FidoAttestationVerifier()
@@ -171,6 +178,98 @@ def test_hostile_cbor_is_a_named_refusal(data: bytes, kind: str) -> None:
     for given_ in (data, wrapped):
         with pytest.raises(PlacetError):
             VERIFIER.read(AttestationEvidence(kind, given_, b"{}"))
+
+
+def test_an_object_larger_than_any_honest_one_is_not_even_read() -> None:
+    with pytest.raises(MalformedError, match=f"at most {MAX_OBJECT_BYTES} bytes"):
+        VERIFIER.read(AttestationEvidence("webauthn", bytes(MAX_OBJECT_BYTES + 1), b"{}"))
+
+
+def ssh_file(challenge: bytes, *, attestation: Any = "packed", model: bytes = AAGUID.bytes) -> list[bytes]:
+    """The parts of what ssh-keygen writes for a key, from the same CTAP call that it makes."""
+    authenticator = soft(attestation=attestation, aaguid=model)
+    made = Ctap2(SoftCtapDevice(authenticator)).make_credential(
+        hashlib.sha256(challenge).digest(),
+        {"id": "ssh:placet:demo", "name": "openssh"},
+        {"id": b"x", "name": "openssh"},
+        [{"type": "public-key", "alg": -8}],
+        options={"uv": True},
+    )
+    certificate = (made.att_stmt.get("x5c") or [b""])[0]
+    signature = made.att_stmt.get("sig", b"")
+    return [b"ssh-sk-attest-v01", certificate, signature, cbor.encode(bytes(made.auth_data)), b""]
+
+
+def ssh_evidence(parts: list[bytes], challenge: bytes, *, flags: bytes = bytes(4), more: bytes = b"") -> Any:
+    strings = [ssh_string(part) for part in parts]
+    return AttestationEvidence("ssh-sk", b"".join([*strings[:4], flags, strings[4], more]), challenge)
+
+
+def test_openssh_s_file_says_the_same_and_nothing_more() -> None:
+    challenge = b"c" * 32
+    for attestation, found in (("packed", "basic"), ("self", "self")):
+        parts = ssh_file(challenge, attestation=attestation)
+        facts = VERIFIER.read(ssh_evidence(parts, challenge))
+        assert (facts.format, facts.attestation_type, facts.aaguid) == ("packed", found, str(AAGUID))
+        assert facts.rp_id_hash == hashlib.sha256(b"ssh:placet:demo").digest()
+        for damaged in (
+            ssh_evidence(parts, challenge, more=b"x"),
+            ssh_evidence([*parts[:4], b"reserved"], challenge),
+            ssh_evidence([b"ssh-sk-attest-v00", *parts[1:]], challenge),
+            ssh_evidence(parts, b"d" * 32),
+            ssh_evidence([*parts[:2], parts[2][:-1], *parts[3:]], challenge),
+            ssh_evidence([*parts[:3], parts[3] + b"\0", parts[4]], challenge),
+            ssh_evidence([parts[0], b"\x30\x00", *parts[2:]], challenge),
+            ssh_evidence([*parts[:3], b"", b""], challenge),
+        ):
+            with pytest.raises(PlacetError) as caught:
+                VERIFIER.read(damaged)
+            assert caught.value.reason is Reason.ATTESTATION_INVALID
+    assert ssh_attestation_is_empty(ssh_evidence([parts[0], b"", b"", b"", b""], challenge).object)
+    assert not ssh_attestation_is_empty(ssh_evidence(parts, challenge).object)
+    assert not ssh_attestation_is_empty(b"")
+
+
+def test_a10_a_u2f_key_does_not_pose_as_its_vendors_best_model() -> None:
+    """A U2F signature covers neither AAGUID nor flags: both can be written into a genuine object."""
+    honest = sample("YUBIKEY_4")
+    found = AttestationObject(honest.object)
+    data = bytearray(found.auth_data)
+    data[32] |= 0x04  # user verification
+    data[37:53] = uuid.UUID("2fc0579f-8113-47ea-b116-bb5a8db9202a").bytes
+    forged = cbor.encode({"fmt": "fido-u2f", "attStmt": dict(found.att_stmt), "authData": bytes(data)})
+    with pytest.raises(VerificationError, match="names a model, which nothing in it proves"):
+        VERIFIER.read(honest._replace(object=forged))
+    parts = [
+        b"ssh-sk-attest-v01",
+        found.att_stmt["x5c"][0],
+        found.att_stmt["sig"],
+        cbor.encode(bytes(data)),
+        b"",
+    ]
+    with pytest.raises(VerificationError):
+        VERIFIER.read(ssh_evidence(parts, honest.client_data))
+    packed = cbor.encode({"fmt": "packed", "attStmt": {"alg": -7, **found.att_stmt}, "authData": bytes(data)})
+    with pytest.raises(VerificationError):
+        VERIFIER.read(honest._replace(object=packed))
+
+
+def test_a_u2f_key_in_openssh_s_file_is_read_in_the_older_form() -> None:
+    """The YubiKey 4 of the samples, as ssh-keygen would have written it."""
+    honest = sample("YUBIKEY_4")
+    found = AttestationObject(honest.object)
+    parts = [
+        b"ssh-sk-attest-v01",
+        found.att_stmt["x5c"][0],
+        found.att_stmt["sig"],
+        cbor.encode(bytes(found.auth_data)),
+        b"",
+    ]
+    facts = VERIFIER.read(ssh_evidence(parts, honest.client_data))
+    assert (facts.format, facts.aaguid) == ("fido-u2f", "")
+    assert VERIFIER.check_chain(facts, published(facts.key_identifiers[0]), at=THEN)
+    with pytest.raises(PlacetError):
+        VERIFIER.read(ssh_evidence(parts, honest.client_data + b" "))
 
 
 WHOLE = enrolled(soft()).evidence

@@ -7,10 +7,13 @@ They do not know the invite, which was spoken.
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from typing import Any
 
 import pytest
+from fido2 import cbor
+from fido2.ctap2 import Ctap2
 
 from placet.adapters.attestation import FidoAttestationVerifier
 from placet.ceremony import trust_edit
@@ -20,11 +23,13 @@ from placet.ceremony.enrol_review import Judged, attestation_digest, judge_enrol
 from placet.ceremony.fingerprint import check_typed_fingerprint, spoken_fingerprint
 from placet.ceremony.models import downgrade_keys, put_models, revoke_model
 from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason, VerificationError
-from placet.core.sshsig import parse_public_key
+from placet.core.sshsig import encode_sk_ecdsa_key, parse_public_key
+from placet.core.sshwire import ssh_string
 from placet.core.trust import compile_trust
 from placet.documents.models import Model
-from placet.testing.authenticator import UP, UV
-from placet.testing.ctap import SOFTWARE_AAGUID, AttestationCa, SoftAuthenticator
+from placet.ports.attestation_verifier import AttestationEvidence
+from placet.testing.authenticator import DEFAULT_RP_ID, DEFAULT_WEB_ORIGIN, UP, UV
+from placet.testing.ctap import SOFTWARE_AAGUID, AttestationCa, SoftAuthenticator, SoftCtapDevice
 from placet.testing.registration import SoftEnrolment
 from placet.testing.world import NOW, World
 
@@ -172,6 +177,50 @@ def test_a9_a_credential_of_a_login_page_is_not_enrolled(draft: dict[str, bytes]
     assert refusal(lambda: judge(person(**elsewhere).file(), draft)).reason is Reason.ORIGIN_NOT_ALLOWED
     sibling = person(web_origin="http://evil.demo.placet.localhost:8470").file()
     assert refusal(lambda: judge(sibling, draft)).reason is Reason.ORIGIN_NOT_ALLOWED
+
+
+def test_a9_a_credential_made_on_another_page_is_not_enrolled_by_proving_it_on_ours(
+    draft: dict[str, bytes],
+) -> None:
+    made = person(web_origin="http://evil.demo.placet.localhost:8470")
+    made.move_to(DEFAULT_WEB_ORIGIN)
+    for assurance in ("attested", "vouched", "software"):
+        error = refusal(lambda a=assurance: judge(made.file(), draft, assurance=a))
+        assert (error.reason, "made on another page" in str(error)) == (Reason.ORIGIN_NOT_ALLOWED, True)
+
+
+def test_a10_a_pages_key_does_not_bring_the_attestation_of_a_command_line(draft: dict[str, bytes]) -> None:
+    """There neither origin nor user verification stands in what was attested."""
+    authenticator = key()
+    challenge = registration_challenge(ZOE, "demo", ROOT, INVITE)
+    made = Ctap2(SoftCtapDevice(authenticator)).make_credential(
+        hashlib.sha256(challenge).digest(),
+        {"id": DEFAULT_RP_ID, "name": "placet"},
+        {"id": b"zoe", "name": "placet"},
+        [{"type": "public-key", "alg": -7}],
+        options={"uv": True},
+    )
+    parts = (made.att_stmt["x5c"][0], made.att_stmt["sig"], cbor.encode(bytes(made.auth_data)))
+    blob = ssh_string("ssh-sk-attest-v01") + b"".join(map(ssh_string, parts)) + bytes(4) + ssh_string(b"")
+    posing = person(authenticator)
+    posing.evidence = AttestationEvidence("ssh-sk", blob, challenge)
+    posing.facts = VERIFIER.read(posing.evidence)
+    posing.public_key = parse_public_key(encode_sk_ecdsa_key(posing.facts.key_raw, DEFAULT_RP_ID))
+    error = refusal(lambda: judge(posing.file(), draft))
+    assert (error.reason, "another kind of key" in str(error)) == (Reason.ATTESTATION_INVALID, True)
+
+
+def test_a10_a_u2f_key_is_named_and_never_attested(draft: dict[str, bytes]) -> None:
+    made = person(key(uuid.UUID(int=0)))
+    assert (made.facts.aaguid, made.facts.attestation_type) == ("", "basic")
+    listed = Model("", made.facts.key_identifiers, "Acme U2F 1", "allowed", (VENDOR.root_der,))
+    files = draft | put_models(draft, [listed])
+    error = refusal(lambda: judge(made.file(), files))
+    assert (error.reason, "U2F key (Acme U2F 1) verifies nobody" in str(error)) == (
+        Reason.MODEL_NOT_ALLOWED,
+        True,
+    )
+    assert judge(made.file(), files, assurance="vouched").model is None
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,15 @@ class FidoAttestationVerifier:
         credential = found.auth_data.credential_data
         if credential is None:
             raise MalformedError(Reason.ATTESTATION_INVALID, "The attestation object holds no credential.")
+        if found.fmt == "fido-u2f" and credential.aaguid != Aaguid.NONE:
+            # A U2F signature does not cover AAGUID and flags: whoever has any U2F key of a vendor could write
+            # the AAGUID of that vendor's best model into the authenticator data.  python-fido2 takes that.
+            raise VerificationError(
+                Reason.ATTESTATION_INVALID,
+                "A U2F attestation names a model, which nothing in it proves.",
+                actual=str(credential.aaguid),
+                hint="Somebody changed it. Do not trust this key.",
+            )
         result = _verify(found, hashlib.sha256(evidence.client_data).digest())
         chain = tuple(bytes(der) for der in result.trust_path)
         key_type, raw = _ssh_key(credential.public_key)

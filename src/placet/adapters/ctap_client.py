@@ -190,6 +190,8 @@ class _Person(UserInteraction):
 
     def __init__(self, say: Callable[[str], None], ask_pin: Callable[[], str]) -> None:
         self._say, self._ask_pin = say, ask_pin
+        # Asked for once: one command needs it for two touches, seconds apart.
+        self._pin: str | None = None
 
     def prompt_up(self) -> None:
         """Asks for a touch."""
@@ -197,10 +199,12 @@ class _Person(UserInteraction):
 
     def request_pin(self, permissions: ClientPin.PERMISSION, rp_id: str | None) -> str | None:
         """Asks for the PIN; it goes to the key and nowhere else."""
-        try:
-            return self._ask_pin() or None
-        except EOFError:
-            return None
+        if self._pin is None:
+            try:
+                self._pin = self._ask_pin() or None
+            except EOFError:
+                return None
+        return self._pin
 
     def request_uv(self, permissions: ClientPin.PERMISSION, rp_id: str | None) -> bool:
         """Asks for a finger."""

@@ -117,7 +117,8 @@ class SoftEnrolment:
         """
         self.person, self.deployment, self.root_sha256 = person, deployment, root_sha256
         self.invite, self.web_origin, self.rp_id = invite, web_origin, rp_id
-        self._client = CtapClient(SoftCtapDevice(authenticator), web_origin, say=lambda text: None)
+        self._device = SoftCtapDevice(authenticator)
+        self._client = CtapClient(self._device, web_origin, say=lambda text: None)
         asked = challenge or registration_challenge(person, deployment, root_sha256, invite)
         made = self._client.create(creation_options(asked, rp_id))
         self.evidence = AttestationEvidence("webauthn", made.attestation_object, made.client_data_json)
@@ -137,6 +138,11 @@ class SoftEnrolment:
             "evidence": self.evidence,
         }
         return draft_enrolment(**(parts | changes))
+
+    def move_to(self, web_origin: str) -> None:
+        """Goes to another page for the second touch."""
+        self.web_origin = web_origin
+        self._client = CtapClient(self._device, web_origin, say=lambda text: None)
 
     def sign(self, drafted: Enrolment) -> bytes:
         """Signs a drafted enrolment with the new key; returns the file."""

@@ -76,7 +76,7 @@ function finish(done) {
   main.replaceChildren(
     el("h1", { tabindex: "-1" }, "Send the file, then read the fingerprint aloud"),
     el("p", { class: "note fact" }, `The key proved that it answers the invite of ${state.person}.`),
-    el("dl", {}, row("File for the administrator", el("code", {}, done.file)), row("Fingerprint, in words", el("strong", {}, done.keyWords)), digestRow("The same in digits", done.keyGroups)),
+    el("dl", {}, row("File for the administrator", el("code", {}, done.file)), row("Fingerprint of the key", el("strong", {}, done.keyWords)), digestRow("The same in digits", done.keyGroups)),
     el("section", { "aria-labelledby": "next" },
       el("h2", { id: "next" }, "What is next"),
       el("p", {}, "The administrator records the key with placet trust enroll, and each administrator who signs asks you, by voice, for the fingerprint: read the words aloud, slowly, from this screen. Until the trust root with your key is signed and published, the key counts for nothing."),
