@@ -16,7 +16,7 @@ from placet.adapters.tuf_exchange import (
     open_challenge,
 )
 from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_review import review, sign_reviewed
+from placet.adapters.tuf_review import review
 from placet.adapters.tuf_signing import pending_roles
 from placet.core.encoding import b64encode
 from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason, VerificationError
@@ -35,7 +35,7 @@ def sign_elsewhere(trust: TrustWorld, person: str, there: TrustRepository | None
     """A person signs a challenge on another terminal; returns what comes back."""
     there = there or trust.carry()
     key = trust.keys[person]
-    sign_reviewed(there, review(there, trust.anchors), person, key, trust.anchors)
+    trust.session(person, there).sign(key)
     return encode_signatures(there, {key.keyid})
 
 

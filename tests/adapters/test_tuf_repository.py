@@ -13,7 +13,6 @@ from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
 from placet.adapters.tuf_publish import mirror, publish
 from placet.adapters.tuf_refresh import refresh
 from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_review import sign_reviewed
 from placet.adapters.tuf_signing import (
     attach_signature,
     pending_messages,
@@ -105,17 +104,15 @@ def test_a_damaged_signature_file_does_not_break_the_threshold(trust: TrustWorld
 
 
 def test_signing_is_for_the_key_s_own_person_and_for_what_was_shown(trust: TrustWorld) -> None:
-    shown = trust.review()
+    session = trust.session(ANNA)
     with pytest.raises(PolicyError, match=r"belongs to ben@example\.com, not to the administrator anna"):
-        sign_reviewed(trust.repository, shown, ANNA, trust.keys[BEN], trust.anchors)
-    assert sign_reviewed(trust.repository, shown, ANNA, trust.keys[ANNA], trust.anchors) == (
-        "root",
-        "targets",
-    )
-    assert sign_reviewed(trust.repository, trust.review(), ANNA, trust.keys[ANNA], trust.anchors) == ()
+        session.sign(trust.keys[BEN])
+    late = trust.session(CLEO)
+    assert session.sign(trust.keys[ANNA]) == ("root", "targets")
+    assert trust.session(ANNA).sign(trust.keys[ANNA]) == ()
     trust.stage_policy(STRICTER)
     with refused(Reason.SIGNATURE_INVALID):
-        sign_reviewed(trust.repository, shown, CLEO, trust.keys[CLEO], trust.anchors)
+        late.sign(trust.keys[CLEO])
 
 
 # -- people

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from placet.adapters.attestation import FidoAttestationVerifier
 from placet.adapters.tuf_anchor import TrustAnchors
 from placet.adapters.tuf_exchange import encode_challenge, open_challenge
 from placet.adapters.tuf_publish import Published, publish
@@ -17,6 +18,7 @@ from placet.adapters.tuf_review import Review, review
 from placet.adapters.tuf_signing import attach_signature, pending_messages, root_digests
 from placet.adapters.tuf_trust import Administrator, make_administrator
 from placet.core.sshsig import NAMESPACE_TRUST
+from placet.terminal.trust_session import TrustSession
 from placet.testing.authenticator import DEFAULT_WEB_ORIGIN, SoftSk, SoftWebAuthn
 from placet.testing.world import World
 
@@ -79,6 +81,24 @@ class TrustWorld:
         """Opens a challenge as on another machine; this repository's own where none is given."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         return open_challenge(encode_challenge(self.repository) if data is None else data, folder)
+
+    def session(
+        self,
+        person: str | None,
+        repository: TrustRepository | None = None,
+        anchors: TrustAnchors | None = None,
+    ) -> TrustSession:
+        """Opens what a person signs, with every new key's fingerprint typed as its holder read it."""
+        session = TrustSession(
+            repository or self.repository,
+            person,
+            anchors=anchors or self.anchors,
+            verifier=FidoAttestationVerifier(),
+            now=self.now,
+        )
+        for key in session.fingerprints.keys:
+            session.fingerprints.type(key, key.keyid)
+        return session
 
     def copy_public(self, name: str) -> Path:
         return Path(shutil.copytree(self.public, self.folder / name))

@@ -50,12 +50,12 @@ class Ceremony(TrustWorld):
         self.repository.stage(put_models(self.files(), [allowed]), now=self.now)
         self.repository.stage(trust_edit.add_person(self.files(), ZOE, groups=["release"]), now=self.now)
         self.publish(ANNA, BEN)
-        self.session()  # every machine here knows what is published
+        self.terminal()  # every machine here knows what is published
 
     def files(self) -> dict[str, bytes]:
         return dict(self.repository.draft_files())
 
-    def session(self, repository: TrustRepository | None = None, person: str | None = CLEO) -> TrustSession:
+    def terminal(self, repository: TrustRepository | None = None, person: str | None = CLEO) -> TrustSession:
         """What an administrator is shown on a machine of their own, where a challenge came."""
         return TrustSession(
             self.carry() if repository is None else repository,
@@ -123,7 +123,7 @@ def test_a_key_of_the_couriers_own_is_caught_by_the_fingerprint_that_is_read_alo
     """It is genuine, of the allowed model, and even answers an invite; it is not the key that Zoe holds."""
     honest, thief = trust.person(), trust.person()
     trust.enroll(thief.file())
-    session = trust.session()
+    session = trust.terminal()
     (key,) = session.fingerprints.keys
     assert key.holder == ZOE
     error = refusal(lambda: session.fingerprints.type(key, words(honest.public_key.keyid)))
@@ -136,7 +136,7 @@ def test_a_key_of_the_couriers_own_is_caught_by_the_fingerprint_that_is_read_alo
 
 def test_nothing_is_signed_while_one_fingerprint_is_missing(trust: Ceremony) -> None:
     made = trust.enroll(trust.person().file())
-    session = trust.session()
+    session = trust.terminal()
     item, key = session.review.pending[0], trust.keys[CLEO]
     signed = key.sign(NAMESPACE_TRUST, item.message)
     assert "not typed yet" in str(refusal(lambda: session.keep(item, key.keyid, signed)))
@@ -148,7 +148,7 @@ def test_nothing_is_signed_while_one_fingerprint_is_missing(trust: Ceremony) -> 
 def test_the_words_cannot_be_copied_from_the_screen_on_which_they_are_typed(trust: Ceremony) -> None:
     made = trust.enroll(trust.person().file())
     keyid = made.public_key.keyid
-    session = trust.session()
+    session = trust.terminal()
 
     def shown() -> str:
         rows = [text for change in session.changes() for text in change]
@@ -167,7 +167,7 @@ def test_the_words_cannot_be_copied_from_the_screen_on_which_they_are_typed(trus
 
 def test_a_renewal_asks_for_nothing(trust: Ceremony) -> None:
     trust.repository.renew(now=trust.now + 60)
-    session = trust.session()
+    session = trust.terminal()
     assert session.fingerprints.keys == ()
     assert session.sign(trust.keys[CLEO]) == ("root", "targets")
 
@@ -180,7 +180,7 @@ def test_a_known_key_under_another_name_is_asked_for(trust: Ceremony) -> None:
     zoe["credentials"], alice["credentials"] = alice["credentials"], []
     data = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
     trust.repository.stage({"people.json": data}, now=trust.now)
-    assert [key.holder for key in trust.session().fingerprints.keys] == [ZOE]
+    assert [key.holder for key in trust.terminal().fingerprints.keys] == [ZOE]
 
 
 def test_new_administrators_and_terminals_are_asked_for_too(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_new_administrators_and_terminals_are_asked_for_too(tmp_path: Path) -> N
 
 def test_what_the_signing_terminal_verified_is_said(trust: Ceremony) -> None:
     trust.enroll(trust.person().file())
-    (found,) = trust.session().evidence.values()
+    (found,) = trust.terminal().evidence.values()
     assert found.kind == "attested: Acme Key 7"
     assert any("CN=Acme Keys" in sentence for sentence in found.sentences)
 
@@ -211,7 +211,7 @@ def test_what_the_signing_terminal_verified_is_said(trust: Ceremony) -> None:
 @pytest.mark.parametrize("assurance", ["vouched", "software"])
 def test_what_is_not_attested_is_never_said_to_be(trust: Ceremony, assurance: str) -> None:
     trust.enroll(trust.person().file(), assurance)
-    (found,) = trust.session().evidence.values()
+    (found,) = trust.terminal().evidence.values()
     assert found.kind in ("vouched by word", "software")
     assert "attested:" not in found.kind
 
@@ -224,11 +224,11 @@ def test_a_relay_that_swaps_the_enrolment_has_nothing_signed(trust: Ceremony) ->
     broken = bytearray(honest)
     broken[honest.index(b'"sig":"') + 60] ^= 1
     for swapped in (None, trust.person().file(), bytes(broken), b"{}", honest[:-10]):
-        error = refusal(lambda data=swapped: trust.session(trust.carried(**{name: data})))
+        error = refusal(lambda data=swapped: trust.terminal(trust.carried(**{name: data})))
         assert f"A key of {ZOE} is in the draft as attested" in str(error)
         assert "Sign nothing" in error.hint
     assert other.public_key.keyid != made.public_key.keyid
-    trust.session(trust.carried(**{name: honest}))
+    trust.terminal(trust.carried(**{name: honest}))
 
 
 def test_a_key_that_is_only_said_to_be_attested_is_refused(trust: Ceremony) -> None:
@@ -236,14 +236,14 @@ def test_a_key_that_is_only_said_to_be_attested_is_refused(trust: Ceremony) -> N
     cheap = SoftAuthenticator(aaguid=MODEL.bytes, attestation_ca=AttestationCa(), verify_user=lambda: True)
     digest = sorted(root_digests(trust.repository))[0]
     trust.enroll(SoftEnrolment(cheap, person=ZOE, root_sha256=digest, invite=INVITE).file())
-    assert "does not hold on this terminal" in str(refusal(trust.session))
+    assert "does not hold on this terminal" in str(refusal(trust.terminal))
 
 
 def test_an_attestation_under_roots_that_this_draft_does_not_pin_is_refused(trust: Ceremony) -> None:
     trust.enroll(trust.person().file())
     other = Model(str(MODEL), (), "Acme Key 7", "allowed", (AttestationCa("Other").root_der,))
     trust.repository.stage(put_models(trust.files(), [other]), now=trust.now)
-    assert "does not hold on this terminal" in str(refusal(trust.session))
+    assert "does not hold on this terminal" in str(refusal(trust.terminal))
 
 
 # -- whose signature
@@ -255,7 +255,7 @@ def test_one_administrator_with_two_keys_is_one_voice(trust: Ceremony) -> None:
     trust.sign(ANNA)
     spare = SoftSk("ed25519")
     there = trust.carry()
-    session = trust.session(there, ANNA)
+    session = trust.terminal(there, ANNA)
     assert refusal(lambda: session.sign(spare)).reason is Reason.UNKNOWN_KEY
     value = json.loads(encode_signatures(trust.repository, {trust.keys[ANNA].keyid}))
     item = dict(value["signatures"][0])
@@ -273,12 +273,12 @@ def test_one_administrator_with_two_keys_is_one_voice(trust: Ceremony) -> None:
     for role in ("root", "targets"):
         root.add_key(administrator(ANNA, spare).key, role)
     trust.repository.write_draft("root", root)
-    assert "Two keys of anna" in str(refusal(lambda: trust.session(trust.carry())))
+    assert "Two keys of anna" in str(refusal(lambda: trust.terminal(trust.carry())))
 
 
 def test_another_administrators_key_signs_in_nobodys_name(trust: Ceremony) -> None:
     trust.stage_policy(STRICTER)
-    session = trust.session(person=CLEO)
+    session = trust.terminal(person=CLEO)
     assert "belongs to anna" in str(refusal(lambda: session.sign(trust.keys[ANNA])))
 
 
@@ -295,7 +295,7 @@ def test_hidden_text_in_a_name_reaches_no_screen(trust: Ceremony, hidden: str) -
         trust.repository.stage({"people.json": data}, now=trust.now)
     except MalformedError:
         return  # refused before anybody sees it
-    for change in trust.session().changes():
+    for change in trust.terminal().changes():
         assert all(text.isascii() and text.isprintable() for text in change)
 
 
@@ -368,7 +368,7 @@ def test_a_place_of_another_kind_is_refused(tmp_path: Path, place: str) -> None:
 def test_a_signature_that_a_courier_turned_is_refused(trust: Ceremony) -> None:
     trust.stage_policy(STRICTER)
     there = trust.carry()
-    session = trust.session(there)
+    session = trust.terminal(there)
     session.sign(trust.keys[CLEO])
     value = json.loads(encode_signatures(there, {trust.keys[CLEO].keyid}))
     sig = bytearray(b64decode_strict(value["signatures"][0]["sig"]))

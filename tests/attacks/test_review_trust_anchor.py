@@ -20,7 +20,7 @@ from placet.adapters.tuf_anchor import Anchor, TrustAnchors
 from placet.adapters.tuf_chain import published_side, verify_published
 from placet.adapters.tuf_exchange import encode_challenge
 from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_review import remember_published, review, sign_reviewed
+from placet.adapters.tuf_review import remember_published, review
 from placet.adapters.tuf_trust import ROOT, TARGETS, assemble, encode_signed, parse_signed
 from placet.ceremony.trust_change import semantic_diff
 from placet.core.encoding import KeyId, b64encode, sha256_hex
@@ -201,7 +201,7 @@ def test_what_was_signed_here_and_is_not_published_here_is_said(trust: TrustWorl
     trust.stage_policy(STRICTER)
     old = trust.folder / "old"
     shutil.copytree(trust.repository.path, old)
-    sign_reviewed(trust.repository, trust.review(), ANNA, trust.keys[ANNA], trust.anchors)
+    trust.session(ANNA).sign(trust.keys[ANNA])
     assert len(trust.review().compared_with) == 1
     repository = TrustRepository(old)
     repository.stage({"policy/default.toml": DEFAULT_POLICY.encode()}, now=trust.now + 60)
@@ -219,7 +219,7 @@ def test_the_first_signature_on_another_machine_pins_the_draft_root(tmp_path: Pa
     with refused("draft root is not the one"):
         review(trust.repository, mine, root_sha256="ab" * 32)
     assert mine.known() == ()
-    sign_reviewed(trust.repository, shown, ANNA, trust.keys[ANNA], mine)
+    trust.session(ANNA, anchors=mine).sign(trust.keys[ANNA])
     other = TrustWorld(tmp_path / "other")
     with refused("draft root is not the one"):
         review(other.repository, mine)
@@ -332,7 +332,7 @@ def test_a_key_signs_in_no_other_deployment_s_name(tmp_path: Path) -> None:
     )
     mine = TrustAnchors(tmp_path / "mine")
     with pytest.raises(PolicyError, match="made for another deployment"):
-        sign_reviewed(repository, review(repository, mine), ANNA, stray, mine)
+        trust.session(ANNA, repository, mine).sign(stray)
 
 
 def test_the_record_is_private_whole_and_its_own(trust: TrustWorld) -> None:
