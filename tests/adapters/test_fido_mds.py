@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from test_attestation import THEN, VERIFIER, sample
 
-from placet.adapters.fido_mds import Blob, read_blob, select
+from placet.adapters.fido_mds import MAX_BLOB_BYTES, Blob, read_blob, select
 from placet.core.encoding import parse_time
 from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason, VerificationError
 from placet.documents.models import describe_model, encode_models, find_model, parse_models
@@ -114,6 +114,28 @@ def test_advisories_are_text_that_moves_no_cursor(entries: list[dict[str, Any]])
     )
     assert text.isascii() and text.isprintable() and len(text) <= 400
     parse_models(encode_models([model]))
+
+
+def test_a_model_without_roots_or_with_a_broken_one_breaks_no_other(entries: list[dict[str, Any]]) -> None:
+    good = next(e for e in entries if e.get("aaguid") == YUBIKEY_5_NFC)
+    bad = []
+    for at, roots in enumerate(([], ["AAAA"], "x")):
+        name = f"00000000-0000-4000-8000-00000000000{at + 1}"
+        statement = good["metadataStatement"] | {"attestationRootCertificates": roots}
+        bad.append(good | {"aaguid": name, "metadataStatement": statement})
+    bad.append(good | {"aaguid": "00000000-0000-4000-8000-000000000009", "metadataStatement": None})
+    blob = read_blob(SIGNER.sign([*bad, good]), SIGNER.root_pem, at=NOW)
+    names = [entry["aaguid"] for entry in bad]
+    found = select(blob, [*names, YUBIKEY_5_NFC])
+    assert [model.aaguid for model in found.models] == [YUBIKEY_5_NFC]
+    assert {name: type(refusal) for name, refusal in found.refused.items()} == dict.fromkeys(
+        names, MalformedError
+    )
+
+
+def test_a_blob_larger_than_any_honest_one_is_not_even_read() -> None:
+    with pytest.raises(MalformedError, match="has at most"):
+        read_blob(bytes(MAX_BLOB_BYTES + 1), SIGNER.root_pem, at=NOW)
 
 
 def test_a_blob_of_ecdsa_is_read_in_the_form_that_jws_has(entries: list[dict[str, Any]]) -> None:
