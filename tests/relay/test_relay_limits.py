@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import time
 from ipaddress import ip_network
@@ -19,7 +20,7 @@ from placet.core.encoding import Digest, sha256_hex
 from placet.ports.request_store import MAX_ANSWERS, NO_LIMIT
 from placet.relay import answer_filter
 from placet.relay.answer_filter import AnswerFilter
-from placet.relay.callers import KNOWN, CallerLimits, CallersError, parse_callers
+from placet.relay.callers import KNOWN, CallerLimits, CallersError, TotalLimits, parse_callers
 from placet.relay.gatekeeper import Gatekeeper, group_address, parse_address
 from placet.relay.throttle import MAX_BUCKETS, Throttle
 from placet.testing.world import ALICE, BOB, NOW, World
@@ -339,6 +340,17 @@ def test_the_callers_file_is_read_as_written() -> None:
     known = book.of_token(Digest("0" * 64))
     assert known is not None
     assert (known.store_limits.all_kept_bytes, known.store_limits.all_answers) == (1000, MAX_ANSWERS)
+
+
+def test_the_guide_shows_the_numbers_that_hold() -> None:
+    guide = Path(__file__).parent.parent.parent / "docs" / "how-to-run-a-relay.md"
+    (shown,) = re.findall(r"```toml\n(\[address\].*?)```", guide.read_text(), re.S)
+    book = parse_callers(shown.replace("…", "0" * 64).encode())
+    assert book.address == CallerLimits()
+    assert book.total.open_requests == TotalLimits().open_requests
+    (known,) = book.known.values()
+    assert known == ("release-pipeline", KNOWN._replace(requests_per_day=100_000))
+    assert set(re.findall(r"^(\w+) = ", shown.partition("[known]")[0], re.M)) == set(CallerLimits._fields)
 
 
 @pytest.mark.parametrize(
