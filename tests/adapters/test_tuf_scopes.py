@@ -36,8 +36,10 @@ from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Rea
 from placet.core.policy import select_rules
 from placet.core.sshsig import NAMESPACE_TRUST
 from placet.core.trust import Trust
+from placet.core.verify import VerifiedApproval, verify_for_use
 from placet.terminal.trust_session import TrustSession
 from placet.testing.authenticator import SoftSk
+from placet.testing.world import ALICE, BOB, GATE, NOW, expected_of
 
 OLGA, PIA, RUTH = "olga@example.com", "pia@example.com", "ruth@example.com"
 PAY, FILE, ROLE = "payments", "policy/payments.toml", "scope-payments"
@@ -841,3 +843,46 @@ def test_an_owner_is_not_shown_an_old_copy(trust: ScopeWorld) -> None:
     stale.stage({FILE: rules(threshold=2)}, now=trust.now)
     with pytest.raises(PlacetError, match=rf"this machine has seen {ROLE} 2 already"):
         review(stale, trust.anchors, person=OLGA)
+
+
+# -- what the gate decides
+
+
+def decide(trust: ScopeWorld, by: Trust, target: str, monkeypatch: pytest.MonkeyPatch) -> VerifiedApproval:
+    """Requests a deployment, has two people approve it, and asks a gate that goes by this trust."""
+    world = trust.world
+    monkeypatch.setattr(world, "trust", lambda: by)
+    request = world.request_deploy(target=target)
+    bundle = world.bundle(request, ALICE, BOB)
+    return verify_for_use(bundle, trust=by, gate=GATE, expected=expected_of(request), now=NOW + 120)
+
+
+def test_a_closed_scope_is_refused_in_words_and_all_else_is_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust = ScopeWorld(tmp_path, now=NOW)
+    trust.stage_rules(rules() + b"exclude_requester = false\n")
+    trust.delegate(OLGA, PIA, RUTH)
+    trust.sign_all()
+    before = trust.refresh(root_sha256=trust.publish().root_sha256, now=NOW).trust
+    assert decide(trust, before, INSIDE, monkeypatch).people == (ALICE, BOB)
+    trust.publish_as_owners(lambda t: None, contents={FILE: b"[[rule]"})
+    closed = trust.refresh(now=NOW).trust
+    with pytest.raises(PolicyError) as error:
+        decide(trust, closed, INSIDE, monkeypatch)
+    assert error.value.reason is Reason.QUORUM_NOT_MET
+    assert "the owners of the scope payments, since its rules are malformed" in str(error.value)
+    assert decide(trust, closed, OUTSIDE, monkeypatch).people == (ALICE, BOB)
+
+
+def test_nobody_can_be_enrolled_under_the_name_that_closes_a_scope(trust: ScopeWorld) -> None:
+    trust.begin()
+    trust.publish_as_owners(lambda t: t.targets.clear())
+    closed = trust.refresh().trust
+    (rule,) = (r for r in closed.rules if r.scope == PAY and r.action == DEPLOY)
+    (name,) = rule.quorum.of
+    assert isinstance(name, str)
+    people = json.loads(trust.repository.published_files()["people.json"])
+    people["people"][0]["id"] = name.removeprefix("person:")
+    with refused(Reason.BAD_VALUE):
+        trust.repository.stage({"people.json": json.dumps(people).encode()}, now=trust.now)

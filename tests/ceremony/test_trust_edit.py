@@ -41,7 +41,8 @@ def test_a_trust_root_from_nothing(files: dict[str, bytes]) -> None:
     files |= edit.add_terminal(files, "t1", key=parse_public_key(terminal.wire))
     files |= edit.add_gate(files, "prod-eu", ledger="ledger-1")
     files |= edit.set_policy(files, "default", DEFAULT_POLICY.encode())
-    files |= edit.set_policy(files, "payments", DEFAULT_POLICY.encode(), targets=["k8s://pay/**"])
+    governed = ["k8s://**", "host://**", "pkg:*", "pkg:**"]
+    files |= edit.set_policy(files, "payments", DEFAULT_POLICY.encode(), targets=governed)
     trust = trust_of(files)
     (alice,) = trust.people
     assert alice.groups == ("release",)
@@ -49,7 +50,7 @@ def test_a_trust_root_from_nothing(files: dict[str, bytes]) -> None:
     assert (alice.credentials[1].uv, alice.credentials[1].aaguid) == (False, "aa")
     assert trust.origins == {"http://t1.demo.placet.localhost:8470"}
     assert trust.gates["prod-eu"].ledger == "ledger-1"
-    assert trust.scopes == {"default": ("**",), "payments": ("k8s://pay/**",)}
+    assert trust.scopes == {"default": ("**",), "payments": tuple(governed)}
     assert len(trust.rules) == 6
     short = [
         f"policy/{s}.toml asks for 2 of group:release, and there is only 1 so far." for s in trust.scopes
@@ -57,6 +58,20 @@ def test_a_trust_root_from_nothing(files: dict[str, bytes]) -> None:
     assert edit.find_policy_gaps(files) == tuple(short)
     files |= edit.add_person(files, "zoe@example.com", groups=["release"])
     assert edit.find_policy_gaps(files) == ()
+
+
+def test_a_rule_outside_of_its_scope_is_refused_with_its_line(files: dict[str, bytes]) -> None:
+    """A rule matches only inside its own scope, whoever signed it: so nobody is to sign one that reaches out."""
+    with pytest.raises(
+        MalformedError, match=r"starts at line 2: the target host://\*\* reaches out"
+    ) as error:
+        edit.set_policy(files, "payments", DEFAULT_POLICY.encode(), targets=["k8s://**"])
+    assert "set-scope payments" in error.value.hint
+    inside = DEFAULT_POLICY[DEFAULT_POLICY.index("[[rule]]", 10) : DEFAULT_POLICY.rindex("[[rule]]")]
+    files |= edit.set_policy(files, "payments", inside.encode(), targets=["k8s://**"])
+    with pytest.raises(MalformedError, match="reaches out"):
+        edit.set_policy(files, "payments", inside.encode(), targets=["k8s://pay/**"])
+    assert edit.set_policy(files, "payments", inside.encode()).keys() == {"policy/payments.toml"}
 
 
 def test_names_are_taken_once(files: dict[str, bytes]) -> None:
