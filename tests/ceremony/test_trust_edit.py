@@ -61,7 +61,7 @@ def test_a_trust_root_from_nothing(files: dict[str, bytes]) -> None:
 
 
 def test_a_rule_outside_of_its_scope_is_refused_with_its_line(files: dict[str, bytes]) -> None:
-    """A rule matches only inside its own scope, whoever signed it: so nobody is to sign one that reaches out."""
+    """A rule matches only inside its own scope, whoever signed it; nobody is to sign one that reaches out."""
     with pytest.raises(
         MalformedError, match=r"starts at line 2: the target host://\*\* reaches out"
     ) as error:
