@@ -68,6 +68,8 @@ def test_a_renewal_leaves_drafts_and_their_signatures_alone(trust: TrustWorld) -
     renew_online(trust.repository, now=trust.now)
     assert pending_roles(trust.repository) == before
     assert trust.refresh().versions == {"root": 1, "targets": 1, "snapshot": 1, "timestamp": 2}
+    timestamp = json.loads((trust.public / "metadata" / "timestamp.json").read_bytes())
+    assert len(timestamp["signatures"]) == 1, "the drafted root's key has nothing to say yet"
     trust.sign(ANNA)  # complete, and still nobody's business but that of `publish`
     renew_online(trust.repository, now=trust.now)
     assert trust.refresh().versions["root"] == 1

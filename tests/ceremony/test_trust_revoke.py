@@ -73,7 +73,7 @@ def test_a_key_is_found_by_its_digits_and_by_openssh_s_fingerprint(files: dict[s
         assert revoke.find_key(files, named, person=BOB).person == BOB
     with pytest.raises(MalformedError, match=f"{ALICE} has no key"):
         revoke.find_key(files, credential.keyid, person=ALICE)
-    for wrong in ("", "1234567", "not hexadecimal", "SHA256:!", "f" * 65):
+    for wrong in ("", credential.keyid[:7], "not hexadecimal", "SHA256:!", "f" * 65):
         with pytest.raises(MalformedError):
             revoke.find_key(files, wrong)
 
@@ -153,7 +153,7 @@ def test_a_rule_that_can_no_longer_be_satisfied_is_said(files: dict[str, bytes])
 
 
 def test_a_key_that_has_ended_or_is_software_does_not_count_where_it_would_not(world: World) -> None:
-    files = with_rule(dict(world.files()), '{ threshold = 1, of = ["group:release"] }', level=2)
+    files = with_rule(dict(world.files()), '{ threshold = 3, of = ["group:release"] }', level=2)
     gone = files | revoke.remove_person(files, ALICE)
     assert not [s for s in find_consequences(files, gone, now=NOW) if "The rule" in s], "software never could"
     files = with_rule(dict(world.files()), '{ threshold = 3, of = ["group:release"] }')
