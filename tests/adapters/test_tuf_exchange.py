@@ -7,19 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tuf_trust_world import ANNA, BEN, CLEO, TrustWorld
+from tuf_trust_world import ANNA, BEN, CLEO, TrustWorld, administrator
 
+from placet.adapters.attestation import FidoAttestationVerifier
+from placet.adapters.tuf_delegations import ScopeOwners
 from placet.adapters.tuf_exchange import (
     attach_signatures,
     encode_challenge,
     encode_signatures,
     open_challenge,
 )
+from placet.adapters.tuf_owners import delegate
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_review import review
 from placet.adapters.tuf_signing import pending_roles
 from placet.core.encoding import b64encode
 from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason, VerificationError
+from placet.terminal.trust_session import TrustSession
+from placet.testing.authenticator import SoftSk
 from placet.testing.world import DEFAULT_POLICY
 
 STRICTER = DEFAULT_POLICY.replace("threshold = 2", "threshold = 3")
@@ -217,3 +222,33 @@ def test_a_signature_under_another_administrators_key_is_refused(trust: TrustWor
 def test_what_is_no_signature_file_is_a_named_refusal(trust: TrustWorld, data: bytes) -> None:
     with pytest.raises(MalformedError):
         attach_signatures(trust.repository, data)
+
+
+def test_owners_of_a_scope_sign_on_their_own_terminals_too(trust: TrustWorld) -> None:
+    trust.publish(ANNA, BEN)
+    owner = SoftSk("ed25519")
+    trust.keys["olga@example.com"] = owner
+    owners = ScopeOwners("default", 1, (administrator("olga@example.com", owner),))
+    delegate(trust.repository, owners, now=trust.now)
+    there = trust.carry()
+    session = trust.session("olga@example.com", there)
+    assert [key.purpose for key in session.fingerprints.keys] == []  # she is shown her rules alone
+    back = sign_elsewhere(trust, "olga@example.com", there)
+    collected = attach_signatures(trust.repository, back)
+    assert [(item.person, item.role, item.refusal) for item in collected] == [
+        ("olga@example.com", "scope-default", None)
+    ]
+    asked = TrustSession(
+        trust.carry(), ANNA, anchors=trust.anchors, verifier=FidoAttestationVerifier(), now=trust.now
+    )
+    assert [(key.holder, key.purpose) for key in asked.fingerprints.keys] == [
+        ("olga@example.com", "signs policy/default.toml")
+    ]
+    with pytest.raises(PolicyError, match="not typed yet: olga"):
+        asked.sign(trust.keys[ANNA])
+    for person in (ANNA, BEN):
+        trust.session(person).sign(trust.keys[person])
+    trust.publish()
+    trust.repository.stage({"policy/default.toml": STRICTER.encode()}, now=trust.now + 60)
+    back = sign_elsewhere(trust, "olga@example.com")  # now the published rules travel, too
+    assert attach_signatures(trust.repository, back)[0].refusal is None
