@@ -303,6 +303,9 @@ def test_attach_and_audit_as_people_do(
     assert main(["verify", kept, "--at", format_time(LOGGED), "--unsafe-any-action"]) == 2
     assert main(["verify", plain, "--audit", "--at", format_time(LOGGED)]) == 3
     assert "trust-unavailable" in capsys.readouterr().out
+    today = ["--trust", str(archive.snapshot)]
+    assert main(["verify", plain, "--audit", *today, "--at", format_time(LOGGED)]) == 3
+    assert "targets version 1, which neither the bundle carries" in capsys.readouterr().out
 
 
 def test_audit_with_this_machine_s_own_trust(

@@ -3,77 +3,93 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from trust_simulator import FILES, Gate, Simulator
 
+from placet.adapters.tuf_refresh import refresh
 from placet.adapters.tuf_trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from placet.core.encoding import sha256_hex
 from placet.core.trust import parse_trust
 
 NEW = FILES["people.json"].replace(b'"release"', b'"deploys"')
-# Dies by SIGKILL right before the n-th rename or link that it would make: the steps that are seen outside.
-SCRIPT = """
-import os, signal, sys
-from pathlib import Path
-left = int(sys.argv[5])
-def counted(call):
-    def run(*args, **kwargs):
-        global left
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left -= 1
-        return call(*args, **kwargs)
-    return run
-os.replace, os.symlink, os.rename = counted(os.replace), counted(os.symlink), counted(os.rename)
-from placet.adapters.tuf_refresh import refresh
-refresh(sys.argv[1], Path(sys.argv[2]), root_sha256=sys.argv[3], now=int(sys.argv[4]))
-"""
-# Python 3.12 renames without `os`, so that fewer steps are counted there; some are on every version.
-STEPS = range(0, 14, 2)
+# More steps than a refresh has: it is not interrupted then.
+NEVER = 10_000
 
 
-def run(client: Gate, step: int) -> int:
-    arguments = [
-        client.source,
-        str(client.snapshot),
-        client.root_sha256,
-        str(client.simulator.now),
-        str(step),
-    ]
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], check=False, capture_output=True)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode
+def run(client: Gate, start: Path, die_at: int) -> int:
+    """Refreshes from `start` on, in a process that dies by SIGKILL right before a step.
+
+    A step is to open a file to write, or to give one another name.
+
+    Returns:
+        How many steps there were; -1 where it died.
+    """
+    shutil.rmtree(client.snapshot.parent, ignore_errors=True)
+    shutil.copytree(start, client.snapshot.parent, symlinks=True)
+    source, (reading, writing) = client.source, os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # other tests' threads; this child needs none
+        child = os.fork()
+    if child == 0:
+        steps = 0
+
+        def hook(event: str, args: tuple[Any, ...]) -> None:
+            nonlocal steps
+            writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
+            if writes or event in ("os.rename", "os.symlink", "os.remove"):
+                if steps == die_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                steps += 1
+
+        code = 1
+        try:
+            sys.addaudithook(hook)
+            refresh(source, client.snapshot, root_sha256=client.root_sha256, now=client.simulator.now)
+            os.write(writing, str(steps).encode())
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writing)
+    _, status = os.waitpid(child, 0)
+    with os.fdopen(reading, "rb") as told:
+        answer = told.read()
+    assert os.waitstatus_to_exitcode(status) == (0 if answer else -signal.SIGKILL)
+    return int(answer or -1)
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["the first refresh", "a later one"])
 def test_killed_at_every_step(repo: Simulator, tmp_path: Path, first: bool) -> None:
     client = Gate(repo, tmp_path, None)
-    old = None
     if not first:
         client.refresh()
-        old = client.snapshot.read_bytes()
         repo.add_file("people.json", NEW)
         repo.publish(TARGETS, SNAPSHOT, TIMESTAMP, ROOT)
-    codes = []
-    for step in STEPS:
-        codes.append(run(client, step))
-        if codes[-1] == 0:
-            break
-        if client.snapshot.exists():
-            found = client.snapshot.read_bytes()
-            assert found == old or first or parse_trust(found).versions[TARGETS] == 2
-        else:
-            assert first
-    assert codes[0] != 0
-    assert sum(code != 0 for code in codes) >= 3
+    old = None if first else client.snapshot.read_bytes()
+    # From the same beginning each time, or a later attempt would only do what an earlier one left.
+    start = tmp_path / "start"
+    if old:
+        shutil.copytree(client.snapshot.parent, start, symlinks=True)
+    else:
+        start.mkdir()
+    steps = run(client, start, NEVER)
+    assert steps >= 10
+    # The last steps replace the snapshot.
+    for step in [*range(0, steps - 8, 3), *range(steps - 8, steps)]:
+        assert run(client, start, step) == -1
+        found = client.snapshot.read_bytes() if client.snapshot.exists() else None
+        if found != old:
+            assert found is not None
+            assert parse_trust(found).versions[TARGETS] == (1 if first else 2)
     trust = client.refresh().trust
-    wanted = FILES["people.json"] if first else NEW
-    assert trust.files["people.json"] == sha256_hex(wanted)
+    assert trust.files["people.json"] == sha256_hex(FILES["people.json"] if first else NEW)
     assert parse_trust(client.snapshot.read_bytes()) == trust
 
 

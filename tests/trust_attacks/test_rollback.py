@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 from trust_simulator import ALL, Gate, Simulator
 
+from placet.adapters import tuf_refresh
 from placet.adapters.tuf_trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from placet.cli import main
-from placet.core.errors import Reason
+from placet.core.errors import Reason, VerificationError
 
 OLDER = (Reason.BAD_TRUST, "older than one that was already accepted")
 
@@ -217,6 +219,20 @@ def test_root_never_goes_back(repo: Simulator, client: Gate, record: bool) -> No
         assert client.version(ROOT) == 2
     else:
         client.refuses(Reason.BAD_TRUST)
+
+
+def test_not_even_where_a_half_removed_record_says_that_keys_were_rotated(
+    repo: Simulator, client: Gate, record: bool, tmp_path: Path
+) -> None:
+    """The way back is for what online keys vouch for; nothing vouches for a root but its quorum."""
+    repo.rotate_keys(SNAPSHOT)
+    repo.publish(*ALL)
+    old = client.refresh().trust
+    (tmp_path / "root_history").mkdir()
+    (tmp_path / "root_history" / "2.root.json").write_bytes(repo.metadata[ROOT][1])
+    (tmp_path / "root.json").write_bytes(repo.metadata[ROOT][0])
+    with pytest.raises(VerificationError, match="root is version 1"):
+        tuf_refresh._check_not_older(old, {**old.versions, ROOT: 1}, tmp_path)
 
 
 def test_the_real_command(
