@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from placet.ceremony.fingerprint import spoken_fingerprint
 from placet.ceremony.trust_edit import read_deployment
 from placet.cli import UserError
 from placet.cli._shared import now
@@ -17,6 +18,7 @@ from placet.cli._trust_shared import (
     people_who_signed,
     say_who_signs_again,
 )
+from placet.core.encoding import KeyId
 
 if TYPE_CHECKING:
     from placet.adapters.tuf_administrators import RootChange
@@ -123,16 +125,22 @@ def _new_administrators(
 
 def _describe(before: tuple[Administrator, ...], after: list[Administrator], threshold: int) -> str:
     old = {administrator.person: administrator.key.keyid for administrator in before}
-    new = {administrator.person: administrator.key.keyid for administrator in after}
-    parts = [f"{person} is new" for person in new if person not in old]
-    parts += [f"{person} goes" for person in old if person not in new]
-    parts += [f"{person} has another key" for person in new if old.get(person, new[person]) != new[person]]
-    who = f"{threshold} of {len(new)} administrators sign: {', '.join(new)}."
-    if threshold == 1 or threshold == len(new) > 1:
+    now_key = {administrator.person: administrator.key.keyid for administrator in after}
+    parts = [f"{person} is new" for person in now_key if person not in old]
+    parts += [f"{person} goes" for person in old if person not in now_key]
+    parts += [f"{person} has another key" for person, key in now_key.items() if old.get(person, key) != key]
+    who = f"{threshold} of {len(now_key)} administrators sign: {', '.join(now_key)}."
+    if threshold == 1 or threshold == len(now_key) > 1:
         who += "\nNote: one lost or stolen key is enough to " + (
             "change everything." if threshold == 1 else "stop every change; 2 of 3 is safer."
         )
-    return f"{'; '.join(parts) or 'The same people'}. {who}"
+    fresh = [administrator for administrator in after if administrator.key.keyid not in old.values()]
+    aloud = "".join(
+        f"\nHave {new.person} read the new key's fingerprint aloud; everybody who signs types it: "
+        f"{spoken_fingerprint(KeyId(new.key.keyid))}"
+        for new in fresh
+    )
+    return f"{'; '.join(parts) or 'The same people'}. {who}{aloud}"
 
 
 def _say(
@@ -162,6 +170,7 @@ def _say(
             "had signed what is published."
         )
     say_who_signs_again(repository, signed)
-    print("A person with an old and a new key signs once with each; each quorum counts people.")
+    if "has another key" in said:
+        print("Who still has the old key may sign with both; each quorum counts each person once.")
     print("Next: each of them runs `placet trust sign --as ID --key FILE`; then `placet trust publish`.")
     return 0
