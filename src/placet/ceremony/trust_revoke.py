@@ -168,8 +168,8 @@ def _wanted_digits(named: str) -> str:
         raise MalformedError(
             Reason.BAD_VALUE,
             f"{named!r} names no key.",
-            hint=f"Give its key ID, or at least the first {_MIN_KEY_ID_DIGITS} digits of it, from `placet trust "
-            "show`; or what `ssh-keygen -l` prints, SHA256:….",
+            hint=f"Give its key ID, or at least the first {_MIN_KEY_ID_DIGITS} digits of it, as `placet "
+            "trust show` lists them; or what `ssh-keygen -l` prints, SHA256:….",
         )
     return digits
 
