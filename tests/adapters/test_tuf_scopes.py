@@ -565,6 +565,9 @@ def publish_targets(trust: ScopeWorld, targets: Targets) -> None:
     trust.publish_role("targets", targets.version, assemble(targets, made), {})
 
 
+STRAY = administrator("x@example.com", SoftSk()).key
+
+
 def _reshape(targets: Targets) -> DelegatedRole:
     assert targets.delegations is not None and targets.delegations.roles is not None
     return targets.delegations.roles[ROLE]
@@ -583,6 +586,7 @@ def _reshape(targets: Targets) -> DelegatedRole:
         lambda t: t.targets.__setitem__(FILE, TargetFile.from_data(FILE, rules(), ["sha256"])),
         lambda t: t.delegations.roles.__setitem__("x", DelegatedRole("x", [], 1, True, paths=[FILE])),
         lambda t: t.delegations.unrecognized_fields.__setitem__("more", 1),
+        lambda t: t.delegations.keys.__setitem__(STRAY.keyid, STRAY),
     ],
 )
 def test_no_gate_reads_any_other_delegation(trust: ScopeWorld, change: Callable[[Any], None]) -> None:
@@ -684,6 +688,19 @@ def test_administrators_narrow_a_scope(trust: ScopeWorld) -> None:
     after = trust.refresh().trust
     assert demands(after, INSIDE) == {DEFAULT}
     assert demands(after, "k8s://pay/ns/other/x") == {"payments: 1 of group:release", DEFAULT}
+
+
+def test_more_delegations_than_a_trust_root_can_have_scopes() -> None:
+    targets, key = Targets(expires=utc(0)), administrator(OLGA, SoftSk())
+    targets.delegations = Delegations(
+        {key.key.keyid: key.key},
+        {
+            f"scope-s{i}": DelegatedRole(f"scope-s{i}", [key.key.keyid], 1, True, paths=[f"policy/s{i}.toml"])
+            for i in range(257)
+        },
+    )
+    with pytest.raises(PolicyError, match="more than 256"):
+        read_delegations(targets)
 
 
 def test_one_key_is_one_person_s_in_every_scope(trust: ScopeWorld) -> None:
