@@ -135,7 +135,8 @@ def test_timestamp_content_changes(repo: Simulator, client: Gate) -> None:
     assert client.kept(TIMESTAMP) == accepted
 
 
-test_timestamp_eq_versions_check = test_timestamp_content_changes
+def test_timestamp_eq_versions_check(repo: Simulator, http_client: Gate) -> None:
+    test_timestamp_content_changes(repo, http_client)
 
 
 def test_basic_metadata_hash_support(repo: Simulator, client: Gate) -> None:
@@ -151,7 +152,8 @@ def test_basic_metadata_hash_support(repo: Simulator, client: Gate) -> None:
     assert client.version(TARGETS) == 2
 
 
-test_new_targets_hash_mismatch = test_basic_metadata_hash_support
+def test_new_targets_hash_mismatch(repo: Simulator, http_client: Gate) -> None:
+    test_basic_metadata_hash_support(repo, http_client)
 
 
 def test_metadata_bytes_match(repo: Simulator, client: Gate) -> None:
@@ -187,7 +189,8 @@ def test_deprecated_keyid_hash_algorithms(repo: Simulator, client: Gate) -> None
     assert client.refresh().versions == FIRST | {ROOT: 2, SNAPSHOT: 2, TIMESTAMP: 2}
 
 
-test_wrong_hashing_algorithm = test_deprecated_keyid_hash_algorithms
+def test_wrong_hashing_algorithm(repo: Simulator, http_client: Gate) -> None:
+    test_deprecated_keyid_hash_algorithms(repo, http_client)
 
 
 def test_snapshot_404(repo: Simulator, client: Gate) -> None:

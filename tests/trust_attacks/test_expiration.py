@@ -68,7 +68,8 @@ def test_expired_local_timestamp(repo: Simulator, client: Gate) -> None:
     assert client.refresh(days=18).versions == {ROOT: 1, TIMESTAMP: 3, SNAPSHOT: 2, TARGETS: 2}
 
 
-test_expired_metadata = test_expired_local_timestamp
+def test_expired_metadata(repo: Simulator, http_client: Gate) -> None:
+    test_expired_local_timestamp(repo, http_client)
 
 
 def test_rollback_of_an_expired_timestamp(repo: Simulator, client: Gate) -> None:

@@ -82,7 +82,7 @@ def test_killed_at_every_step(repo: Simulator, tmp_path: Path, first: bool) -> N
     steps = run(client, start, NEVER)
     assert steps >= 10
     # The last steps replace the snapshot.
-    for step in [*range(0, steps - 8, 3), *range(steps - 8, steps)]:
+    for step in [*range(0, steps - 6, 6), *range(steps - 6, steps)]:
         assert run(client, start, step) == -1
         found = client.snapshot.read_bytes() if client.snapshot.exists() else None
         if found != old:

@@ -61,6 +61,12 @@ def closed(refreshed: Refreshed) -> str:
     return "".join(sorted(note.split()[2] for note in refreshed.notes))
 
 
+@pytest.fixture
+def client(http_client: Gate) -> Gate:
+    """Where a role came from makes no difference to what it may say."""
+    return http_client
+
+
 @pytest.mark.parametrize(("edges", "read", "shut"), GRAPHS.values(), ids=GRAPHS)
 def test_graph_traversal(
     repo: Simulator, client: Gate, edges: list[tuple[str, str]], read: str, shut: str
