@@ -179,6 +179,26 @@ def test_what_was_signed_is_kept_where_the_stick_takes_it_no_more(office: Office
     assert office.ann.placet("collect", kept).code == 0
 
 
+def test_a_challenge_that_was_cut_is_refused_in_a_sentence(office: Office) -> None:
+    office.publish()
+    office.enroll_zoe()
+    office.ann.placet("export", office.stick)
+    path = office.stick / "challenge.json"
+    whole = json.loads(path.read_bytes())
+    for name in whole["files"]:
+        cut = {n: text for n, text in whole["files"].items() if n != name}
+        path.write_text(json.dumps(whole | {"files": cut}))
+        said = office.ben.placet("sign", "--challenge", office.stick)
+        # Without its published side everything would be new; then the machine knows better.
+        assert said.code in (0, 1, 3), (name, said)
+        assert "bug" not in said.err
+        assert "No such file" not in said.err
+        if said.code == 0:
+            assert name.startswith(("draft/", "enrolments/")), name
+    path.write_bytes(path.read_bytes()[:500])
+    assert office.ben.placet("sign", "--challenge", office.stick).code == 1
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     class Quiet(http.server.SimpleHTTPRequestHandler):

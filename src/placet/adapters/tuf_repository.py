@@ -54,6 +54,7 @@ from placet.adapters.tuf_trust import (
     build_root,
     encode_signed,
     parse_signed,
+    role_keys,
     utc,
 )
 from placet.core.encoding import sha256_hex
@@ -384,5 +385,5 @@ def _role_of(name: str, delegated: Mapping[str, Collection[str]]) -> str:
 
 
 def _signers(root: Root, role: str) -> tuple[int, dict[str, dict[str, object]]]:
-    members = root.roles[role]
-    return members.threshold, {keyid: root.keys[keyid].to_dict() for keyid in members.keyids}
+    # A root that names a key which it does not hold is somebody else's work, and a named refusal.
+    return root.roles[role].threshold, {k: key.to_dict() for k, key in role_keys(root, role).items()}

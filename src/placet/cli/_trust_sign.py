@@ -137,12 +137,22 @@ def open_source(args: argparse.Namespace) -> Iterator[TrustRepository]:
 
     from placet.adapters.ceremony_box import open_box
     from placet.adapters.tuf_exchange import MAX_CHALLENGE_BYTES, open_challenge
+    from placet.core.errors import MalformedError, Reason
 
     data = open_box(args.challenge, mailbox_cache()).read_challenge(MAX_CHALLENGE_BYTES)
     if args.challenge.startswith("http://"):
         print("Note: whoever listens on this network can read the challenge along.", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="placet-challenge-") as folder:
-        yield open_challenge(data, Path(folder))
+        try:
+            yield open_challenge(data, Path(folder))
+        except FileNotFoundError as e:
+            if not Path(str(e.filename)).is_relative_to(folder):
+                raise
+            raise MalformedError(
+                Reason.BAD_TRUST,
+                f"The challenge lacks {Path(str(e.filename)).relative_to(folder)}.",
+                hint="Somebody cut it. Sign nothing, and have the coordinator export it again.",
+            ) from e
 
 
 def mailbox_cache() -> Path:
