@@ -23,6 +23,7 @@ from placet.relay.answer_filter import AnswerFilter
 from placet.relay.callers import KNOWN, CallerLimits, CallersError, TotalLimits, parse_callers
 from placet.relay.gatekeeper import Gatekeeper, group_address, parse_address
 from placet.relay.throttle import MAX_BUCKETS, Throttle
+from placet.testing.authenticator import SoftSk
 from placet.testing.world import ALICE, BOB, NOW, World
 
 TOKEN = "a token that the operator gave out"
@@ -124,6 +125,14 @@ def test_strangers_answers_leave_room_for_known_callers(tmp_path: Path) -> None:
     with_relay(tmp_path, scenario, callers=KNOWN_CALLER, now=int(time.time()))
 
 
+def unenrolled(request: IntentRequest) -> Answer:
+    """Returns the answer of a key that is not enrolled, given on a terminal that is: all of it well made."""
+    larger = World()
+    larger.keys["mallory@example.com"] = SoftSk(application="ssh:placet:demo", seed=b"mallory")
+    larger.groups["mallory@example.com"] = ["release"]
+    return larger.approve(request, "mallory@example.com")
+
+
 def junk(request: IntentRequest, honest: Answer) -> list[Answer]:
     """Returns answers of somebody without an enrolled key: made up, and put together from an honest one."""
     made_up = make_answer(request)
@@ -138,6 +147,7 @@ def test_junk_answers_stop_no_approval_where_the_relay_has_a_snapshot(tmp_path: 
     snapshot.write_bytes(world.snapshot())
     request = world.request_run(argv=["/usr/bin/true"], executable=b"x")
     first = world.approve(request, ALICE)
+    made = [*junk(request, first), unenrolled(request)]
 
     async def scenario(relay: Inside) -> None:
         async with relay.client("192.0.2.1") as asker:
@@ -145,7 +155,7 @@ def test_junk_answers_stop_no_approval_where_the_relay_has_a_snapshot(tmp_path: 
         path = path_of(request, "/answers")
         for i in range(2 * MAX_ANSWERS):
             async with relay.client(f"198.51.100.{i}") as flood:
-                for answer in junk(request, first):
+                for answer in made:
                     refused = await flood.post(path, json=answering(answer))
                     assert reason(refused) == (403, "answer-not-admitted")
         # From the very address of the flood, and without a token.
