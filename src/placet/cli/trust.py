@@ -70,10 +70,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         code: int = importlib.import_module(f"placet.cli.{args.module}").run(args)
     except ModuleNotFoundError as e:
-        if e.name not in ("tuf", "securesystemslib"):
+        if e.name not in ("tuf", "securesystemslib", "fido2"):
             raise
         raise UserError(
-            "This command needs python-tuf.", "Install it with: pip install 'placet[trust]'"
+            f"This command needs the Python package {e.name}.", "Install it with: pip install 'placet[trust]'"
         ) from e
     except AuthenticatorError as e:
         raise UserError(str(e)) from e
