@@ -12,13 +12,15 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from relay_inside import Inside, with_relay
 from relay_process import answering, make_answer, make_request, running, submission
+from uvicorn.server import ServerState
 
 from placet.core.bundle import Answer, IntentRequest
 from placet.core.encoding import Digest, sha256_hex
 from placet.ports.request_store import MAX_ANSWERS, NO_LIMIT
-from placet.relay import answer_filter
+from placet.relay import answer_filter, server
 from placet.relay.answer_filter import AnswerFilter
 from placet.relay.callers import KNOWN, CallerLimits, CallersError, TotalLimits, parse_callers
 from placet.relay.gatekeeper import Gatekeeper, group_address, parse_address
@@ -469,41 +471,63 @@ def test_wrong_options_are_sentences(tmp_path: Path) -> None:
         assert stopped.value.code == 2
 
 
-def test_a_flood_of_connections_from_one_address_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without HTTP: loopback, which tests would come from, is a proxy's and is not counted."""
-    from placet.relay import server
+class Transport:
+    """A connection as the protocol sees it, from any address."""
 
-    class Transport:
-        aborted = False
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.aborted = False
+        self.unsent = 0
 
-        def __init__(self, address: str) -> None:
-            self.address = address
+    def abort(self) -> None:
+        self.aborted = True
 
-        def abort(self) -> None:
-            self.aborted = True
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
-        def get_extra_info(self, name: str, default: Any = None) -> Any:
-            return (self.address, 4711) if name in ("peername", "sockname") else default
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return (self.address, 4711) if name in ("peername", "sockname") else default
 
-        def set_protocol(self, protocol: Any) -> None: ...
-        def close(self) -> None: ...
-        def is_closing(self) -> bool:
-            return False
+    def set_protocol(self, protocol: Any) -> None: ...
+    def close(self) -> None: ...
+    def is_closing(self) -> bool:
+        return False
 
-    import uvicorn
-    from uvicorn.server import ServerState
+
+def connect(address: str) -> tuple[Any, Transport]:
+    config = uvicorn.Config(lambda *_: None, log_config=None)  # type: ignore[arg-type,return-value]
+    config.load()
+    protocol = server.BoundedHttpProtocol(config, ServerState(), {})
+    transport = Transport(address)
+    protocol.connection_made(transport)  # type: ignore[arg-type]
+    return protocol, transport
+
+
+def test_who_does_not_take_its_answer_is_cut_and_who_is_slow_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SEND_SECONDS", 0.05)
 
     async def main() -> None:
-        config = uvicorn.Config(lambda *_: None, log_config=None)  # type: ignore[arg-type,return-value]
-        config.load()
-        state = ServerState()
+        (stuck, stuck_line), (slow, slow_line), (quick, quick_line) = (
+            connect("203.0.113.7") for _ in range(3)
+        )
+        for protocol, line in ((stuck, stuck_line), (slow, slow_line), (quick, quick_line)):
+            line.unsent = 9 * 1024**2
+            protocol.pause_writing()
+        quick.resume_writing()
+        for _ in range(5):
+            slow_line.unsent -= 200_000
+            await asyncio.sleep(0.04)
+        assert [line.aborted for line in (stuck_line, slow_line, quick_line)] == [True, False, False]
+        for protocol in (stuck, slow, quick):
+            protocol.connection_lost(None)
 
-        def connect(address: str) -> tuple[Any, Transport]:
-            protocol = server.BoundedHttpProtocol(config, state, {})
-            transport = Transport(address)
-            protocol.connection_made(transport)  # type: ignore[arg-type]
-            return protocol, transport
+    asyncio.run(main())
 
+
+def test_a_flood_of_connections_from_one_address_is_cut() -> None:
+    """Without HTTP: loopback, which tests would come from, is a proxy's and is not counted."""
+
+    async def main() -> None:
         many = [connect("203.0.113.7") for _ in range(server.MAX_CONNECTIONS_PER_ADDRESS + 2)]
         assert [transport.aborted for _, transport in many][-3:] == [False, True, True]
         others = [connect(address) for address in ("203.0.113.8", "127.0.0.1", "127.0.0.1")]

@@ -26,6 +26,9 @@ _MAX_CONNECTIONS = 2 * MAX_WAITERS
 HEAD_SECONDS = 10.0
 # Waiters are sent home at once, so this only bounds a client that does not take its answer.
 _GOODBYE_SECONDS = 5
+# Whoever takes its answer slower than this (50 kbit/s) makes the relay keep megabytes in memory for it.
+SEND_SECONDS = 10.0
+_MIN_SENT_BYTES = 64 * 1024
 # Of one address: the waiters that it may have, and room for the calls in between.  This machine's own
 # addresses are excepted: a proxy there brings everybody's connections.
 MAX_CONNECTIONS_PER_ADDRESS = 128
@@ -78,10 +81,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 with what it leaves open: how large a head may be and how long it may take.
+    """uvicorn's HTTP/1.1 with what it leaves open: how large a head may be, and how long anything may take.
 
-    Without it, a client that sends header bytes for ever fills the memory, and one that sends
-    nothing keeps its connection for ever.
+    Without it, a client that sends header bytes for ever, or never takes its answers, fills the
+    memory; one that sends nothing keeps its connection for ever; and one address has all of them.
     """
 
     trusted: tuple[Network, ...] = ()
@@ -90,6 +93,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _peer = ""
     _head_timer: asyncio.TimerHandle | None = None
     _linger_timer: asyncio.TimerHandle | None = None
+    _send_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -127,9 +131,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             # Refused before its body was read: the client may take the answer, and not hold the door open.
             self._linger_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_sending(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        self._stop_watching_sending()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_head()
         self._stop_lingering()
+        self._stop_watching_sending()
         self._open[self._peer] -= 1
         if not self._open[self._peer]:
             del self._open[self._peer]
@@ -141,6 +154,22 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if address is None or address.is_loopback or any(address in network for network in self.trusted):
             return ""
         return group_address(address)
+
+    def _watch_sending(self, unsent: int) -> None:
+        self._stop_watching_sending()
+        self._send_timer = self.loop.call_later(SEND_SECONDS, self._check_sending, unsent)
+
+    def _check_sending(self, unsent: int) -> None:
+        rest = self.transport.get_write_buffer_size()
+        if rest > unsent - _MIN_SENT_BYTES:
+            self.transport.abort()
+        else:
+            self._watch_sending(rest)
+
+    def _stop_watching_sending(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
 
     def _stop_lingering(self) -> None:
         if self._linger_timer is not None:
