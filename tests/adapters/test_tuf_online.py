@@ -145,6 +145,7 @@ while True:
     now += 16 * 86_400 // 4
     renew_online(repository, now=now, validity={"timestamp": 10**8, "snapshot": 10**8})
     mirror(repository, Path(sys.argv[3]))
+    print("renewed", flush=True)
 """
 
 
@@ -159,8 +160,8 @@ def test_sigkill_at_any_time_while_trust_is_kept_fresh(trust: TrustWorld) -> Non
         process = subprocess.Popen([str(part) for part in parts], stdout=subprocess.PIPE)
         assert process.stdout is not None
         with process.stdout as out:
-            assert out.readline() == b"ready\n"
-            threading.Event().wait(0.02 + 0.013 * n)
+            assert [out.readline() for _ in range(3)] == [b"ready\n", b"renewed\n", b"renewed\n"]
+            threading.Event().wait(0.003 * n)
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
         for source in (trust.repository.path, web):

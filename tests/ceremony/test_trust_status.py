@@ -7,14 +7,13 @@ from placet.ceremony.trust_status import (
     DAY,
     EXPIRED,
     OK,
-    RoleDates,
     judge_trust,
-    read_role_dates,
     status_lines,
     status_object,
     summary_line,
     time_left,
 )
+from placet.documents.role_dates import RoleDates, read_role_dates
 from placet.testing.world import NOW, World
 
 VALID = {"root": 365, "targets": 90, "snapshot": 30, "timestamp": 7}

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from placet.ceremony.trust_status import USUAL_SECONDS, RoleDates, read_role_dates
 from placet.core.trust import Trust
+from placet.documents.role_dates import RoleDates, read_role_dates
 
 if TYPE_CHECKING:
     from placet.adapters.tuf_repository import TrustRepository
 
 _MAX_BYTES = 16 * 1024 * 1024
-_ORDER = {role: at for at, role in enumerate(USUAL_SECONDS)}
+_ORDER = ("root", "targets", "snapshot", "timestamp")
 
 
 def snapshot_dates(trust: Trust, snapshot: Path) -> tuple[RoleDates, ...]:
@@ -31,12 +31,12 @@ def snapshot_dates(trust: Trust, snapshot: Path) -> tuple[RoleDates, ...]:
         dates
         for role, version in trust.versions.items()
         # Versions of a scope that administrators took back are remembered, and nothing goes by them.
-        if (role in USUAL_SECONDS or role in delegated)
+        if (role in _ORDER or role in delegated)
         and (dates := _kept_dates(kept, role)) is not None
         and dates.version == version
     ]
     if found and min(dates.expires_at for dates in found) <= trust.expires_at:
-        return tuple(sorted(found, key=lambda dates: _ORDER.get(dates.role, len(_ORDER))))
+        return tuple(sorted(found, key=lambda dates: (*_ORDER, dates.role).index(dates.role)))
     version = trust.versions.get("timestamp", 0)
     return (RoleDates("timestamp", version, trust.expires_at),)
 

@@ -6,11 +6,12 @@ Warnings begin when half of a role's time has passed, so that a missed week is n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from placet.core.encoding import format_time
 from placet.core.people import Person
+from placet.documents.role_dates import RoleDates
 
 OK, ATTENTION, EXPIRED = "ok", "attention", "expired"
 DAY = 86_400
@@ -22,15 +23,6 @@ SCOPE_LEAST_LEFT_SECONDS = 2 * DAY
 # A person needs some days to come by a new key, and administrators to sign it.
 KEY_WARNING_SECONDS = 30 * DAY
 _SCOPE_ROLE = re.compile(r"scope-(.+)")
-
-
-class RoleDates(NamedTuple):
-    """One role of the trust root.  Times are Unix seconds; `issued_at` is None where it is not known."""
-
-    role: str
-    version: int
-    expires_at: int
-    issued_at: int | None = None
 
 
 class RoleStatus(NamedTuple):
@@ -123,21 +115,6 @@ def status_object(status: TrustStatus, *, now: int) -> dict[str, Any]:
         ],
         "warnings": list(status.warnings),
     }
-
-
-def read_role_dates(role: str, signed: Mapping[str, Any], expires_at: int) -> RoleDates:
-    """Returns a role's dates from the signed part of its metadata, already decoded; nothing is verified."""
-    from placet.core.decode import read_time
-    from placet.core.errors import PlacetError
-
-    issued: int | None = None
-    if "issuedAt" in signed:
-        try:
-            issued = read_time(signed["issuedAt"], "/issuedAt")
-        except PlacetError:
-            issued = None
-    version = signed.get("version")
-    return RoleDates(role, version if type(version) is int else 0, expires_at, issued)
 
 
 def time_left(expires_at: int, now: int) -> str:

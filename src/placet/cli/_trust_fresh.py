@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from placet.adapters.private_file import write_atomically
-from placet.ceremony.trust_status import EXPIRED, OK, RoleDates, judge_trust, time_left
+from placet.ceremony.trust_status import EXPIRED, OK, judge_trust, time_left
 from placet.cli import EXIT_UNDECIDED, UserError
 from placet.cli._shared import now, parse_duration, read_file
 from placet.cli._trust_shared import add_repository, open_repository
 from placet.core.encoding import format_time
 from placet.core.errors import IndeterminateError, PlacetError, Reason
+from placet.documents.role_dates import RoleDates
 
 if TYPE_CHECKING:
     from placet.adapters.tuf_repository import TrustRepository
