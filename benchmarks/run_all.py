@@ -21,6 +21,7 @@ ALL = (
     "trust_load",
     "trust_refresh",
     "relay_store",
+    "relay_postgres",
     "memory_relay",
 )
 

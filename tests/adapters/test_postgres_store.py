@@ -542,7 +542,7 @@ def open_and_close(url: str) -> None:
         "postgresql://zoe:s3cret@127.0.0.1:1/db",
         "postgresql://zoe:s3cret@@127.0.0.1:1/db",
         "postgresql://zoe:s3/cret@127.0.0.1:1/db",
-        "postgresql://zoe:x?s3cret@127.0.0.1:1/db",
+        "postgresql://zoe:s3cret?x@127.0.0.1:1/db",
         "postgresql://zoe@127.0.0.1:1/db?password=s3cret",
         "postgresql://zoe@127.0.0.1:1/db?passwrd=s3cret",
         "postgresql://zoe:%zzs3cret@127.0.0.1:1/db",

@@ -151,6 +151,19 @@ class RequestStoreContract:
 
         with_store(scenario)
 
+    def test_writes_that_come_together_are_judged_each_by_its_own_time(self, with_store: Any) -> None:
+        async def scenario(store: RequestStore) -> None:
+            results = await asyncio.gather(
+                *(
+                    store.submit(request(str(i), expires_at=NOW + 10), now=NOW + 20 * (i % 2))
+                    for i in range(20)
+                ),
+                return_exceptions=True,
+            )
+            assert [isinstance(result, RequestClosedError) for result in results] == [False, True] * 10
+
+        with_store(scenario)
+
     def test_answers_come_back_in_the_order_of_arrival(self, with_store: Any) -> None:
         async def scenario(store: RequestStore) -> None:
             await store.submit(request("a"), now=NOW)
