@@ -202,6 +202,15 @@ def test_administrators_narrow_and_take_back(team: Team) -> None:
     assert "scope-payments" not in team.ok("status", "--snapshot", snapshot_path())
 
 
+def test_owners_give_their_draft_up_and_leave_the_administrators(team: Team) -> None:
+    team.begin()
+    team.ok("renew-scope", "payments")
+    team.ok("add-gate", "prod-eu")
+    assert "The draft has scope-payments 2." in team.ok("discard", "--scope", "payments")
+    assert [item["role"] for item in json.loads(team.ok("show", "--json"))["pending"]] == ["targets"]
+    assert "There is no draft" in team.ok("discard", "--scope", "payments")
+
+
 def test_closing_a_scope_is_said_everywhere(team: Team) -> None:
     team.begin()
     said = team.placet("delegate", "payments", "--to", ANN, "--threshold", 1)

@@ -21,6 +21,7 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     """Declares the commands' arguments."""
     discard = commands.add_parser("discard", help="give up the draft, with the signatures on it")
     discard.add_argument("--yes", action="store_true", help="do not ask, even where signatures are lost")
+    discard.add_argument("--scope", metavar="SCOPE", help="only the drafted rules of this scope's owners")
     add_reason(discard)
     history = commands.add_parser("history", help="what was changed, published and given up, when and why")
     history.add_argument("--json", action="store_true", help="for programs")
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _discard(repository: TrustRepository, args: argparse.Namespace) -> int:
+    from placet.adapters.tuf_delegations import scope_role
     from placet.adapters.tuf_history import record
     from placet.adapters.tuf_signing import pending_roles
 
@@ -43,7 +45,8 @@ def _discard(repository: TrustRepository, args: argparse.Namespace) -> int:
             "Nothing is published yet, so the draft is all there is.",
             f"To start again, move {repository.path} away and run `placet trust init`.",
         )
-    pending = pending_roles(repository)
+    only = None if args.scope is None else scope_role(args.scope)
+    pending = [item for item in pending_roles(repository) if only in (None, item.role)]
     if not pending:
         print("There is no draft; nothing was changed.")
         return 0
@@ -56,7 +59,7 @@ def _discard(repository: TrustRepository, args: argparse.Namespace) -> int:
             print("Nothing was changed.")
             return 1
     with repository.lock():
-        repository.clear_drafts()
+        repository.clear_drafts(None if only is None else [only])
     record(repository, "discarded", f"the draft of {names}", now=now(), reason=args.reason)
     print("The draft is gone; what is published stays as it is.")
     if lost:
