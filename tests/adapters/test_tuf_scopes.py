@@ -496,6 +496,19 @@ def test_owners_who_sign_for_an_hour_do_not_stop_the_gate(trust: ScopeWorld) -> 
     assert "within two days" in refreshed.notes[0]
 
 
+def test_owners_who_sign_a_file_of_many_gigabytes_make_nobody_fetch_it(trust: ScopeWorld) -> None:
+    trust.begin()
+
+    def huge(targets: Targets) -> None:
+        targets.targets[FILE].length = 10**12
+        targets.targets[FILE].hashes["sha256"] = "0" * 64
+
+    trust.publish_as_owners(huge)
+    refreshed = trust.refresh()
+    assert is_closed(refreshed.trust)
+    assert "too large" in refreshed.notes[0]
+
+
 def test_metadata_of_owners_that_is_no_metadata(trust: ScopeWorld) -> None:
     trust.begin()
     trust.publish_as_owners(lambda t: None, metadata=b'{"signed":3}')

@@ -146,11 +146,9 @@ def _signed_draft(
     Raises:
         IndeterminateError: TRUST_EXPIRED: it was signed, and lay around for too long.
     """
-    if draft.missing:
-        return None
     file = assemble(parse_signed(draft.message, draft.role), signatures(repository, draft.role))
     if not _is_verified(targets, draft.role, parse_metadata(file, draft.role)):
-        return None  # signed by owners whom administrators have not signed yet
+        return None  # by too few, or by owners whom administrators have not signed yet
     if draft.expires_at <= now:
         raise IndeterminateError(
             Reason.TRUST_EXPIRED,
