@@ -21,6 +21,7 @@ from tuf.api.serialization.json import JSONSerializer
 from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
 
 from placet.adapters.attestation import FidoAttestationVerifier
+from placet.adapters.tuf_chain import published_side, verify_published
 from placet.adapters.tuf_delegations import ScopeOwners, read_delegations, set_owners
 from placet.adapters.tuf_owners import delegate, renew_scope, scope_owners, undelegate
 from placet.adapters.tuf_publish import publish
@@ -857,6 +858,66 @@ def test_owners_sign_nothing_that_would_not_be_shown(trust: ScopeWorld) -> None:
         trust.repository.write_draft(ROLE, targets)
         with refused(Reason.BAD_TRUST):
             trust.review(person=OLGA)
+
+
+def test_new_owners_see_all_rules_where_their_scope_was_closed_before(trust: ScopeWorld) -> None:
+    """What other people signed is not what they signed: it is no base of a difference for them."""
+    trust.begin()
+    trust.delegate(PIA, RUTH)
+    trust.sign_role("targets", ANNA, BEN)
+    publish(trust.repository, now=trust.now, closing=[PAY])
+    (row,) = rows(trust, RUTH)
+    assert row.startswith(f"rule in payments: {DEPLOY} on k8s://pay/**:  -> level 1")
+    assert ROLE not in trust.review(person=RUTH).compared_with[0]
+
+
+def test_a_draft_that_leaves_versions_out_is_not_signed(trust: ScopeWorld) -> None:
+    """Those would have been published, and are not shown."""
+    trust.begin()
+    renew_scope(trust.repository, PAY, now=trust.now)
+    targets = trust.repository.current_targets(ROLE)
+    assert targets is not None
+    targets.version = 5
+    trust.repository.write_draft(ROLE, targets)
+    with pytest.raises(PlacetError, match=rf"draft is {ROLE} 5, and after what is published comes 2"):
+        trust.review(person=OLGA)
+
+
+def test_owners_who_published_nonsense_keep_administrators_from_nothing(trust: ScopeWorld) -> None:
+    trust.begin()
+    people = trust.repository.published_files()["people.json"]
+    trust.repository.keep_objects({"people.json": people, FILE: rules(threshold=3)})
+    trust.publish_as_owners(lambda t: None, contents={"people.json": people})
+    undelegate(trust.repository, PAY, keep_rules=False, now=trust.now)
+    assert rows(trust, ANNA)
+    trust.sign_role("targets", ANNA, BEN)
+    trust.publish()
+    assert trust.refresh().notes == ()
+
+
+def test_published_rules_are_those_that_owners_signed_or_nothing_is_shown(trust: ScopeWorld) -> None:
+    trust.begin()
+    anchor, side = trust.anchors.load("demo"), published_side(trust.repository)
+    assert anchor is not None
+    assert verify_published(side, anchor) is not None
+    for files in ({FILE: rules(threshold=3)}, {}, {FILE: rules(), "x": b""}):
+        false = {ROLE: side.scopes[ROLE]._replace(rules=files)}
+        with pytest.raises(PlacetError, match="not those that its owners signed"):
+            verify_published(side._replace(scopes=false), anchor)
+
+
+def test_a_machine_that_has_seen_a_scope_goes_on_after_it_was_taken_back(trust: ScopeWorld) -> None:
+    trust.begin()
+    trust.review_once()
+    undelegate(trust.repository, PAY, keep_rules=True, now=trust.now)
+    assert any("owner of" in row and row.endswith("-> ") for row in rows(trust, ANNA))
+    trust.sign_role("targets", ANNA, BEN)
+    trust.publish()
+    trust.repository.stage({FILE: rules(threshold=2)}, now=trust.now)
+    assert rows(trust, ANNA)
+    known = trust.anchors.load("demo")
+    assert known is not None
+    assert known.published[ROLE].version == 1
 
 
 def test_an_owner_is_not_shown_an_old_copy(trust: ScopeWorld) -> None:

@@ -25,7 +25,7 @@ from placet.adapters.tuf_trust import (
     parse_metadata,
 )
 from placet.core.encoding import Digest, sha256_hex
-from placet.core.errors import Reason, VerificationError
+from placet.core.errors import PolicyError, Reason, VerificationError
 
 
 class PublishedScope(NamedTuple):
@@ -122,13 +122,22 @@ def _verify_scopes(side: PublishedSide, targets: Targets | None) -> dict[str, Ta
         if scope is None or targets is None:
             continue
         metadata = parse_metadata(scope.metadata, role)
-        if not targets.get_verification_result(role, metadata.signed_bytes, metadata.signatures).verified:
-            continue  # signed by owners of before: gates do not take it, and neither is it shown as published
-        check_scope_targets(role, metadata.signed)
+        if not _counts(role, metadata, targets):
+            continue  # gates hold the scope closed, and neither is it shown as published
         if {name: sha256_hex(data) for name, data in scope.rules.items()} != file_digests(metadata.signed):
             raise no_continuation("The published rules of a scope are not those that its owners signed.")
         found[role] = metadata.signed
     return found
+
+
+def _counts(role: str, metadata: Metadata[Targets], targets: Targets) -> bool:
+    """Tells whether a scope's owners of today signed this; whatever else is there must stop nobody else."""
+    try:
+        check_scope_targets(role, metadata.signed)
+    except PolicyError:
+        return False
+    result = targets.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+    return bool(result.verified)
 
 
 def _verify_roots(roots: tuple[bytes, ...], first: Digest) -> list[Metadata[Any]]:
