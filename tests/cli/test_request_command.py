@@ -180,11 +180,14 @@ def relay(tmp_path: Path) -> Iterator[str]:
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ
     ) as process:
         url = f"http://127.0.0.1:{port}"
-        with RelayClient(url) as client:
-            client.health()
-        yield url
-        process.terminate()
-        process.wait(timeout=20)
+        try:
+            with RelayClient(url) as client:
+                client.health()
+            yield url
+        finally:
+            # Also where it never served: waiting for it would take for ever.
+            process.terminate()
+            process.wait(timeout=20)
 
 
 def test_wait_shows_progress_and_writes_a_bundle_that_verifies(

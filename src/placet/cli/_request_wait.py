@@ -78,7 +78,7 @@ def wait_for_quorum(
     expires_at = parse_statement(request.payload).expires_at
     reporter = Reporter(expires_at)
     stays_open = (
-        f"The request is valid until {format_time(expires_at)}; to wait again: placet request wait "
+        f"The request stays open until {format_time(expires_at)}; to wait again: placet request wait "
         f"{request.id}{words}; to take it back: placet withdraw {request.id}{words}"
     )
     try:

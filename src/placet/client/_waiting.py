@@ -146,7 +146,7 @@ class ApprovalWait:
         return IndeterminateError(
             Reason.APPROVAL_PENDING,
             f"Not approved within {say_duration(int(self._timeout))}. {describe_progress(self.progress)}",
-            hint=f"The request is valid until {format_time(self._expires_at)}; wait again, or withdraw it.",
+            hint=f"The request stays open until {format_time(self._expires_at)}; wait again, or withdraw it.",
         )
 
 
