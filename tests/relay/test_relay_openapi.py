@@ -49,15 +49,19 @@ open_requests = 8
 """
 
 
-@pytest.mark.parametrize(("callers", "examples"), [("", 20), (TIGHT, 5)], ids=["as it is", "held back"])
-def test_schemathesis_finds_nothing(tmp_path: Path, callers: str, examples: int) -> None:
+@pytest.mark.parametrize(
+    ("callers", "effort"),
+    [("", "--max-examples=20"), (TIGHT, "--phases=fuzzing --max-examples=15")],
+    ids=["as it is", "held back"],
+)
+def test_schemathesis_finds_nothing(tmp_path: Path, callers: str, effort: str) -> None:
     request = make_request(lifetime=80_000)
     (tmp_path / "callers.toml").write_text(callers)
     limits = ["--callers", str(tmp_path / "callers.toml")] if callers else ["--no-limits"]
     command = [sys.executable, "-c", HASTY, "relay", "serve"]
     with running(tmp_path / "state", *limits, command=command) as relay:
         assert httpx.post(f"{relay.url}/v1/requests", json=submission(request), trust_env=False).is_success
-        options = ["--checks=all", "--mode=all", "--seed=7", "--no-color", f"--max-examples={examples}"]
+        options = ["--checks=all", "--mode=all", "--seed=7", "--no-color", *effort.split()]
         done = subprocess.run(
             [str(SCHEMATHESIS), "run", f"{relay.url}/openapi.json", *options, "--generation-database=none"],
             cwd=tmp_path,
@@ -74,7 +78,7 @@ def test_schemathesis_finds_nothing(tmp_path: Path, callers: str, examples: int)
         )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     found = re.search(r"(\d+) generated", done.stdout)
-    assert found is not None and int(found[1]) > 300
+    assert found is not None and int(found[1]) > 100
 
 
 def test_every_route_and_method_stands_in_the_document() -> None:
