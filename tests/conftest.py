@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from placet.testing import ToolMissing
-from placet.testing.postgres import PostgresServer, start_postgres
+from placet.testing.postgres import PostgresServer, run_sql, start_postgres
 
 # The contracts are shipped; here their assertions explain themselves all the same.
 pytest.register_assert_rewrite("placet.testing.contracts")
@@ -72,12 +72,34 @@ def require_tool() -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """A real PostgreSQL for all tests that need one; each makes a database of its own there.
+    """A real PostgreSQL for all tests that need one; who stops or kills a server takes `mortal_postgres`."""
+    yield from _postgres()
 
-    Whoever stops or kills a server starts another one: this one is everybody's.
-    """
+
+@pytest.fixture(scope="session")
+def mortal_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL that a test may kill; it starts it again before it ends."""
+    yield from _postgres()
+
+
+def _postgres() -> Iterator[PostgresServer]:
     try:
         with start_postgres() as server:
             yield server
     except ToolMissing as error:
         missing_tool(error.tool, error.package)
+
+
+@pytest.fixture(scope="module")
+def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The address of a database for a module's tests."""
+    url = postgres_server.create_database()
+    yield url
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture
+def empty_database(postgres_database: str) -> str:
+    """The same without placet's tables: making them anew is quicker than a database for each test."""
+    run_sql(postgres_database, "DROP SCHEMA IF EXISTS placet_relay, placet_ledger CASCADE")
+    return postgres_database

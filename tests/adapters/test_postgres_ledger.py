@@ -22,29 +22,14 @@ from placet.core.encoding import Digest
 from placet.core.errors import IndeterminateError, PlacetError, Reason
 from placet.ports.use_ledger import Use
 from placet.testing.contracts.use_ledger import BORN, NOW, OTHER, STATEMENT, a_use, refusal
-from placet.testing.postgres import PostgresServer, promote, start_postgres, start_standby
-
-
-@pytest.fixture(scope="module")
-def database(postgres_server: PostgresServer) -> Iterator[str]:
-    url = postgres_server.create_database()
-    yield url
-    postgres_server.drop_database(url)
+from placet.testing.postgres import PostgresServer, database_of, promote, run_sql, start_standby
 
 
 @pytest.fixture
-def url(database: str) -> str:
+def url(empty_database: str) -> str:
     """A database with a ledger that was born at `BORN`."""
-    run_sql(database, "DROP SCHEMA IF EXISTS placet_ledger CASCADE")
-    declare_birth(database, now=BORN)
-    return database
-
-
-@pytest.fixture(scope="module")
-def own_server() -> Iterator[PostgresServer]:
-    """A server that tests may kill."""
-    with start_postgres() as server:
-        yield server
+    declare_birth(empty_database, now=BORN)
+    return empty_database
 
 
 @pytest.fixture
@@ -61,19 +46,6 @@ def open_at(tmp_path: Path) -> Iterator[Callable[..., PostgresLedger]]:
 
 
 Opener = Callable[..., PostgresLedger]
-
-
-def run_sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = []
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            cursor = connection.execute(statement)
-            rows = cursor.fetchall() if cursor.description else []
-    return rows
-
-
-def name_of(url: str) -> str:
-    return url.partition("@/")[2].partition("?")[0]
 
 
 def assert_unavailable(call: Callable[[], object]) -> PlacetError:
@@ -99,7 +71,7 @@ def test_a8_copied_database_is_noticed_until_declared(
 ) -> None:
     """As a dump restored into the same cluster: same rows, same cluster, another database."""
     postgres_server.run_sql(
-        "DROP DATABASE IF EXISTS ledger_copy", f"CREATE DATABASE ledger_copy TEMPLATE {name_of(url)}"
+        "DROP DATABASE IF EXISTS ledger_copy", f"CREATE DATABASE ledger_copy TEMPLATE {database_of(url)}"
     )
     copy = postgres_server.url("ledger_copy")
     try:
@@ -132,12 +104,14 @@ def test_a8_tables_restored_in_place_are_noticed(url: str, open_at: Opener) -> N
     assert_restored(lambda: open_at(url).consume(a_use()))
 
 
-def test_a8_promoted_standby_is_noticed_until_declared(own_server: PostgresServer, open_at: Opener) -> None:
-    url = own_server.create_database()
+def test_a8_promoted_standby_is_noticed_until_declared(
+    mortal_postgres: PostgresServer, open_at: Opener
+) -> None:
+    url = mortal_postgres.create_database()
     declare_birth(url, now=BORN)
     open_at(url).consume(a_use())
-    with start_standby(own_server) as standby:
-        place = standby.url(name_of(url))
+    with start_standby(mortal_postgres) as standby:
+        place = standby.url(database_of(url))
         assert "standby" in str(assert_unavailable(lambda: open_at(place)))
         promote(standby)
         # It holds this use; whether it held every use, nobody can tell.
@@ -152,10 +126,10 @@ def test_a8_promoted_standby_is_noticed_until_declared(own_server: PostgresServe
 
 
 def test_a8_disk_rolled_back_beneath_the_server_is_noticed_where_a_gate_remembers(
-    own_server: PostgresServer, open_at: Opener
+    mortal_postgres: PostgresServer, open_at: Opener
 ) -> None:
     """A snapshot of the data directory put back: same cluster, same timeline, uses gone."""
-    url = own_server.create_database()
+    url = mortal_postgres.create_database()
     declare_birth(url, now=BORN)
     used = open_at(url).consume(a_use())
     run_sql(url, "DELETE FROM placet_ledger.uses")
@@ -177,20 +151,20 @@ def test_a_gate_killed_before_its_stamp_goes_on_safely(url: str, open_at: Opener
 
 
 def test_a_place_that_may_not_be_read_in_full_still_tells_copies(
-    own_server: PostgresServer, open_at: Opener
+    mortal_postgres: PostgresServer, open_at: Opener
 ) -> None:
     """Hosting companies hide the cluster's identity; database and table remain."""
-    url = own_server.create_database()
+    url = mortal_postgres.create_database()
     run_sql(url, "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC", "CREATE ROLE plain LOGIN")
-    run_sql(url, f"GRANT CREATE ON DATABASE {name_of(url)} TO plain")
+    run_sql(url, f"GRANT CREATE ON DATABASE {database_of(url)} TO plain")
     try:
         plain = url.replace("placet@", "plain@")
         born = declare_birth(plain, now=BORN)
         assert "system:?" in born.place
         with closing(open_at(plain)) as ledger:
             ledger.consume(a_use())
-        own_server.run_sql(f"CREATE DATABASE hidden_copy TEMPLATE {name_of(url)}")
-        assert_restored(lambda: open_at(own_server.url("hidden_copy", "plain")).consume(a_use()))
+        mortal_postgres.run_sql(f"CREATE DATABASE hidden_copy TEMPLATE {database_of(url)}")
+        assert_restored(lambda: open_at(mortal_postgres.url("hidden_copy", "plain")).consume(a_use()))
     finally:
         run_sql(url, "GRANT EXECUTE ON FUNCTION pg_control_system() TO PUBLIC")
 
@@ -199,24 +173,24 @@ def test_a_place_that_may_not_be_read_in_full_still_tells_copies(
 
 
 def test_uses_survive_the_death_of_the_server_and_a_gate_that_lives_goes_on(
-    own_server: PostgresServer, open_at: Opener
+    mortal_postgres: PostgresServer, open_at: Opener
 ) -> None:
-    url = own_server.create_database()
+    url = mortal_postgres.create_database()
     declare_birth(url, now=BORN)
     ledger = open_at(url)
     consumption = ledger.consume(a_use())
-    own_server.kill()
+    mortal_postgres.kill()
     assert "cannot be reached" in str(assert_unavailable(lambda: ledger.consume(a_use(OTHER))))
     assert_unavailable(lambda: open_at(url))
-    own_server.start()
+    mortal_postgres.start()
     assert refusal(lambda: ledger.consume(a_use())).reason == Reason.ALREADY_USED
-    own_server.kill()
-    own_server.start()
+    mortal_postgres.kill()
+    mortal_postgres.start()
     # Also the outcome of a command that outlived the connection is recorded.
     ledger.record_outcome(consumption, 0, now=NOW)
     assert ledger.list_unknown() == ()
-    own_server.kill()
-    own_server.start()
+    mortal_postgres.kill()
+    mortal_postgres.start()
     assert [record.exit_code for record in ledger.uses(STATEMENT)] == [0]
 
 
@@ -279,28 +253,28 @@ def test_an_outcome_written_twice_after_a_lost_connection_is_one(
 
 @pytest.mark.parametrize("setting", ["synchronous_commit = off", "synchronous_commit = remote_write"])
 def test_a_server_that_forgets_uses_is_refused(url: str, open_at: Opener, setting: str) -> None:
-    run_sql(url, f"ALTER DATABASE {name_of(url)} SET {setting}")
+    run_sql(url, f"ALTER DATABASE {database_of(url)} SET {setting}")
     try:
         assert "synchronous_commit" in str(assert_unavailable(lambda: open_at(url)))
     finally:
-        run_sql(url, f"ALTER DATABASE {name_of(url)} RESET synchronous_commit")
+        run_sql(url, f"ALTER DATABASE {database_of(url)} RESET synchronous_commit")
 
 
 def test_a_server_that_stops_syncing_is_refused_at_the_next_use(
-    own_server: PostgresServer, open_at: Opener
+    mortal_postgres: PostgresServer, open_at: Opener
 ) -> None:
-    url = own_server.create_database()
+    url = mortal_postgres.create_database()
     declare_birth(url, now=BORN)
     ledger = open_at(url)
     ledger.consume(a_use())
-    own_server.run_sql("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+    mortal_postgres.run_sql("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
     try:
         while run_sql(url, "SHOW fsync") != [("off",)]:
             pass
         assert "fsync = off" in str(assert_unavailable(lambda: ledger.consume(a_use(OTHER))))
         assert ledger._connection.closed
     finally:
-        own_server.run_sql("ALTER SYSTEM RESET fsync", "SELECT pg_reload_conf()")
+        mortal_postgres.run_sql("ALTER SYSTEM RESET fsync", "SELECT pg_reload_conf()")
     while run_sql(url, "SHOW fsync") != [("on",)]:
         pass
     ledger.consume(a_use(OTHER))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing
 from typing import Any
 
@@ -31,40 +31,23 @@ from placet.ports.request_store import (
     StoreFullError,
 )
 from placet.testing.contracts.request_store import LATER, LONG, NOW, answer, request
-from placet.testing.postgres import PostgresServer, promote, start_postgres, start_standby
+from placet.testing.postgres import (
+    PostgresServer,
+    database_of,
+    promote,
+    run_sql,
+    start_postgres,
+    start_standby,
+)
 
 RELAYS = 3
 
 Scenario = Callable[[list[PostgresRequestStore]], Coroutine[Any, Any, None]]
 
 
-@pytest.fixture(scope="module")
-def database(postgres_server: PostgresServer) -> Iterator[str]:
-    url = postgres_server.create_database()
-    yield url
-    postgres_server.drop_database(url)
-
-
 @pytest.fixture
-def url(database: str) -> str:
-    run_sql(database, "DROP SCHEMA IF EXISTS placet_relay CASCADE")
-    return database
-
-
-@pytest.fixture(scope="module")
-def own_server() -> Iterator[PostgresServer]:
-    """A server that tests may kill."""
-    with start_postgres() as server:
-        yield server
-
-
-def run_sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = []
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            cursor = connection.execute(statement)
-            rows = cursor.fetchall() if cursor.description else []
-    return rows
+def url(empty_database: str) -> str:
+    return empty_database
 
 
 @asynccontextmanager
@@ -252,8 +235,8 @@ def test_whoever_finds_another_relay_deleting_goes_on(url: str) -> None:
 # Lost servers
 
 
-def test_nothing_acknowledged_is_lost_when_the_server_is_killed(own_server: PostgresServer) -> None:
-    url = own_server.create_database()
+def test_nothing_acknowledged_is_lost_when_the_server_is_killed(mortal_postgres: PostgresServer) -> None:
+    url = mortal_postgres.create_database()
     kept: list[int] = []
 
     async def scenario(stores: list[PostgresRequestStore]) -> None:
@@ -269,9 +252,9 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed(own_server: Post
         writers = [asyncio.create_task(write(number)) for number in range(8)]
         for _ in range(2):
             await asyncio.sleep(0.3)
-            await asyncio.to_thread(own_server.kill)
+            await asyncio.to_thread(mortal_postgres.kill)
             before = len(kept)
-            await asyncio.to_thread(own_server.start)
+            await asyncio.to_thread(mortal_postgres.start)
             while len(kept) < before + 20:
                 await asyncio.sleep(0.01)
         for writer in writers:
@@ -285,9 +268,9 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed(own_server: Post
 
 
 def test_a_server_that_restarts_is_a_delay_for_writers_readers_and_waiters(
-    own_server: PostgresServer,
+    mortal_postgres: PostgresServer,
 ) -> None:
-    url = own_server.create_database()
+    url = mortal_postgres.create_database()
 
     async def scenario(stores: list[PostgresRequestStore]) -> None:
         writer, reader, _ = stores
@@ -295,12 +278,12 @@ def test_a_server_that_restarts_is_a_delay_for_writers_readers_and_waiters(
             await store.submit(request("a"), now=NOW)
         await asyncio.gather(*(reader.fetch(request("a").id) for _ in range(20)))
         with reader.watch(request("b").id) as watch:
-            await asyncio.to_thread(own_server.stop)
+            await asyncio.to_thread(mortal_postgres.stop)
             # A write that comes while the server is away waits for it, within reason.
             writing = asyncio.create_task(writer.submit(request("b"), now=NOW))
             await asyncio.sleep(0.3)
             assert not writing.done()
-            await asyncio.to_thread(own_server.start)
+            await asyncio.to_thread(mortal_postgres.start)
             assert (await writing)[1]
             await writer.add_answer(request("b").id, answer("x"), now=NOW)
             assert await watch.changed(LONG)
@@ -311,16 +294,16 @@ def test_a_server_that_restarts_is_a_delay_for_writers_readers_and_waiters(
 
 
 def test_a_server_that_stays_away_is_busy_and_nothing_was_stored(
-    own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    mortal_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_writer, "RETRY_SECONDS", 0.3)
     monkeypatch.setattr(postgres_store, "_READ_SECONDS", 0.3)
-    url = own_server.create_database()
+    url = mortal_postgres.create_database()
 
     async def scenario(stores: list[PostgresRequestStore]) -> None:
         (store,) = stores
         await store.submit(request("a"), now=NOW)
-        await asyncio.to_thread(own_server.stop)
+        await asyncio.to_thread(mortal_postgres.stop)
         try:
             with pytest.raises(StoreBusyError, match="cannot be reached") as caught:
                 await store.submit(request("b"), now=NOW)
@@ -330,7 +313,7 @@ def test_a_server_that_stays_away_is_busy_and_nothing_was_stored(
                     await call
             assert isinstance(await asyncio.to_thread(refusal, url), StoreBusyError)
         finally:
-            await asyncio.to_thread(own_server.start)
+            await asyncio.to_thread(mortal_postgres.start)
         while True:
             try:
                 return await store.check_health()
@@ -366,15 +349,15 @@ def test_a_commit_whose_answer_is_lost_finds_itself(url: str, monkeypatch: pytes
 
 
 def test_a_commit_in_doubt_says_so_when_the_server_stays_away(
-    own_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    mortal_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_writer, "RETRY_SECONDS", 0.2)
-    url = own_server.create_database()
+    url = mortal_postgres.create_database()
     write = postgres_writer.PostgresWriter._write
 
     async def write_and_die(self: Any, connection: Any, *more: Any) -> None:
         await write(self, connection, *more)
-        await asyncio.to_thread(own_server.kill)
+        await asyncio.to_thread(mortal_postgres.kill)
         raise postgres_writer._CommitLostError("the connection is lost")
 
     async def scenario(stores: list[PostgresRequestStore]) -> None:
@@ -384,7 +367,7 @@ def test_a_commit_in_doubt_says_so_when_the_server_stays_away(
             with pytest.raises(StoreFailedError, match="is not known") as caught:
                 await store.submit(request("a"), now=NOW)
         assert "not stored twice" in caught.value.hint
-        await asyncio.to_thread(own_server.start)
+        await asyncio.to_thread(mortal_postgres.start)
         assert (await store.submit(request("a"), now=NOW))[1] is False
 
     run(url, scenario, count=1)
@@ -410,7 +393,7 @@ def test_a_cursor_from_before_a_restored_copy_means_the_beginning(
     cursor, found = asyncio.run(first_page(url, None))
     assert found == 1
     assert asyncio.run(first_page(url, cursor)) == (cursor, 0)
-    name, original = "copy_of_the_store", url.partition("@/")[2].partition("?")[0]
+    name, original = "copy_of_the_store", database_of(url)
     postgres_server.run_sql(f"CREATE DATABASE {name} TEMPLATE {original}")
     copy = postgres_server.url(name)
     try:
@@ -422,9 +405,11 @@ def test_a_cursor_from_before_a_restored_copy_means_the_beginning(
 # Refusals
 
 
-def test_a_standby_is_refused_and_a_promoted_one_starts_every_cursor_over(own_server: PostgresServer) -> None:
-    url = own_server.create_database()
-    name = url.partition("@/")[2].partition("?")[0]
+def test_a_standby_is_refused_and_a_promoted_one_starts_every_cursor_over(
+    mortal_postgres: PostgresServer,
+) -> None:
+    url = mortal_postgres.create_database()
+    name = database_of(url)
 
     async def list_all(place: str, after: Cursor | None) -> tuple[Cursor, int]:
         async with relays(place, 1) as (store,):
@@ -434,7 +419,7 @@ def test_a_standby_is_refused_and_a_promoted_one_starts_every_cursor_over(own_se
             return page.position, len(page.requests)
 
     cursor, _ = asyncio.run(list_all(url, None))
-    with start_standby(own_server) as standby:
+    with start_standby(mortal_postgres) as standby:
         error = refusal(standby.url(name))
         assert isinstance(error, StoreFailedError)
         assert "standby" in error.message
@@ -444,7 +429,7 @@ def test_a_standby_is_refused_and_a_promoted_one_starts_every_cursor_over(own_se
 
 @pytest.mark.parametrize("setting", ["synchronous_commit = off", "synchronous_commit = local"])
 def test_a_server_that_forgets_what_it_acknowledged_is_refused(url: str, setting: str) -> None:
-    name = url.partition("@/")[2].partition("?")[0]
+    name = database_of(url)
     run_sql(url, f"ALTER DATABASE {name} SET {setting}")
     try:
         error = refusal(url)

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,7 +17,6 @@ import pytest
 from placet.ceremony.publish import add_answer, empty_bundle
 from placet.core.bundle import encode_bundle, encode_request
 from placet.core.encoding import sha256_hex
-from placet.testing.postgres import PostgresServer
 from placet.testing.world import ALICE, BOB, GATE, World
 
 PLACET = [sys.executable, "-m", "placet"]
@@ -40,19 +38,10 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.fixture(scope="module")
-def database(postgres_server: PostgresServer) -> Iterator[str]:
-    url = postgres_server.create_database()
-    yield url
-    postgres_server.drop_database(url)
-
-
 @pytest.fixture
-def url(database: str, postgres_server: PostgresServer) -> str:
+def url(empty_database: str) -> str:
     """The address of an empty database, with a password in it that must never be printed."""
-    name = database.partition("@/")[2].partition("?")[0]
-    postgres_server.run_sql("DROP SCHEMA IF EXISTS placet_relay, placet_ledger CASCADE", database=name)
-    return f"{database}&password={quote(SECRET)}"
+    return f"{empty_database}&password={quote(SECRET)}"
 
 
 def call(

@@ -26,7 +26,7 @@ from relay_process import answering, make_answer, make_request, submission
 
 from placet.adapters.places import declare_birth, open_ledger
 from placet.core.encoding import Digest
-from placet.testing.postgres import PostgresServer, start_postgres
+from placet.testing.postgres import PostgresServer
 
 SECONDS = float(os.environ.get("PLACET_KILL_SECONDS", "12"))
 SEED = int(os.environ.get("PLACET_KILL_SEED", str(random.randrange(2**32))))
@@ -240,11 +240,10 @@ def end(process: subprocess.Popen[bytes] | None) -> None:
 
 
 def test_relays_gates_and_server_killed_at_random_lose_nothing_and_grant_nothing_twice(
-    tmp_path: Path, record_property: Callable[[str, object], None], postgres_server: PostgresServer
+    tmp_path: Path, record_property: Callable[[str, object], None], mortal_postgres: PostgresServer
 ) -> None:
-    del postgres_server  # only to say what is missing; this test kills a server of its own
     record_property("seed", SEED)
-    with start_postgres() as server, scene_with_load(server, tmp_path) as (scene, writers, followers):
+    with scene_with_load(mortal_postgres, tmp_path) as (scene, writers, followers):
         killed = kill_at_random(scene, random.Random(SEED))
         scene.writing.clear()
         for writer in writers:

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from placet.testing._tools import ToolMissing, locate_program
@@ -40,6 +41,7 @@ _SETTINGS = (
     "unix_socket_permissions=0777",
     "autovacuum_naptime=5s",
     "max_wal_senders=4",
+    "recovery_init_sync_method=syncfs",
 )
 
 
@@ -121,16 +123,9 @@ class PostgresServer:
         self._process.wait(timeout=_START_SECONDS)
         self._dismiss_watchdog()
 
-    def run_sql(self, *statements: str, database: str = "postgres") -> list[tuple[object, ...]]:
+    def run_sql(self, *statements: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Runs statements as superuser, each committed by itself; returns the rows of the last one."""
-        import psycopg
-
-        rows: list[tuple[object, ...]] = []
-        with psycopg.connect(self.url(database), autocommit=True) as connection:
-            for statement in statements:
-                cursor = connection.execute(statement.encode())
-                rows = cursor.fetchall() if cursor.description else []
-        return rows
+        return run_sql(self.url(database), *statements)
 
     def create_database(self) -> str:
         """Makes an empty database with a name of its own; returns its address."""
@@ -140,8 +135,7 @@ class PostgresServer:
 
     def drop_database(self, url: str) -> None:
         """Removes a database that `create_database` made, whoever is connected to it."""
-        name = url.partition("@/")[2].partition("?")[0]
-        self.run_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self.run_sql(f"DROP DATABASE IF EXISTS {database_of(url)} WITH (FORCE)")
 
     def _dismiss_watchdog(self) -> None:
         if self._watchdog is not None:
@@ -185,7 +179,8 @@ def start_postgres(*settings: str) -> Iterator[PostgresServer]:
         try:
             yield server
         finally:
-            server.stop()
+            # Not stopped in good order: nobody will read what a last checkpoint would sync.
+            server.kill()
 
 
 @contextlib.contextmanager
@@ -199,7 +194,24 @@ def start_standby(primary: PostgresServer) -> Iterator[PostgresServer]:
         try:
             yield standby
         finally:
-            standby.stop()
+            standby.kill()
+
+
+def database_of(url: str) -> str:
+    """Returns the name of the database in an address that `PostgresServer` made."""
+    return url.partition("@/")[2].partition("?")[0]
+
+
+def run_sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Runs statements in a database, each committed by itself; returns the rows of the last one."""
+    import psycopg
+
+    rows: list[tuple[Any, ...]] = []
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement.encode())
+            rows = cursor.fetchall() if cursor.description else []
+    return rows
 
 
 def promote(standby: PostgresServer) -> None:
