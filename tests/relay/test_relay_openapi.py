@@ -51,7 +51,7 @@ open_requests = 8
 
 @pytest.mark.parametrize(
     ("callers", "effort"),
-    [("", "--max-examples=20"), (TIGHT, "--phases=fuzzing --max-examples=15")],
+    [("", "--max-examples=20"), (TIGHT, "--phases=fuzzing --max-examples=25")],
     ids=["as it is", "held back"],
 )
 def test_schemathesis_finds_nothing(tmp_path: Path, callers: str, effort: str) -> None:

@@ -56,9 +56,10 @@ def _count(connection: sqlite3.Connection, caller: str, **change: int) -> None:
 
 def read_present(connection: sqlite3.Connection, caller: str, now: int, limits: Limits) -> Present:
     """Reads what is there of `caller` and of everybody; open requests are counted where a limit is near."""
-    select = "SELECT requests, kept_bytes, day, requests_that_day FROM usage WHERE caller = ?"
-    of_caller, kept, day, that_day = connection.execute(select, (caller,)).fetchone() or (0, 0, 0, 0)
-    of_all, all_kept, _, _ = connection.execute(select, (EVERYBODY,)).fetchone() or (0, 0, 0, 0)
+    select = "SELECT caller, requests, kept_bytes, day, requests_that_day FROM usage WHERE caller IN (?, ?)"
+    rows = {name: row for name, *row in connection.execute(select, (caller, EVERYBODY))}
+    of_caller, kept, day, that_day = rows.get(caller, (0, 0, 0, 0))
+    of_all, all_kept, _, _ = rows.get(EVERYBODY, (0, 0, 0, 0))
     # There are no more open requests than requests: most of the time nothing needs to be counted.
     if limits.open_requests < NO_LIMIT and of_caller >= limits.open_requests:
         (of_caller,) = connection.execute(_OPEN_OF_CALLER, (caller, now)).fetchone()
