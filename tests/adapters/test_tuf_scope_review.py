@@ -147,6 +147,8 @@ def test_owners_sign_nothing_that_would_not_be_shown(trust: ScopeWorld) -> None:
         trust.repository.write_draft(ROLE, targets)
         with refused(Reason.BAD_TRUST):
             trust.review(person=OLGA)
+        trust.repository.stage({"policy/default.toml": rules(target="**")}, now=trust.now)
+        assert roles(trust, ANNA) == ["targets"], "what owners prepared keeps administrators from nothing"
 
 
 def test_new_owners_see_all_rules_where_their_scope_was_closed_before(trust: ScopeWorld) -> None:

@@ -111,33 +111,49 @@ def review(
     if published is not None:
         check_told(told, published)
         _check_same_deployment(side, deployment)
-    _check_next_versions(messages, published)
-    for role, message in messages.items():
+    mine = _of_person(repository, pending, person)
+    shown = {item.role: item.message for item in mine}
+    _check_next_versions(shown, published)
+    for role, message in shown.items():
         check_nothing_hidden(role, parse_signed(message, role))
+    basis = _say_basis(published, sha256_hex(messages.get(ROOT, b"")), shown)
+    sentences = (basis, *_say_earlier(anchor, shown))
     if published is not None:
         anchor = anchor._replace(published=continued(anchor, published))
         anchors.keep(anchor)
-    mine = _of_person(repository, pending, person)
-    shown = {item.role: item.message for item in mine}
+    scopes = {
+        role: _scope_change(repository, side, published, role, message)
+        for role, message in shown.items()
+        if role not in SIGNED_BY_PEOPLE
+    }
+    if TARGETS not in shown:
+        new_files = side.files
+    return _compose(published, mine, side.files, new_files, scopes, deployment, sentences, anchor)
+
+
+def _compose(
+    published: VerifiedSide | None,
+    mine: tuple[PendingRole, ...],
+    old_files: dict[str, bytes],
+    new_files: dict[str, bytes],
+    scopes: dict[str, ScopeChange],
+    deployment: Deployment,
+    sentences: tuple[str, ...],
+    anchor: Anchor,
+) -> Review:
     old_targets = None if published is None else published.targets
+    shown = {item.role: item.message for item in mine}
     return Review(
         pending=mine,
-        old_files=side.files,
-        new_files=new_files if TARGETS in shown else side.files,
+        old_files=old_files,
+        new_files=new_files,
         old_root=None if published is None else encode_signed(published.root),
         new_root=shown.get(ROOT),
         old_targets=None if old_targets is None else encode_signed(old_targets),
         new_targets=shown.get(TARGETS),
-        scopes={
-            role: _scope_change(repository, side, published, role, message)
-            for role, message in shown.items()
-            if role not in SIGNED_BY_PEOPLE
-        },
+        scopes=scopes,
         deployment=deployment,
-        compared_with=(
-            _say_basis(published, sha256_hex(messages.get(ROOT, b"")), shown),
-            *_say_earlier(anchor, shown),
-        ),
+        compared_with=sentences,
         anchor=anchor,
     )
 
