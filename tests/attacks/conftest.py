@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hostile_world import Place, hurry
+from hostile_world import Place, hurry, quiet_port
 
 from placet.testing.hostile_relay import HostileRelay
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "relay"))
 
 from relay_process import running
-from terminal_world import free_port
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +26,7 @@ def real_relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def place(real_relay: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A deployment whose relay is hostile, and honest until a test says which lies it tells."""
     hurry(monkeypatch)
-    with free_port() as sockets:
-        port = sockets[0].getsockname()[1]
-    with HostileRelay(real_relay) as relay:
-        place = Place(real_relay, relay, tmp_path, port)
+    with HostileRelay(real_relay, hold=False) as relay:
+        place = Place(real_relay, relay, tmp_path, quiet_port())
         yield place
         place.close()

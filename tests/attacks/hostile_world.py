@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import httpx
@@ -19,16 +20,17 @@ import httpx
 sys.path.insert(0, str(Path(__file__).parents[1] / "relay"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "terminal"))
 
-from terminal_world import PageWorld, RunningTerminal, running
+from terminal_world import PageWorld, RunningTerminal, bind_loopback, running
 
 from placet.ceremony.decide import challenge, deny, prepare
 from placet.cli import main
 from placet.cli._relay import token_path
-from placet.client import RelayClient
+from placet.client import RelayClient, _sync
 from placet.core.bundle import IntentRequest
 from placet.core.encoding import Digest, b64url_encode, sha256_hex
 from placet.terminal import relay_source
 from placet.terminal.relay_source import RelaySource
+from placet.terminal.server import PortUnavailableError
 from placet.testing.authenticator import SoftWebAuthn
 from placet.testing.hostile_relay import HostileRelay, lies
 from placet.testing.world import ALICE, DEPLOY_TARGET, GATE
@@ -141,8 +143,6 @@ class Place:
     @contextmanager
     def terminal(self) -> Iterator[Terminal]:
         """The first terminal, fetching from the hostile relay, with its page."""
-        from terminal_world import bind_loopback
-
         sockets: list[socket.socket] = bind_loopback(self.world.port)
         folder = self.folder / "terminal"
         folder.mkdir(exist_ok=True)
@@ -256,10 +256,23 @@ def challenge_of(place: Place, request: IntentRequest) -> bytes:
     return challenge(prepare(request, trust=place.world.trust(), now=int(time.time())))
 
 
+def quiet_port() -> int:
+    """Returns a free port below those that systems give to outgoing connections, so that it stays free."""
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with contextlib.suppress(PortUnavailableError):
+            for listener in bind_loopback(port):
+                listener.close()
+            return port
+
+
 def hurry(monkeypatch: Any) -> None:
-    """Makes the terminal look often and wait for nobody."""
+    """Makes the terminal look often and wait for nobody, and the requester's seconds three times shorter."""
     monkeypatch.setattr(relay_source, "POLL_SECONDS", 0.03)
     monkeypatch.setattr(relay_source, "_DELIVER_SECONDS", 0.7)
+    fast = SimpleNamespace(monotonic=lambda: time.monotonic() * 3, time=time.time)
+    monkeypatch.setattr(_sync, "time", fast)
+    monkeypatch.setattr(_sync, "MIN_SECONDS_BETWEEN_LOOKS", 0.1)
 
 
 __all__ = ["IMAGE", "TOKEN", "Place", "Terminal", "Told", "challenge_of", "displayed_id", "hurry", "lies"]

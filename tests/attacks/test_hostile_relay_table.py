@@ -122,7 +122,10 @@ scenario("refuses, and moves your cursor")(
 def dripping(place: Place) -> Told:
     request = place.ask()
     place.relay.turn(wire.dripping())
-    return place.wait(request)
+    defaults = RelayClient.__init__.__kwdefaults__
+    with pytest.MonkeyPatch.context() as patience:
+        patience.setitem(defaults, "timeout", 0.4)
+        return place.wait(request)
 
 
 @scenario("sends more than any answer has")
@@ -320,7 +323,6 @@ scenario("refuses to withdraw")(
 def small_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal that is flooded by twenty requests as others are by thousands."""
     monkeypatch.setattr(relay_source, "MAX_OPEN", 10)
-    monkeypatch.setitem(RelayClient.__init__.__kwdefaults__, "timeout", 1.0)
     monkeypatch.setattr("placet.client._waiting.PAUSE_AFTER_FAILURE", 0.1)
     monkeypatch.setattr("placet.client._sync.PAUSE_AFTER_FAILURE", 0.1)
     monkeypatch.setattr("placet.client._calls.PAUSES", (0.01, 0.01))

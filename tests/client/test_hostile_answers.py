@@ -93,7 +93,7 @@ def test_a_bad_answer_is_a_named_refusal_in_time(
     relay.turn(lie)
     started = time.monotonic()
     with pytest.raises(RelayClientError, match=words) as error:
-        ask(relay.url, timeout=0.3 if "dripping" in name else 5.0)
+        ask(relay.url, timeout=0.15 if "dripping" in name else 5.0)
     assert error.value.reason is reason
     assert error.value.hint
     assert time.monotonic() - started < 4

@@ -152,10 +152,10 @@ def at_once(seen: Any, forward: Any) -> None:
 def test_a_relay_that_answers_at_once_does_not_make_us_run(world: World, relay_url: str, ask: Ask) -> None:
     with HostileRelay(relay_url, at_once) as hostile:
         with pytest.raises(IndeterminateError):
-            ask(hostile.url, draft(world), world, timeout=1.2)
+            ask(hostile.url, draft(world), world, timeout=0.7)
         assert (
             sum(seen.kind == "request" for seen in hostile.seen)
-            <= 1.2 / _waiting.MIN_SECONDS_BETWEEN_LOOKS + 1
+            <= 0.7 / _waiting.MIN_SECONDS_BETWEEN_LOOKS + 1
         )
 
 

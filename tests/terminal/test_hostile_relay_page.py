@@ -20,7 +20,7 @@ from placet.terminal import relay_source
 from placet.terminal.relay_source import RelaySource
 from placet.testing.chromium import ChromiumSession
 from placet.testing.hostile_relay import HostileRelay, lies
-from placet.testing.world import ALICE, BOB
+from placet.testing.world import ALICE
 
 pytestmark = pytest.mark.browser
 
@@ -64,28 +64,3 @@ def test_a6_the_relay_shows_a_and_has_b_signed(
     with RelayClient(relay.url) as honest:
         (answer,) = honest.fetch(shown.id).answers
     assert answer.envelope.payload == shown.payload
-
-
-def test_a_decision_that_the_relay_will_not_take_is_shown_as_kept(
-    chromium: ChromiumSession,
-    sockets: list[socket.socket],
-    world: PageWorld,
-    tmp_path: Path,
-    relay: HostileRelay,
-) -> None:
-    request = world.request_deploy()
-    with RelayClient(relay.url) as honest:
-        honest.submit(request, "secret")
-    relay.turn(lies.refused("answer", 409, "too-many-answers", "Full."))
-    source = RelaySource(relay.url, tmp_path / "outbox")
-    with running(world, sockets, tmp_path, source) as terminal, reading(chromium, terminal) as reader:
-        reader.open(request)
-        with plugged_in(world, chromium, BOB):
-            said = reader.decide("approve")
-        assert "too-many-answers" in reader.page.inner_text("main")
-        reader.open_inbox()
-        reader.page.get_by_text("Not sent:").wait_for()
-        text = reader.page.inner_text("main")
-        assert "Your decision is signed and kept on this terminal; nobody else has it." in text
-        assert "Have the requester withdraw it and ask again" in text
-        assert said

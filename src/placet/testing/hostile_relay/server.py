@@ -70,14 +70,15 @@ class HostileRelay:
     Args:
         upstream: the real relay's address.
         lies: tried in this order.
+        hold: let callers wait who ask for it; otherwise they are answered at once, which saves a test time.
 
     Attributes:
         lies: may be changed at any time.
         seen: the calls so far.
     """
 
-    def __init__(self, upstream: str, *lies: Lie) -> None:
-        self._upstream = urlsplit(upstream)
+    def __init__(self, upstream: str, *lies: Lie, hold: bool = True) -> None:
+        self._upstream, self._hold = urlsplit(upstream), hold
         self.lies: list[Lie] = list(lies)
         self.seen: list[Seen] = []
         self._server = _Server(self)
@@ -115,7 +116,8 @@ class HostileRelay:
     def forward(self, seen: Seen) -> Reply:
         """Asks the real relay."""
         line = http.client.HTTPConnection(str(self._upstream.netloc), timeout=_UPSTREAM_SECONDS)
-        query = "&".join(f"{name}={value}" for name, value in seen.query.items())
+        asked = seen.query if self._hold or "timeout" not in seen.query else {**seen.query, "timeout": "0"}
+        query = "&".join(f"{name}={value}" for name, value in asked.items())
         headers = {"Content-Type": "application/json"} if seen.body else {}
         try:
             line.request(
