@@ -64,12 +64,14 @@ class News:
                     await connection.execute(f"LISTEN {CHANNEL}".encode())
                     await self._catch_up(connection)
                     self._tried.set()
+                    if quiet:
+                        log.warning("the relay's database is back")
                     quiet = False
                     await self._listen(connection)
             except (psycopg.Error, PostgresError, TimeoutError) as error:
                 # Once per outage: whoever writes or reads meanwhile says so too.
                 if not quiet:
-                    log.warning("no notifications: %s", _message(error, self._address))
+                    log.warning("%s", _message(error, self._address))
                 quiet = True
                 self._tried.set()
                 await asyncio.sleep(_RETRY_PAUSE)
@@ -107,4 +109,4 @@ class News:
 def _message(error: Exception, address: str) -> str:
     if isinstance(error, psycopg.Error | PostgresError):
         return describe(error, address, migrate=RELAY.command).message
-    return "the database does not answer."
+    return "The relay's database does not answer."

@@ -10,6 +10,7 @@ restored backup the numbers may count something else, so such a cursor means the
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -215,6 +216,8 @@ class PostgresRequestStore:
         if self._closed:
             raise StoreFailedError("The store is closed.")
         if self._pool is None:
+            # What its pool and pipelines meet in an outage is told once, in a line of ours (`News`).
+            logging.getLogger("psycopg").setLevel(logging.ERROR)
             self._pool = AsyncConnectionPool(
                 connection_text(self._address),
                 connection_class=_Reader,
