@@ -128,17 +128,17 @@ def _find(args: argparse.Namespace) -> tuple[Source, Pending]:
 
 
 def _find_at_relay(args: argparse.Namespace, request: IntentRequest | None) -> tuple[Source, Pending]:
-    # Imported here: deciding about a file needs no HTTP library.
-    from placet.client import RelayClientError
-    from placet.terminal.relay_source import RelaySource
-
     settings = relay_settings(args.relay)
     asked = read_hex_digest(args.request, "") if request is None else request.id
-    try:
-        with open_relay(args.relay) as client:
+    with open_relay(args.relay) as client:
+        # Only now: where the library is missing, opening has said so.
+        from placet.client import RelayClientError
+        from placet.terminal.relay_source import RelaySource
+
+        try:
             relayed = client.fetch(asked)
-    except RelayClientError as e:
-        raise relay_failed(e, NOTHING_SIGNED) from e
+        except RelayClientError as e:
+            raise relay_failed(e, NOTHING_SIGNED) from e
     if relayed.state is not RequestState.OPEN:
         what = "was withdrawn" if relayed.state is RequestState.WITHDRAWN else "has expired"
         raise UserError(f"The relay says that this request {what}. {NOTHING_SIGNED}", _ASK_AGAIN)
