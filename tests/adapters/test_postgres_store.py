@@ -502,6 +502,47 @@ def test_a_lock_that_is_held_is_busy(url: str, monkeypatch: pytest.MonkeyPatch) 
     run(url, scenario, count=1)
 
 
+def test_a_server_that_does_not_answer_gathers_no_endless_queue(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_writer, "MAX_QUEUED", 10)
+
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        (store,) = stores
+        await store.submit(request("a"), now=NOW)
+        with psycopg.connect(url) as other:
+            other.execute("SELECT * FROM placet_relay.store FOR UPDATE")
+            first = asyncio.create_task(store.submit(request("first"), now=NOW))
+            await asyncio.sleep(0.1)
+            calls = [asyncio.create_task(store.submit(request(str(i)), now=NOW)) for i in range(15)]
+            await asyncio.sleep(0.1)
+            refused = [call.exception() for call in calls if call.done()]
+            assert [type(error) for error in refused] == [StoreBusyError] * 5
+        await asyncio.gather(first, *(call for call in calls if not call.done()))
+
+    run(url, scenario, count=1)
+
+
+def test_a_database_that_became_read_only_is_not_healthy(url: str) -> None:
+    async def scenario(stores: list[PostgresRequestStore]) -> None:
+        await stores[0].check_health()
+        run_sql(url, f"ALTER DATABASE {database_of(url)} SET default_transaction_read_only = on")
+        try:
+            async with relays(url, 1) as (fresh,):
+                with pytest.raises(StoreFailedError, match="read-only"):
+                    await fresh.check_health()
+                with pytest.raises(StoreFailedError, match="read-only"):
+                    await fresh.submit(request("a"), now=NOW)
+        finally:
+            run_sql(
+                url,
+                "SET default_transaction_read_only = off",
+                f"ALTER DATABASE {database_of(url)} RESET default_transaction_read_only",
+            )
+
+    run(url, scenario, count=1)
+
+
 def test_a_role_without_rights_is_told_so(url: str) -> None:
     open_and_close(url)
     run_sql(url, "DROP ROLE IF EXISTS nobody_here", "CREATE ROLE nobody_here LOGIN")

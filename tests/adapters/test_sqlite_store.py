@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 import sqlite3
 import stat
 from collections.abc import Callable, Coroutine
@@ -234,6 +235,29 @@ def test_a_forged_cursor_of_our_own_store_starts_over(path: Path, tail: str) -> 
         assert len(again.requests) == 1
 
     with_store(path, scenario)
+
+
+def test_a_cursor_from_before_a_backup_was_put_back_means_the_beginning(path: Path, tmp_path: Path) -> None:
+    """The restored file holds the same rows and name; its next numbers are those that the reader passed."""
+    cursors: list[Cursor] = []
+
+    async def fill(store: SqliteRequestStore) -> None:
+        await store.submit(request("a"), now=NOW)
+
+    async def read(store: SqliteRequestStore) -> None:
+        after = cursors[-1] if cursors else None
+        cursors.append((await store.list_page(StateFilter.ALL, after=after, limit=9, now=NOW)).position)
+
+    with_store(path, fill)
+    shutil.copy(path, tmp_path / "backup")
+    with_store(path, read)
+    path.unlink()
+    shutil.copy(tmp_path / "backup", path)
+
+    async def see(store: SqliteRequestStore) -> None:
+        assert len((await store.list_page(StateFilter.ALL, after=cursors[0], limit=9, now=NOW)).requests) == 1
+
+    with_store(path, see)
 
 
 def test_after_a_failed_sync_nothing_more_is_acknowledged() -> None:

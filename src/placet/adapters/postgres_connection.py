@@ -36,7 +36,9 @@ SELECT current_setting('server_version_num')::int / 10000, pg_is_in_recovery(),
        current_setting('synchronous_commit'), current_setting('fsync'), current_setting('server_encoding'),
        set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),
        set_config('idle_in_transaction_session_timeout', %s, false),
-       set_config('synchronous_commit', current_setting('synchronous_commit'), false)
+       set_config('synchronous_commit', current_setting('synchronous_commit'), false),
+       -- Our statements run for a millisecond; compiling one took three hundred.
+       set_config('jit', 'off', false)
 """
 _SETTINGS = tuple(f"{seconds}s" for seconds in (STATEMENT_SECONDS, LOCK_SECONDS, ABANDONED_SECONDS))
 

@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from placet.adapters.postgres_address import show_address
 from placet.adapters.postgres_batch import AddAnswer, Submit, Withdraw
 from placet.adapters.postgres_connection import (
     Kind,
@@ -26,6 +27,7 @@ from placet.adapters.postgres_connection import (
     connection_text,
     describe,
     set_up,
+    standby_trouble,
 )
 from placet.adapters.postgres_news import News
 from placet.adapters.postgres_place import find_place_async, short_place
@@ -72,16 +74,22 @@ SELECT id, container, withdraw_hash, submitted_at, expires_at, withdrawn_at, sea
        ARRAY(SELECT a.digest FROM placet_relay.answers a WHERE a.request_seq = r.seq ORDER BY a.seq)
 FROM placet_relay.requests r WHERE id = %s
 """
+# A place that no request has reached yet is one from before a disk was put back: it means the beginning.
 _LIST = """
-SELECT id, submitted_at, expires_at, withdrawn_at,
-       (SELECT count(*) FROM placet_relay.answers WHERE request_seq = requests.seq), seq
-FROM placet_relay.requests WHERE seq > %(after)s {} ORDER BY seq LIMIT %(limit)s
+SELECT begin, listed.* FROM (
+    SELECT CASE WHEN %(after)s <= last_request THEN %(after)s ELSE 0 END AS begin FROM placet_relay.store
+) AS place LEFT JOIN LATERAL (
+    SELECT id, submitted_at, expires_at, withdrawn_at,
+           (SELECT count(*) FROM placet_relay.answers WHERE request_seq = requests.seq), seq
+    FROM placet_relay.requests WHERE seq > begin {} ORDER BY seq LIMIT %(limit)s
+) AS listed ON true ORDER BY seq
 """
 _LIST_BY_STATE = {
     StateFilter.OPEN: _LIST.format("AND withdrawn_at IS NULL AND expires_at > %(now)s"),
     StateFilter.CLOSED: _LIST.format("AND (withdrawn_at IS NOT NULL OR expires_at <= %(now)s)"),
     StateFilter.ALL: _LIST.format(""),
 }
+_HEALTH = "SELECT current_setting('transaction_read_only') FROM placet_relay.store"
 _MEASURE = """
 SELECT requests,
        (SELECT count(*) FROM placet_relay.requests WHERE withdrawn_at IS NULL AND expires_at > %s),
@@ -160,20 +168,19 @@ class PostgresRequestStore:
     async def list_page(self, state: StateFilter, *, after: Cursor | None, limit: int, now: int) -> Page:
         """See `RequestStore.list_page`."""
         limit = max(1, min(limit, MAX_PAGE))
-        start = 0
 
         def values(here: str) -> dict[str, int]:
-            nonlocal start
-            start = _read_cursor(after, here)
             # One more than asked for: its presence is what `has_more` says.
-            return {"after": start, "now": now, "limit": limit + 1}
+            return {"after": _read_cursor(after, here), "now": now, "limit": limit + 1}
 
         rows, here = await self._read(_LIST_BY_STATE[state], values)
+        begin = rows[0][0] if rows else 0
+        found = [columns for _, *columns in rows if columns[0] is not None]
         requests = tuple(
-            RequestSummary._make((*columns, Cursor(f"{here}-{seq}"))) for *columns, seq in rows[:limit]
+            RequestSummary._make((*columns, Cursor(f"{here}-{seq}"))) for *columns, seq in found[:limit]
         )
-        position = requests[-1].cursor if requests else Cursor(f"{here}-{start}")
-        return Page(requests, position, len(rows) > limit)
+        position = requests[-1].cursor if requests else Cursor(f"{here}-{begin}")
+        return Page(requests, position, len(found) > limit)
 
     async def delete_closed(self, *, closed_before: int, limit: int = MAX_DELETED) -> int:
         """See `RequestStore.delete_closed`."""
@@ -201,7 +208,9 @@ class PostgresRequestStore:
 
     async def check_health(self) -> None:
         """See `RequestStore.check_health`."""
-        await self._read("SELECT id FROM placet_relay.store", lambda _: ())
+        rows, _ = await self._read(_HEALTH, lambda _: ())
+        if not rows or rows[0][0] != "off":
+            raise store_error(standby_trouble(show_address(self._address)))
 
     async def close(self) -> None:
         """See `RequestStore.close`."""

@@ -26,12 +26,14 @@ from placet.adapters.postgres_batch import Batch, Facts, Needs, Submit, Totals, 
 from placet.adapters.postgres_connection import Kind, PostgresError, Trouble, connect_async, describe
 from placet.adapters.postgres_schema import RELAY, latest_version
 from placet.adapters.postgres_trouble import store_error
-from placet.ports.request_store import RequestStoreError, StoreFailedError
+from placet.ports.request_store import RequestStoreError, StoreBusyError, StoreFailedError
 
 CHANNEL = "placet_relay"
 # Bounds the lock's time and the memory of a group; far above what gathers while a commit runs.
 MAX_GROUP = 512
 _MAX_GROUP_BYTES = 16 * 1024**2
+# Writes that wait for a server which does not answer; beyond, nobody gains from waiting longer.
+MAX_QUEUED = 2048
 # A restarted server is back within this; whoever waits for longer deserves an answer.
 RETRY_SECONDS = 5.0
 _RETRY_PAUSE = 0.1
@@ -132,6 +134,11 @@ class PostgresWriter:
         """
         if self._closed:
             raise StoreFailedError("The store is closed.")
+        if self._queue.qsize() >= MAX_QUEUED:
+            raise StoreBusyError(
+                "The relay's database takes writes more slowly than they come.",
+                hint="Nothing was stored; try again in a moment.",
+            )
         loop = asyncio.get_running_loop()
         if self._task is None:
             self._task = loop.create_task(self._work(), name="placet-store-writer")

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from placet.adapters._ledger_place import read_file_mark
 from placet.adapters.group_commit import MAX_GROUP, CommitObserver, GroupCommit
 from placet.adapters.sqlite_counting import (
     check_answer_bytes,
@@ -45,6 +46,7 @@ from placet.adapters.stored_requests import (
     unknown_request,
 )
 from placet.adapters.watches import Watches
+from placet.core.encoding import sha256_hex
 from placet.ports.request_limits import check_new_answer, check_new_request
 from placet.ports.request_store import (
     MAX_DELETED,
@@ -88,6 +90,7 @@ SELECT id, submitted_at, expires_at, withdrawn_at,
        (SELECT count(*) FROM answers WHERE request_seq = requests.seq), seq
 FROM requests {} ORDER BY seq LIMIT :limit
 """
+_LATEST = "SELECT seq FROM sqlite_sequence WHERE name = 'requests'"
 _LIST_BY_STATE = {
     # SQLite would walk the table, whose rows are as large as the requests; the index holds only what was
     # never withdrawn, by expiry, so the cost follows what is open and not what ever was.
@@ -134,6 +137,8 @@ class SqliteRequestStore:
         lock = take_lock(path)
         try:
             connection, store_id = open_database(path, max_bytes)
+            # A file that was put back from a backup has another mark: cursors of the lost one start over.
+            store_id = sha256_hex(f"{store_id} {read_file_mark(path)}".encode())[:16]
         except BaseException:
             os.close(lock)
             raise
@@ -216,13 +221,16 @@ class SqliteRequestStore:
         limit = max(1, min(limit, MAX_PAGE))
 
         def job(connection: sqlite3.Connection) -> Page:
+            # A place that no request has reached yet is one from before a backup was put back.
+            (latest,) = connection.execute(_LATEST).fetchone() or (0,)
+            after_seq = start if start <= latest else 0
             # One more than asked for: its presence is what `has_more` says.
-            values = {"after": start, "now": now, "limit": limit + 1}
+            values = {"after": after_seq, "now": now, "limit": limit + 1}
             rows = connection.execute(_LIST_BY_STATE[state], values).fetchall()
             requests = tuple(
                 RequestSummary._make((*columns, self._cursor(seq))) for *columns, seq in rows[:limit]
             )
-            position = requests[-1].cursor if requests else self._cursor(start)
+            position = requests[-1].cursor if requests else self._cursor(after_seq)
             return Page(requests, position, len(rows) > limit)
 
         return await self._read(job)

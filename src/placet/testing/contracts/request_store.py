@@ -350,6 +350,19 @@ class RequestStoreContract:
 
         with_store(scenario)
 
+    def test_a_cursor_that_no_request_has_reached_starts_over(self, with_store: Any) -> None:
+        """As after a backup was put back: what comes next would have numbers that the reader passed."""
+
+        async def scenario(store: RequestStore) -> None:
+            await store.submit(request("a"), now=NOW)
+            page = await store.list_page(StateFilter.ALL, after=None, limit=5, now=NOW)
+            place, _, number = page.position.rpartition("-")
+            ahead = Cursor(f"{place}-{int(number) + 1}")
+            again = await store.list_page(StateFilter.ALL, after=ahead, limit=5, now=NOW)
+            assert (again.requests, again.position) == (page.requests, page.position)
+
+        with_store(scenario)
+
     def test_a_watch_wakes_for_an_answer_and_for_a_withdrawal(self, with_store: Any) -> None:
         async def scenario(store: RequestStore) -> None:
             await store.submit(request("a"), now=NOW)
