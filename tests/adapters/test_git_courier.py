@@ -13,7 +13,7 @@ import pytest
 from placet.adapters import git_courier
 from placet.adapters.git_courier import GitCourier, parse_git_address
 from placet.adapters.git_process import GitFailed, run_git
-from placet.core.errors import IndeterminateError, MalformedError, Reason
+from placet.core.errors import IndeterminateError, MalformedError, PolicyError, Reason
 
 pytestmark = pytest.mark.interop
 
@@ -52,8 +52,28 @@ class Repository:
         self.git("add", "--all")
         self.git("commit", "--quiet", "-m", "x")
 
-    def courier(self, cache: Path, fragment: str = "", **limits: int) -> GitCourier:
-        return GitCourier(parse_git_address(f"git+file://{self.path}{fragment}"), cache, **limits)
+    def courier(self, cache: Path, fragment: str = "", scheme: str = "file://", **limits: int) -> GitCourier:
+        return GitCourier(parse_git_address(f"git+{scheme}{self.path}{fragment}"), cache, **limits)
+
+
+# Stands in for ssh and the server behind it, which has settings of its own.
+SSH = """\
+#!/bin/sh
+case "$*" in *-G*) exit 1;; esac
+for command; do :; done
+export GIT_CONFIG_GLOBAL=/dev/null
+exec sh -c "$command"
+"""
+
+
+@pytest.fixture
+def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Returns the beginning of an address that leads to this machine as if it were another."""
+    program = tmp_path / "fake-ssh"
+    program.write_text(SSH)
+    program.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(program))
+    return "ssh://git@host"
 
 
 @pytest.fixture
@@ -93,14 +113,14 @@ def test_the_newest_commit_is_read_and_no_other(theirs: Repository, cache: Path)
         theirs.courier(cache, "#main:nowhere").fetch()
 
 
-def test_files_are_added_and_all_others_stay(theirs: Repository, cache: Path, tmp_path: Path) -> None:
+def test_files_are_added_and_all_others_stay(cache: Path, tmp_path: Path, ssh: str) -> None:
     bare = Repository(tmp_path / "bare")
     bare.git("config", "receive.denyCurrentBranch", "ignore")
-    courier = bare.courier(cache, "#main:box")
+    courier = bare.courier(cache, "#main:box", ssh)
     courier.fetch()
     assert courier.names() == ()
     courier.add({"challenge.json": b"c"}, "The challenge")
-    other = bare.courier(tmp_path / "other", "#main:box")
+    other = bare.courier(tmp_path / "other", "#main:box", ssh)
     other.fetch()
     assert other.names() == ("challenge.json",)
     courier.add({"ann.signatures.json": b"a"}, "ann")
@@ -113,9 +133,9 @@ def test_files_are_added_and_all_others_stay(theirs: Repository, cache: Path, tm
     assert bare.git("log", "-1", "--format=%an") == "placet"
 
 
-def test_a_repository_that_takes_nothing_says_so(theirs: Repository, cache: Path) -> None:
+def test_a_repository_that_takes_nothing_says_so(theirs: Repository, cache: Path, ssh: str) -> None:
     theirs.commit({"a": "one"})  # its branch is checked out, so git refuses to move it
-    courier = theirs.courier(cache)
+    courier = theirs.courier(cache, scheme=ssh)
     courier.fetch()
     with refused("cannot be used"):
         courier.add({"b": b"two"}, "x")
@@ -137,7 +157,7 @@ def test_links_and_submodules_are_no_files(theirs: Repository, cache: Path, tmp_
 
 
 def test_nothing_of_theirs_is_executed(
-    theirs: Repository, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    theirs: Repository, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ssh: str
 ) -> None:
     """Hooks and filters that a caller's template, a configuration or an attribute would bring in."""
     marker = tmp_path / "executed"
@@ -147,16 +167,45 @@ def test_nothing_of_theirs_is_executed(
         (hooks / name).write_text(f"#!/bin/sh\ntouch {marker}\n")
         (hooks / name).chmod(0o755)
     config = tmp_path / "config"
-    config.write_text(f'[filter "evil"]\n\tsmudge = touch {marker}\n[init]\n\ttemplateDir = {hooks.parent}\n')
+    config.write_text(f'[filter "evil"]\n\tsmudge = touch {marker}\n[core]\n\thooksPath = {hooks}\n')
     theirs.commit({"a": "one", ".gitattributes": "* filter=evil\n"})
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     monkeypatch.setenv("GIT_TEMPLATE_DIR", str(hooks.parent))
     monkeypatch.setenv("GIT_EXTERNAL_DIFF", f"touch {marker}")
     theirs.git("config", "receive.denyCurrentBranch", "ignore")
-    courier = theirs.courier(cache)
+    courier = theirs.courier(cache, scheme=ssh)
     courier.fetch()
     assert courier.read("a", 10) == b"one"
     courier.add({"b": b"two"}, "x")
+    assert not marker.exists()
+    assert not (cache / "hooks").exists()  # of a template that this machine has
+
+
+def test_nothing_is_pushed_to_a_repository_on_this_machine(
+    theirs: Repository, cache: Path, tmp_path: Path
+) -> None:
+    """A stick with a repository on it: a push would run what its owner wrote into it, in our name."""
+    marker = tmp_path / "executed"
+    theirs.commit({"a": "one", ".gitattributes": "* filter=evil\n"})
+    for hook in ("pre-receive", "update", "post-receive", "reference-transaction", "push-to-checkout"):
+        path = theirs.path / ".git" / "hooks" / hook
+        path.write_text(f"#!/bin/sh\ntouch {marker}\n")
+        path.chmod(0o755)
+    for name, value in (
+        ("receive.denyCurrentBranch", "updateInstead"),
+        ("filter.evil.smudge", f"touch {marker}"),
+        ("core.fsmonitor", f"touch {marker}"),
+        ("core.alternateRefsCommand", f"touch {marker}"),
+        ("uploadpack.packObjectsHook", f"touch {marker}"),
+    ):
+        theirs.git("config", name, value)
+    marker.unlink(missing_ok=True)  # while it was set up
+    courier = theirs.courier(cache)
+    courier.fetch()
+    assert courier.read("a", 10) == b"one"
+    with pytest.raises(PolicyError, match="own programs") as error:
+        courier.add({"b": b"two"}, "x")
+    assert "plain folder" in error.value.hint
     assert not marker.exists()
 
 
@@ -206,17 +255,17 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
         run_git(["-c", "alias.wait=!sleep 60", "wait"], settings={}, seconds=1)
 
 
-def test_an_address_leads_to_no_other_protocol(theirs: Repository, cache: Path, tmp_path: Path) -> None:
+def test_an_address_leads_to_no_other_protocol(
+    theirs: Repository, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A repository may name another place for itself; only the protocol of the address is spoken."""
     theirs.commit({"a": "one"})
     config = tmp_path / "config"
-    config.write_text(f'[url "ext::sh -c touch% {tmp_path}/executed "]\n\tinsteadOf = file://\n')
-    os.environ["GIT_CONFIG_GLOBAL"] = str(config)
-    try:
-        with refused("transport 'ext' not allowed"):
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    for other, place in (("ext", f"ext::sh -c touch% {tmp_path}/executed "), ("http", "http://127.0.0.1:1/")):
+        config.write_text(f'[url "{place}"]\n\tinsteadOf = file://\n')
+        with refused(f"transport '{other}' not allowed"):
             theirs.courier(cache).fetch()
-    finally:
-        del os.environ["GIT_CONFIG_GLOBAL"]
     assert not (tmp_path / "executed").exists()
 
 

@@ -231,7 +231,9 @@ def test_by_any_web_server(office: Office) -> None:
     assert office.ann.placet("collect", back).code == 0
 
 
-def test_by_git_from_challenge_to_gate(office: Office, require_tool: Callable[[str], str]) -> None:
+def test_by_git_from_challenge_to_gate(
+    office: Office, require_tool: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     git = require_tool("git")
     box, checkout = office.folder / "box.git", office.folder / "checkout"
     environment = os.environ | {"GIT_CONFIG_GLOBAL": "/dev/null"}
@@ -242,7 +244,11 @@ def test_by_git_from_challenge_to_gate(office: Office, require_tool: Callable[[s
         ["-C", str(checkout), "config", "user.email", ANN],
     ):
         subprocess.run([git, *words], check=True, env=environment)
-    place = f"git+file://{box}#main:ceremony"
+    program = office.folder / "fake-ssh"
+    program.write_text('#!/bin/sh\ncase "$*" in *-G*) exit 1;; esac\nfor c; do :; done\nexec sh -c "$c"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(program))
+    place = f"git+ssh://git@host{box}#main:ceremony"
     assert office.ann.sign(*office.heard()).code == 0
     said = office.ann.placet("export", place)
     assert said.code == 0, said.err
@@ -251,6 +257,12 @@ def test_by_git_from_challenge_to_gate(office: Office, require_tool: Callable[[s
     assert json.loads(said.out)["signed"] == ["root", "targets"]
     said = office.ann.placet("collect", place)
     assert (said.code, "Next: `placet trust publish`." in said.out) == (0, True)
+    here = f"git+file://{box}#main:ceremony"
+    assert office.ann.placet("collect", here).code == 0
+    said = office.ann.placet("export", here)
+    assert (said.code, "own programs" in said.err) == (1, True)
+    said = office.ben.sign("--challenge", here, *office.heard())
+    assert "Your signatures: ben@example.com.signatures.json" in said.out, said.err
 
     said = office.ann.placet("publish", "--to", office.folder / "plain", "--commit")
     assert (said.code, "git checkout" in said.err) == (2, True)

@@ -3,7 +3,7 @@
     a folder (shared, or on a stick)    challenge.json, and <administrator>.signatures.json beside it
     a file                              the challenge; signatures go beside it
     https://… (any static server)       the challenge; signatures go back as a file, by other ways
-    git+https://… (a repository)        as a folder; each file is a commit
+    git+https://… git+ssh://…           a repository as mailbox: as a folder, each file a commit
 
 A box carries and vouches for nothing: challenges are judged, signatures verified, names and sizes limited,
 and what is no plain file is not opened.  A file is there whole or not at all.
@@ -37,6 +37,11 @@ _MODE = 0o666
 
 class CeremonyBox(Protocol):
     """A place that several administrators reach."""
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether files can be put there at all."""
+        ...
 
     def read_challenge(self, max_bytes: int) -> bytes:
         """Returns the challenge.
@@ -105,6 +110,8 @@ def signatures_name(person: str) -> str:
 class FolderBox:
     """A folder that administrators share, or carry."""
 
+    takes_files = True
+
     def __init__(self, folder: Path, challenge: str = CHALLENGE_NAME) -> None:
         self._folder, self._challenge = folder, folder / challenge
 
@@ -138,6 +145,8 @@ class FileBox(FolderBox):
 
 class HttpBox:
     """A static web server from which the challenge is pulled."""
+
+    takes_files = False
 
     def __init__(self, url: str) -> None:
         self._url = f"{url}{CHALLENGE_NAME}" if url.endswith("/") else url
@@ -186,6 +195,7 @@ class GitBox:
             IndeterminateError: TRUST_UNAVAILABLE.
         """
         self._courier = courier
+        self.takes_files = courier.takes_files
         courier.fetch()
 
     def read_challenge(self, max_bytes: int) -> bytes:

@@ -5,6 +5,7 @@ so nothing in it is executed, checked out or followed:
 
 - objects are fetched into a bare folder of our own, one commit deep, and read as blobs: no working tree, so
   no links, no filters, no names that become paths, no submodules; hooks are off;
+- nothing is pushed to a repository on this machine, whose settings would be executed here;
 - the protocol is the one of the address alone, whatever a server redirects to; nothing ever prompts;
 - what git writes is limited in size and time, and so is every file that is read.
 
@@ -23,7 +24,7 @@ from urllib.parse import urlsplit
 
 from placet.adapters.git_process import MAX_BYTES, MAX_SECONDS, GitFailed, run_git
 from placet.core.encoding import sha256_hex
-from placet.core.errors import IndeterminateError, MalformedError, PlacetError, Reason
+from placet.core.errors import IndeterminateError, MalformedError, PlacetError, PolicyError, Reason
 
 PREFIX = "git+"
 _PROTOCOLS = ("https", "ssh", "file")
@@ -118,6 +119,15 @@ class GitCourier:
         self._blobs: dict[str, _Blob] = {}
         self._commit = ""
 
+    @property
+    def takes_files(self) -> bool:
+        """Whether files may be added.
+
+        A push to a repository on this machine has git run its hooks, filters and other settings in our name,
+        whoever wrote them there.  Fetching does not: git sees to that for repositories of others.
+        """
+        return self.address.protocol != "file"
+
     def fetch(self) -> None:
         """Takes up the newest commit.
 
@@ -170,8 +180,15 @@ class GitCourier:
         """Puts files into the folder, as one commit on top of the newest, and leaves all others as they are.
 
         Raises:
+            PolicyError: BAD_VALUE: the repository lies on this machine, see `takes_files`.
             IndeterminateError: TRUST_UNAVAILABLE: the repository takes nothing from us.
         """
+        if not self.takes_files:
+            raise PolicyError(
+                Reason.BAD_VALUE,
+                f"Nothing is pushed to {self.address}: git would run that repository's own programs here.",
+                hint="Use a plain folder instead, or reach the repository by git+ssh:// or git+https://.",
+            )
         for tries in range(1, _PUSH_TRIES + 1):
             commit, before = self._commit_files(files, message), self._commit
             if commit == before:

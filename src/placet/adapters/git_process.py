@@ -51,9 +51,12 @@ def run_git(
         GitFailed: with the reason.
     """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k in _KEPT_VARIABLES}
-    environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "/bin/false", "LC_ALL": "C"} | dict(
-        variables or {}
-    )
+    environment |= {
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "/bin/false",
+        "GIT_NO_LAZY_FETCH": "1",
+        "LC_ALL": "C",
+    } | dict(variables or {})
     environment.setdefault("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
     options = [
         word for name, value in (_ALWAYS | dict(settings)).items() for word in ("-c", f"{name}={value}")

@@ -190,7 +190,7 @@ def deliver(args: argparse.Namespace, session: TrustSession) -> str:
     """
     if args.challenge is None or session.person is None:
         return ""
-    from placet.adapters.ceremony_box import FileBox, FolderBox, HttpBox, open_box, signatures_name
+    from placet.adapters.ceremony_box import FileBox, FolderBox, open_box, signatures_name
     from placet.adapters.paths import state_dir
     from placet.adapters.tuf_exchange import encode_signatures
     from placet.core.errors import IndeterminateError, PlacetError
@@ -205,7 +205,7 @@ def deliver(args: argparse.Namespace, session: TrustSession) -> str:
             out: Path = args.out / name if args.out.is_dir() else args.out
             return FileBox(out).write_signatures(out.name, data)
         box = open_box(args.challenge, mailbox_cache())
-        if isinstance(box, HttpBox):
+        if not box.takes_files:
             return FolderBox(Path()).write_signatures(name, data)
         return box.write_signatures(name, data)
     except PlacetError as e:
