@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from placet.adapters.paths import config_dir
-from placet.client import RelayClient
 from placet.cli._relay import token_path
+from placet.client import RelayClient
 from placet.core.bundle import parse_request
 from placet.core.encoding import Digest, is_hex
 from placet.core.requester import verify_requester

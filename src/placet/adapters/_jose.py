@@ -12,9 +12,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from placet.adapters.oidc_keys import KnownIssuer
-from placet.documents.issuers import Issuer
 from placet.core.decode import Object
 from placet.core.errors import IndeterminateError, Reason, VerificationError, visible
+from placet.documents.issuers import Issuer
 
 _KEY_CLASSES: dict[str, type[RSAKey | ECKey | OKPKey]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
 # Shorter ones can be factored; issuers use 2048 bits and more.

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from placet.adapters.private_file import write_atomically
-from placet.documents.issuers import Issuer, issuer_to_object, parse_issuers, parse_keys
 from placet.core.decode import Object, read_list, read_object, read_sha256, read_string, read_time
 from placet.core.encoding import Digest, encode_canonical, format_time, parse_json, sha256_hex
 from placet.core.errors import IndeterminateError, PlacetError, Reason, visible
+from placet.documents.issuers import Issuer, issuer_to_object, parse_issuers, parse_keys
 
 KEEP_SECONDS = 30 * 86_400
 _MAX_KEPT_BYTES = 4 * 1024 * 1024

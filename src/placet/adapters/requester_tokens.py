@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from placet.documents.issuers import ISSUERS_FILE
 from placet.core.bundle import Evidence, EvidenceFact, Identity
 from placet.core.errors import IndeterminateError, Reason, VerificationError, visible
 from placet.core.requester import TOKEN_MEDIA_TYPE, TOKEN_NAME, parse_token
 from placet.core.statement import IntentStatement
 from placet.core.trust import Trust
+from placet.documents.issuers import ISSUERS_FILE
 
 # Clocks of issuer and requester differ a little; more would only widen what an old token can do.
 _LEEWAY_SECONDS = 60

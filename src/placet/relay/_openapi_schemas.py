@@ -122,7 +122,10 @@ def _small() -> Json:
 
 
 def _containers() -> Json:
-    signature = obj({"keyid": text(pattern=_KEY_ID), "sig": ref("Base64")})
+    return {"Request": _request(), "Answer": _answer()}
+
+
+def _request() -> Json:
     evidence = obj(
         {
             "digest": ref("Sha256"),
@@ -131,54 +134,52 @@ def _containers() -> Json:
         },
         description="A document that the statement names by digest: SHA-256 of the decoded content.",
     )
-
-    def envelope(payload: Json) -> Json:
-        return obj(
-            {
-                "payload": payload,
-                "payloadType": text(const=PAYLOAD_TYPE),
-                "signatures": {"type": "array", "items": signature, "minItems": 1, "maxItems": 1},
-            }
-        )
-
-    def statement(name: str, what: str) -> Json:
-        # The format stands for what no schema can say: the specification's rules for the bytes inside.
-        return text(format=name, contentEncoding="base64", contentMediaType=PAYLOAD_TYPE, description=what)
-
-    return {
-        "Request": obj(
-            {
-                "mediaType": text(const=REQUEST_MEDIA_TYPE),
-                "payload": statement(
-                    "placet-intent-statement",
-                    "The intent statement (spec/03-statement.md) that asks for approval.",
-                ),
-                "payloadType": text(const=PAYLOAD_TYPE),
-                "evidence": {
-                    "type": "array",
-                    "items": evidence,
-                    "maxItems": MAX_EVIDENCE_ITEMS,
-                    "description": "Each digest once.",
-                },
+    asked = "The intent statement (spec/03-statement.md) that asks for approval."
+    return obj(
+        {
+            "mediaType": text(const=REQUEST_MEDIA_TYPE),
+            "payload": _statement("placet-intent-statement", asked),
+            "payloadType": text(const=PAYLOAD_TYPE),
+            "evidence": {
+                "type": "array",
+                "items": evidence,
+                "maxItems": MAX_EVIDENCE_ITEMS,
+                "description": "Each digest once.",
             },
-            description="A request container (spec/10-bundle.md). Kept and returned in its canonical form.",
-        ),
-        "Answer": obj(
-            {
-                "mediaType": text(const=ANSWER_MEDIA_TYPE),
-                "envelope": envelope(
-                    statement(
-                        "placet-intent-decision",
-                        "The request's payload where it is approved; where it is denied, the same with "
-                        "the decision and the displayed text of a denial.",
-                    )
-                ),
-                "report": envelope(ref("Base64")),
-            },
-            description="An answer container (spec/10-bundle.md): one person's signature, and the terminal's "
-            "report.",
-        ),
-    }
+        },
+        description="A request container (spec/10-bundle.md). Kept and returned in its canonical form.",
+    )
+
+
+def _answer() -> Json:
+    decided = (
+        "The request's payload where it is approved; where it is denied, the same with the decision and the "
+        "displayed text of a denial."
+    )
+    return obj(
+        {
+            "mediaType": text(const=ANSWER_MEDIA_TYPE),
+            "envelope": _envelope(_statement("placet-intent-decision", decided)),
+            "report": _envelope(ref("Base64")),
+        },
+        description="An answer container (spec/10-bundle.md): one person's signature, and the terminal's report.",
+    )
+
+
+def _envelope(payload: Json) -> Json:
+    signature = obj({"keyid": text(pattern=_KEY_ID), "sig": ref("Base64")})
+    return obj(
+        {
+            "payload": payload,
+            "payloadType": text(const=PAYLOAD_TYPE),
+            "signatures": {"type": "array", "items": signature, "minItems": 1, "maxItems": 1},
+        }
+    )
+
+
+def _statement(name: str, what: str) -> Json:
+    # The format stands for what no schema can say: the specification's rules for the bytes inside.
+    return text(format=name, contentEncoding="base64", contentMediaType=PAYLOAD_TYPE, description=what)
 
 
 def _replies() -> Json:
