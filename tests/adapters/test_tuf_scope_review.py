@@ -29,7 +29,7 @@ from placet.adapters.tuf_delegations import read_delegations
 from placet.adapters.tuf_owners import renew_scope, undelegate
 from placet.adapters.tuf_publish import publish
 from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_review import review, sign_reviewed
+from placet.adapters.tuf_review import review
 from placet.adapters.tuf_trust import encode_signed, parse_signed
 from placet.ceremony.trust_change import group_digits
 from placet.ceremony.trust_scopes import delegation_diff
@@ -68,9 +68,9 @@ def test_an_owner_sees_and_signs_their_own_rules_alone(trust: ScopeWorld) -> Non
     assert rows(trust, None) == [*rows(trust, ANNA), *theirs]
     shown = trust.review(person=OLGA)
     assert f"{ROLE} 1" in shown.compared_with[0]
-    assert sign_reviewed(trust.repository, shown, OLGA, trust.keys[OLGA], trust.anchors) == (ROLE,)
+    assert trust.session(OLGA).sign(trust.keys[OLGA]) == (ROLE,)
     with refused(Reason.UNKNOWN_KEY):
-        sign_reviewed(trust.repository, trust.review(), CLEO, trust.keys[PIA], trust.anchors)
+        trust.session(CLEO).sign(trust.keys[PIA])
 
 
 def test_administrators_see_who_owns_what_by_person_and_fingerprint(trust: ScopeWorld) -> None:

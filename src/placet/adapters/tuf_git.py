@@ -64,6 +64,8 @@ def is_working_tree(folder: Path) -> bool:
 def commit_published(folder: Path, message: str) -> bool:
     """Commits what was published in a folder of a git working tree, and nothing else that is changed there.
 
+    The checkout is the administrator's own: its filters and settings are theirs, and are executed.
+
     Returns:
         Whether there was anything to commit.
 

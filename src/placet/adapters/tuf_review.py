@@ -46,9 +46,8 @@ from placet.core.errors import (
     visible,
 )
 from placet.core.people import Deployment, parse_deployment
-from placet.core.sshsig import NAMESPACE_TRUST, key_id, parse_public_key
+from placet.core.sshsig import parse_public_key
 from placet.core.trust import DEPLOYMENT_FILE, MAX_FILE_BYTES
-from placet.ports.authenticator import Authenticator
 
 
 class ScopeChange(NamedTuple):
@@ -204,50 +203,6 @@ def remember_published(repository: TrustRepository, anchors: TrustAnchors) -> No
     anchor = anchors.load(_deployment(side.files).name)
     if anchor is not None and (published := verify_published(side, anchor)) is not None:
         anchors.keep(anchor._replace(published=continued(anchor, published)))
-
-
-def sign_reviewed(
-    repository: TrustRepository,
-    reviewed: Review,
-    person: str,
-    authenticator: Authenticator,
-    anchors: TrustAnchors,
-) -> tuple[str, ...]:
-    """Signs what was shown, one touch for each prepared role that this person has not yet signed.
-
-    Returns:
-        The roles that were signed now.
-
-    Raises:
-        PolicyError: UNKNOWN_KEY where the key is not this administrator's, or is of another deployment.
-        AuthenticatorError: the key gave no signature; roles signed before stay signed.
-        VerificationError: the draft changed after it was shown, or the signature is not good.
-    """
-    keyid = key_id(authenticator.wire)
-    signed, found = [], False
-    for item in reviewed.pending:
-        key = signing_keys(repository, item.role).get(keyid)
-        if key is None:
-            continue  # such as the key of a new administrator under the role of another
-        if person_of(key) != person:
-            raise _not_theirs(person, person_of(key))
-        found = True
-        check_key_is_for(reviewed.deployment, authenticator.wire)
-        if keyid not in item.signed_keys:
-            blob = authenticator.sign(NAMESPACE_TRUST, item.message)
-            keep_signature(repository, reviewed, item, keyid, blob, anchors)
-            signed.append(item.role)
-    if not found:
-        raise _not_theirs(person, "nobody who may sign")
-    return tuple(signed)
-
-
-def _not_theirs(person: str, whose: str) -> PolicyError:
-    return PolicyError(
-        Reason.UNKNOWN_KEY,
-        f"This key belongs to {whose}, not to the administrator {person}.",
-        hint="`placet trust show` lists the administrators and their keys.",
-    )
 
 
 def keep_signature(
