@@ -5,7 +5,6 @@ What every ledger does is in `placet.testing.contracts.use_ledger`.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +19,6 @@ from placet.adapters.postgres_ledger import PostgresLedger
 from placet.adapters.postgres_ledger_tables import declare_birth
 from placet.core.encoding import Digest
 from placet.core.errors import IndeterminateError, PlacetError, Reason
-from placet.ports.use_ledger import Use
 from placet.testing.contracts.use_ledger import BORN, NOW, OTHER, STATEMENT, a_use, refusal
 from placet.testing.postgres import PostgresServer, database_of, promote, run_sql, start_standby
 
@@ -386,22 +384,3 @@ def test_a_failed_migration_changes_nothing(url: str, monkeypatch: pytest.Monkey
     PostgresLedger(url, stamps=Path("/nonexistent")).close()
     columns = run_sql(url, "SELECT 1 FROM information_schema.columns WHERE column_name = 'more'")
     assert columns == []
-
-
-def test_threads_with_a_ledger_each_never_get_a_use_twice(url: str, open_at: Opener) -> None:
-    won: list[int] = []
-
-    def gate(ledger: PostgresLedger) -> None:
-        for number in range(30):
-            use: Use = a_use(Digest(f"{number:064x}"))
-            try:
-                won.append(int(ledger.consume(use).payload_digest, 16))
-            except PlacetError as error:
-                assert error.reason == Reason.ALREADY_USED
-
-    gates = [threading.Thread(target=gate, args=(open_at(url),)) for _ in range(4)]
-    for thread in gates:
-        thread.start()
-    for thread in gates:
-        thread.join()
-    assert sorted(won) == list(range(30))

@@ -272,9 +272,8 @@ def _check_plan(plan: CommandPlan) -> None:
 
 
 def _mismatch(message: str, path: str) -> PolicyError:
-    return PolicyError(
-        Reason.EXECUTION_MISMATCH, message, path=path, hint="Request the approval again, corrected."
-    )
+    hint = "Request the approval again, corrected."
+    return PolicyError(Reason.EXECUTION_MISMATCH, message, path=path, hint=hint)
 
 
 def prepare_command(plan: CommandPlan, folder: PrivateFolder, inputs_from: Path) -> PreparedCommand:
