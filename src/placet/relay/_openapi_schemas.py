@@ -162,7 +162,7 @@ def _answer() -> Json:
             "envelope": _envelope(_statement("placet-intent-decision", decided)),
             "report": _envelope(ref("Base64")),
         },
-        description="An answer container (spec/10-bundle.md): one person's signature and a terminal's report.",
+        description="An answer container (spec/10-bundle.md): one signature and a terminal's report.",
     )
 
 
