@@ -100,7 +100,7 @@ def _say_kept(snapshot: Path) -> str:
         return "The refresh failed, and there is no earlier snapshot: this gate decides nothing yet."
     until = format_time(kept.expires_at)
     if kept.expires_at <= now():
-        return f"The refresh failed. The earlier snapshot is unchanged; it expired at {until}, so gates deny."
+        return f"The refresh failed. The earlier snapshot expired at {until} and decides nothing."
     return f"The refresh failed. The earlier snapshot is unchanged and valid until {until}."
 
 

@@ -96,7 +96,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _make(args: argparse.Namespace, deployment: Deployment, challenge: bytes) -> bytes:
     if args.key.exists():
-        raise UserError(f"{args.key} is already there.", "Name another file with --key; none is overwritten.")
+        raise UserError(
+            f"{args.key} is already there; no key is overwritten.",
+            "To prove the key that is there, leave out --new. To make another, name another file with --key.",
+        )
     with tempfile.TemporaryDirectory(prefix="placet-prove-") as folder:
         challenge_file, attestation_file = Path(folder, "challenge"), Path(folder, "attestation")
         challenge_file.write_bytes(challenge)

@@ -96,7 +96,8 @@ def _reborn(place: str | Path, *, yes: bool, clock_was_wrong: bool) -> int:
     if not yes and not _confirmed():
         print("Nothing was changed.", file=sys.stderr)
         return EXIT_DENY
-    _say_birth(place, declare_birth(place, now=SystemClock().now(), clock_was_wrong=clock_was_wrong))
+    birth = declare_birth(place, now=SystemClock().now(), clock_was_wrong=clock_was_wrong)
+    _say_birth(place, birth, replaces=True)
     return 0
 
 
@@ -114,10 +115,14 @@ def _confirmed() -> bool:
     return sys.stdin.readline().strip() == "reborn"
 
 
-def _say_birth(place: str | Path, birth: Birth) -> None:
+def _say_birth(place: str | Path, birth: Birth, *, replaces: bool = False) -> None:
     print(f"Ledger {birth.ledger_id} was born at {format_time(birth.born_at)}: {show_place(place)}")
     print("Approvals requested from the next second on can be used here.")
-    print("To bind the gate to it, an administrator names it in the trust root:")
+    if replaces:
+        print("Where the trust root names a ledger for the gate, an administrator changes it, in one draft:")
+        print("  placet trust revoke gate GATE")
+    else:
+        print("To bind the gate to it, an administrator names it in the trust root:")
     print(f"  placet trust add-gate GATE --ledger {PINNED_LEDGER}{birth.ledger_id}")
 
 
