@@ -15,6 +15,9 @@ over a key rotation is not cut off.
 from __future__ import annotations
 
 import json
+import queue
+import threading
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,12 +26,26 @@ from placet.adapters.private_file import write_atomically
 from placet.core.decode import Object, read_list, read_object, read_sha256, read_string, read_time
 from placet.core.encoding import Digest, encode_canonical, format_time, parse_json, sha256_hex
 from placet.core.errors import IndeterminateError, PlacetError, Reason, visible
-from placet.documents.issuers import Issuer, issuer_to_object, parse_issuers, parse_keys
+from placet.documents.issuers import (
+    KEY_TYPES,
+    SECRET_MEMBERS,
+    Issuer,
+    issuer_to_object,
+    parse_issuers,
+    parse_keys,
+)
 
 KEEP_SECONDS = 30 * 86_400
-_MAX_KEPT_BYTES = 4 * 1024 * 1024
+_MAX_KEPT_BYTES = 8 * 1024 * 1024
 _MAX_DOCUMENT_BYTES = 256 * 1024
+# Of one issuer, so that no issuer's keys make the file too large for those of all others.
+_MAX_ISSUER_KEYS, _MAX_ISSUER_BYTES = 256, 96 * 1024
+# Everything together: whoever answers byte by byte would keep a gate from its next snapshot.
 _SECONDS = 10.0
+# What verifies a signature (RFC 7517, 7518, 8037); anything else a key may have is the issuer's own business,
+# and could be what no file of ours can hold.
+_MEMBERS = ("kty", "use", "alg", "kid", "n", "e", "crv", "x", "y")
+_MAX_MEMBER = 4096
 _DISCOVERY = "/.well-known/openid-configuration"
 
 
@@ -114,7 +131,13 @@ def _merge(
 ) -> list[tuple[Object, int]]:
     merged = [(jwk, now) for jwk in fetched]
     listed = [jwk for jwk, _ in merged]
-    return merged + [(jwk, at) for jwk, at in old if jwk not in listed]
+    merged += [(jwk, at) for jwk, at in old if jwk not in listed]
+    size, kept = 0, []
+    for jwk, at in merged[:_MAX_ISSUER_KEYS]:
+        size += len(encode_canonical(jwk))
+        if size <= _MAX_ISSUER_BYTES:
+            kept.append((jwk, at))
+    return kept
 
 
 def fetch_keys(issuer: str) -> tuple[Object, ...]:
@@ -126,24 +149,14 @@ def fetch_keys(issuer: str) -> tuple[Object, ...]:
     import httpx
 
     try:
-        with httpx.Client(
-            follow_redirects=False, timeout=_SECONDS, headers={"Accept-Encoding": "identity"}
-        ) as http:
-            discovered = _fetch_json(http, issuer.rstrip("/") + _DISCOVERY)
-            if discovered.get("issuer") != issuer:
-                raise ValueError("its discovery document is of another issuer")
-            place = discovered.get("jwks_uri")
-            secure = "https://" if issuer.startswith("https://") else "http://127.0.0.1:"
-            if not isinstance(place, str) or not place.startswith(secure):
-                raise ValueError(f"its keys are not at an {secure} address")
-            listed = _fetch_json(http, place).get("keys")
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as e:
+        listed = _listed_keys(issuer)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError) as e:
         raise IndeterminateError(
             Reason.EVIDENCE_NOT_VERIFIED,
             visible(f"The keys of {issuer} cannot be fetched: {e}."),
             hint="Try `placet trust refresh` again later.",
         ) from e
-    keys = [jwk for jwk in listed if _is_for_signing(jwk)] if isinstance(listed, list) else []
+    keys = [public for jwk in listed if (public := _public_part(jwk))] if isinstance(listed, list) else []
     try:
         return parse_keys(keys, "/keys")
     except PlacetError as e:
@@ -152,7 +165,44 @@ def fetch_keys(issuer: str) -> tuple[Object, ...]:
         ) from e
 
 
-def _fetch_json(http: Any, url: str) -> dict[str, Any]:
+def _listed_keys(issuer: str) -> object:
+    """Asks in another thread, and waits no longer than it may."""
+    answer: queue.Queue[object] = queue.Queue(1)
+    until = time.monotonic() + _SECONDS
+
+    def ask() -> None:
+        try:
+            answer.put(_ask(issuer, until))
+        except Exception as e:  # whatever an answer can cause; raised again where it has a name
+            answer.put(e)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        found = answer.get(timeout=_SECONDS)
+    except queue.Empty:
+        raise TimeoutError(f"no whole answer came within {_SECONDS:g} seconds") from None
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _ask(issuer: str, until: float) -> object:
+    import httpx
+
+    with httpx.Client(
+        follow_redirects=False, timeout=_SECONDS, headers={"Accept-Encoding": "identity"}
+    ) as http:
+        discovered = _fetch_json(http, issuer.rstrip("/") + _DISCOVERY, until)
+        if discovered.get("issuer") != issuer:
+            raise ValueError("its discovery document is of another issuer")
+        place = discovered.get("jwks_uri")
+        secure = "https://" if issuer.startswith("https://") else "http://127.0.0.1:"
+        if not isinstance(place, str) or not place.startswith(secure):
+            raise ValueError(f"its keys are not at an {secure} address")
+        return _fetch_json(http, place, until).get("keys")
+
+
+def _fetch_json(http: Any, url: str, until: float) -> dict[str, Any]:
     with http.stream("GET", url) as response:
         if response.status_code != 200:
             raise ValueError(f"{url} answered {response.status_code}")
@@ -161,14 +211,22 @@ def _fetch_json(http: Any, url: str) -> dict[str, Any]:
             data += chunk
             if len(data) > _MAX_DOCUMENT_BYTES:
                 raise ValueError(f"{url} answers with more than {_MAX_DOCUMENT_BYTES} bytes")
+            if time.monotonic() > until:
+                raise ValueError(f"{url} answers too slowly")
     value = json.loads(data)
     if not isinstance(value, dict):
         raise ValueError(f"{url} answers with something else")
     return value
 
 
-def _is_for_signing(jwk: object) -> bool:
-    return isinstance(jwk, dict) and jwk.get("use", "sig") == "sig" and jwk.get("kty") in ("RSA", "EC", "OKP")
+def _public_part(jwk: object) -> Object:
+    """Returns what verifies signatures of a published key; nothing where it is for something else."""
+    if not isinstance(jwk, dict) or jwk.get("use", "sig") != "sig" or jwk.get("kty") not in KEY_TYPES:
+        return {}
+    # A private key is not made public by leaving out the half of it: `parse_keys` refuses it.
+    public = {name: value for name, value in jwk.items() if name in _MEMBERS or name in SECRET_MEMBERS}
+    plain = (isinstance(v, str) and v.isascii() and len(v) <= _MAX_MEMBER for v in public.values())
+    return public if all(plain) else {}
 
 
 def _read_known(path: Path) -> dict[str, list[tuple[Object, int]]]:

@@ -7,12 +7,14 @@ is drafted, shown, signed, published and refreshed.  The owners' role names that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported without saying so
     DelegatedRole,
     Delegations,
+    Root,
     Targets,
 )
 
@@ -22,11 +24,12 @@ from placet.adapters.tuf_trust import (
     Administrator,
     Signed,
     check_one_key_each,
+    check_people_hold_one_key,
     person_of,
     role_keys,
 )
 from placet.core.decode import read_name
-from placet.core.encoding import encode_canonical
+from placet.core.encoding import MAX_INTEGER, encode_canonical, is_hex
 from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason, visible
 from placet.core.trust import (
     DEPLOYMENT_FILE,
@@ -40,6 +43,8 @@ from placet.core.trust import (
 _ROLE_PREFIX = "scope-"
 # scopes.json holds no more.
 _MAX_DELEGATIONS = 256
+# Names become paths and addresses on every kind of server.
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,200}")
 
 
 # What the owners of a new scope begin with.
@@ -152,6 +157,40 @@ def check_scope_targets(role: str, targets: Targets) -> None:
     extra = [targets.unrecognized_fields, *(info.unrecognized_fields for info in targets.targets.values())]
     if any(extra):
         raise _refusal(f"What the owners of the scope {scope} sign says more than can be shown.")
+    check_files_fetchable(targets)
+
+
+def is_safe_name(name: str) -> bool:
+    """Tells whether a target file may have this name."""
+    return _SAFE_NAME.fullmatch(name) is not None and ".." not in name
+
+
+def is_readable_version(version: object) -> bool:
+    """Tells whether a gate's snapshot can hold this version of a role."""
+    return type(version) is int and 1 <= version <= MAX_INTEGER
+
+
+def check_files_fetchable(targets: Targets, files: Mapping[str, bytes] | None = None) -> None:
+    """Refuses targets that are signed rightly and stop every gate that follows them.
+
+    A gate asks for a file by the first of its digests, and refuses it where the length differs.
+
+    Args:
+        targets: what is to be signed, or was.
+        files: the contents, where they are here, found by their SHA-256.
+
+    Raises:
+        PolicyError: BAD_TRUST.
+    """
+    if not is_readable_version(targets.version):
+        raise _refusal("The prepared version is no number that gates can keep.")
+    for name, info in targets.targets.items():
+        if not is_safe_name(name):
+            raise _refusal(f"{visible(name[:200])} cannot be the name of a target file.")
+        if info.hashes.keys() != {"sha256"} or not is_hex(info.hashes["sha256"], 64):
+            raise _refusal(f"{name} is named by something else than its SHA-256 alone.")
+        if files is not None and len(files.get(name, b"")) != info.length:
+            raise _refusal(f"{name} is said to have {info.length} bytes, and has another number of them.")
 
 
 def check_nothing_hidden(role: str, signed: Signed) -> None:
@@ -161,8 +200,10 @@ def check_nothing_hidden(role: str, signed: Signed) -> None:
         MalformedError: BAD_TRUST.
         PolicyError: BAD_TRUST for owners' metadata that is not about their own file alone.
     """
+    if isinstance(signed, Root):
+        _check_root(signed)
     if not isinstance(signed, Targets):
-        return  # a root is shown member by member
+        return
     if role != TARGETS:
         check_scope_targets(role, signed)
         return
@@ -171,12 +212,21 @@ def check_nothing_hidden(role: str, signed: Signed) -> None:
         read_delegations(signed)
         if any(extra):
             raise _refusal("Targets have members beside names and digests.")
+        check_files_fetchable(signed)
     except PlacetError as e:
         raise MalformedError(
             Reason.BAD_TRUST,
             f"The prepared targets hold delegations or members that this version cannot show. {e.message}",
             hint="Nobody signs what is not shown. Make the draft anew with this version's commands.",
         ) from e
+
+
+def _check_root(root: Root) -> None:
+    """Refuses a root that no gate would take, or that says more of a role than is shown."""
+    check_people_hold_one_key(root)
+    for name, role in root.roles.items():
+        if role.unrecognized_fields or not 1 <= role.threshold <= len(role.keyids):
+            raise _refusal(f"The role {name} of the root can never be signed, or says more than is shown.")
 
 
 def set_owners(targets: Targets, owners: ScopeOwners) -> None:

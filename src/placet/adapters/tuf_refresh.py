@@ -168,7 +168,7 @@ def follow(kept: Path, address: str, fetcher: FetcherInterface, bootstrap: bytes
     targets: Targets = parse_metadata(_kept_file(kept / "metadata", TARGETS), TARGETS).signed
     files = _download_targets(updater, targets)
     versions, expires_at = _judge_roles(kept / "metadata")
-    scopes = read_scopes(updater, kept / "metadata", targets, files, at=at)
+    scopes = read_scopes(updater, kept / "metadata", targets, files, fetcher, address, at=at)
     if versions[ROOT] >= parse_metadata(bootstrap, ROOT).signed.version + _MAX_ROOTS:
         # python-tuf stops looking there and takes that root for the newest.
         raise PolicyError(

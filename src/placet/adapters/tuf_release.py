@@ -15,6 +15,7 @@ from tuf.api.metadata import Metadata, Root, Targets  # type: ignore[attr-define
 
 from placet.adapters.tuf_delegations import (
     ScopeOwners,
+    check_files_fetchable,
     check_scope_policy,
     check_scope_targets,
     read_delegations,
@@ -76,6 +77,7 @@ def choose_release(repository: TrustRepository, *, closing: Collection[str], now
     root_file = _file_of(repository, ROOT, theirs)
     targets_file = _file_of(repository, TARGETS, theirs)
     root, targets = _verify_administrators(root_file, targets_file, now)
+    check_files_fetchable(targets, repository.read_files(targets))
     release = Release(
         root,
         root_file,
@@ -187,6 +189,7 @@ def _add_scope(
 ) -> None:
     check_scope_targets(owners.role, metadata.signed)
     rules = repository.read_files(metadata.signed)
+    check_files_fetchable(metadata.signed, rules)
     for policy in rules.values():
         check_scope_policy(owners.scope, policy, release.files)
     release.role_files[owners.role] = file

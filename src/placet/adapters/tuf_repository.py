@@ -20,7 +20,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported with
 
 from placet.adapters.private_file import write_atomically
 from placet.adapters.sk_key import register
+from placet.adapters.tuf_delegations import is_safe_name
 from placet.adapters.tuf_online_keys import OnlineKeys
 from placet.adapters.tuf_published import (
     PublishedTrust,
@@ -62,8 +62,6 @@ from placet.core.errors import IndeterminateError, MalformedError, PolicyError, 
 from placet.core.trust import compile_trust
 
 FORMAT = "placet-trust-repository 1"
-# Names become paths and addresses on every kind of server.
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,200}")
 
 
 class TrustRepository(PublishedTrust):
@@ -367,7 +365,7 @@ class TrustRepository(PublishedTrust):
     def _check_changes(self, changes: Mapping[str, bytes], removals: Collection[str]) -> None:
         published = self.published_files()
         for name in (*changes, *removals):
-            if not _SAFE_NAME.fullmatch(name) or ".." in name:
+            if not is_safe_name(name):
                 raise MalformedError(Reason.BAD_VALUE, f"{name!r} cannot be the name of a target file.")
             # Approvals name an action's definition by digest; changing one would change what was approved.
             after = None if name in removals else changes[name]

@@ -25,7 +25,7 @@ from placet.adapters.tuf_chain import (
     seen_of,
     verify_published,
 )
-from placet.adapters.tuf_delegations import check_nothing_hidden
+from placet.adapters.tuf_delegations import check_files_fetchable, check_nothing_hidden
 from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_signing import PendingRole, attach_signature, pending_roles, signing_keys
 from placet.adapters.tuf_trust import (
@@ -114,7 +114,10 @@ def review(
     shown = {item.role: item.message for item in mine}
     _check_next_versions(shown, published)
     for role, message in shown.items():
-        check_nothing_hidden(role, parse_signed(message, role))
+        signed = parse_signed(message, role)
+        check_nothing_hidden(role, signed)
+        if isinstance(signed, Targets):
+            check_files_fetchable(signed, repository.read_files(signed))
     basis = _say_basis(published, sha256_hex(messages.get(ROOT, b"")), shown)
     sentences = (basis, *_say_earlier(anchor, shown))
     if published is not None:

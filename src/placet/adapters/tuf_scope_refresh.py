@@ -14,11 +14,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 from urllib.parse import quote
 
 from tuf.api.exceptions import (
     BadVersionNumberError,
+    DownloadLengthMismatchError,
     ExpiredMetadataError,
     LengthOrHashMismatchError,
     RepositoryError,
@@ -26,16 +27,18 @@ from tuf.api.exceptions import (
 )
 from tuf.api.metadata import Snapshot, TargetFile, Targets  # type: ignore[attr-defined]  # re-exported
 from tuf.ngclient import Updater  # type: ignore[attr-defined]
+from tuf.ngclient.fetcher import FetcherInterface
 
 from placet.adapters.tuf_delegations import (
     ScopeOwners,
     check_scope_policy,
     check_scope_targets,
+    is_readable_version,
     read_delegations,
     scope_of,
 )
 from placet.adapters.tuf_trust import SCOPE_LEAST_LEFT_SECONDS, SNAPSHOT, parse_metadata
-from placet.core.encoding import parse_json
+from placet.core.encoding import parse_json, sha256_hex
 from placet.core.errors import (
     IndeterminateError,
     MalformedError,
@@ -62,7 +65,14 @@ class ReadScopes(NamedTuple):
 
 
 def read_scopes(
-    updater: Updater, metadata: Path, targets: Targets, files: Mapping[str, bytes], *, at: int
+    updater: Updater,
+    metadata: Path,
+    targets: Targets,
+    files: Mapping[str, bytes],
+    fetcher: FetcherInterface,
+    address: str,
+    *,
+    at: int,
 ) -> ReadScopes:
     """Fetches and judges the rules of every delegated scope.
 
@@ -71,6 +81,8 @@ def read_scopes(
         metadata: the folder in which it keeps what it verified.
         targets: the verified targets.
         files: the files of `targets`.
+        fetcher: what the client fetches with.
+        address: where the trust root is published.
         at: the time by which expiry is judged, in Unix seconds.
 
     Raises:
@@ -84,14 +96,18 @@ def read_scopes(
     for owners in read_delegations(targets).values():
         try:
             info, expires = _judge_owners(updater, metadata, snapshot, owners, at)
-            found[owners.file] = _fetch_policy(updater, info, owners.scope, files)
+            try:
+                found[owners.file] = _fetch_policy(updater, info, owners.scope, files)
+            except (LengthOrHashMismatchError, DownloadLengthMismatchError) as e:
+                _blame_for_length(info, owners.scope, fetcher, address, e)
             expires_at.append(expires)
         except _Closed as e:
             found[owners.file] = closed_policy(owners.scope, e.why, files)
             notes.append(_say_closed(owners, e))
     return ReadScopes(
         files=found,
-        versions={role: version for role, version in versions.items() if scope_of(role) is not None},
+        # A snapshot could not hold what is no version; the owners who signed it closed their own scope.
+        versions={r: v for r, v in versions.items() if scope_of(r) is not None and is_readable_version(v)},
         expires_at=expires_at,
         notes=tuple(notes),
     )
@@ -182,6 +198,17 @@ def _fetch_policy(updater: Updater, info: TargetFile, scope: str, files: Mapping
     except (MalformedError, IndeterminateError) as e:
         raise _Closed("its rules are malformed") from e
     return data
+
+
+def _blame_for_length(
+    info: TargetFile, scope: str, fetcher: FetcherInterface, address: str, error: Exception
+) -> NoReturn:
+    """Tells who is to blame for a file that does not fit: the source, or owners who signed a wrong length."""
+    digest = info.hashes["sha256"]
+    url = f"{address}targets/policy/{digest}.{scope}.toml"
+    if sha256_hex(fetcher.download_bytes(url, MAX_POLICY_BYTES)) != digest:
+        raise error
+    raise _Closed("its owners signed another length than its rules have") from error
 
 
 def _kept_file(metadata: Path, role: str) -> bytes:

@@ -26,6 +26,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported with
     Targets,
     Timestamp,
 )
+from tuf.api.serialization import SerializationError
 from tuf.api.serialization.json import CanonicalJSONSerializer, JSONSerializer
 
 from placet.adapters.sk_key import SkKey
@@ -215,9 +216,12 @@ def parse_signed(data: bytes, role: str) -> Signed:
         members: dict[str, Any] = {"signed": json.loads(data), "signatures": []}
         metadata: Metadata[Any] = Metadata.from_dict(members)
         signed: Signed = metadata.signed
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise MalformedError(Reason.BAD_TRUST, f"The prepared {role} metadata is damaged: {e}.") from e
-    if signed.type != type_of(role) or encode_signed(signed) != data:
+        encoded = encode_signed(signed)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SerializationError) as e:
+        raise MalformedError(
+            Reason.BAD_TRUST, f"The prepared {role} metadata is damaged: {_innermost(e)}."
+        ) from e
+    if signed.type != type_of(role) or encoded != data:
         raise MalformedError(Reason.BAD_TRUST, f"The prepared bytes are not those of {role} metadata.")
     return signed
 

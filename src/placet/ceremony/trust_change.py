@@ -186,7 +186,14 @@ def _words(texts: Iterable[str]) -> str:
 
 
 def _plain(value: object) -> str:
-    return visible(encode_canonical(value).decode())
+    try:
+        return visible(encode_canonical(value).decode())
+    except (TypeError, ValueError, RecursionError) as e:  # such as a date among a rule's evidence options
+        raise MalformedError(
+            Reason.BAD_TRUST,
+            f"The change holds a value that cannot be shown, and no gate could read it: {e}.",
+            hint="Sign nothing. Have whoever prepared it write that value as text.",
+        ) from e
 
 
 def _describe(files: Files) -> _Entries:

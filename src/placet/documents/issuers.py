@@ -31,9 +31,9 @@ _MAX_ISSUERS = 32
 _MAX_CLAIMS = 16
 # Issuers list a handful, old and new; GitHub has listed nine.
 MAX_KEYS = 64
-_KEY_TYPES = ("RSA", "EC", "OKP")
+KEY_TYPES = ("RSA", "EC", "OKP")
 # What a private or symmetric JWK has and a public one has not (RFC 7518, section 6).
-_SECRET_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "k", "oth"})
+SECRET_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "k", "oth"})
 # Plain http only where no network is crossed; such an issuer runs beside the gate, as in tests.
 _ISSUER = re.compile(r"(https://[a-z0-9.-]+(:[0-9]+)?|http://127\.0\.0\.1:[0-9]+)(/[A-Za-z0-9._~/-]*)?")
 
@@ -112,8 +112,8 @@ def parse_keys(value: Any, path: str) -> tuple[Object, ...]:
     keys = []
     for i, item in enumerate(read_list(value, path, max_items=MAX_KEYS, min_items=1)):
         members = read_map(item, f"{path}/{i}", max_items=32)
-        read_choice(members.get("kty"), f"{path}/{i}/kty", _KEY_TYPES)
-        if secret := sorted(members.keys() & _SECRET_MEMBERS):
+        read_choice(members.get("kty"), f"{path}/{i}/kty", KEY_TYPES)
+        if secret := sorted(members.keys() & SECRET_MEMBERS):
             raise MalformedError(
                 Reason.BAD_VALUE,
                 f"This is a private key: it has the member {secret[0]!r}.",
@@ -174,7 +174,7 @@ def describe_issuers(data: bytes) -> dict[str, str]:
     """
     described = {}
     for issuer in parse_issuers(data):
-        needs = ", ".join(f"{name} = {value!r}" for name, value in sorted(issuer.claims.items()))
+        needs = ", ".join(f"{name!r} = {value!r}" for name, value in sorted(issuer.claims.items()))
         keys = "keys fetched at each refresh"
         if issuer.keys is not None:
             digest = sha256_hex(encode_canonical(list(issuer.keys)))
