@@ -119,17 +119,23 @@ def _decode(files: Files, name: str) -> Any:
 class Fingerprints:
     """What one administrator has typed of the new keys of one change."""
 
-    def __init__(self, keys: tuple[NewKey, ...]) -> None:
-        self.keys = keys
-        self._typed: set[KeyId] = set()
+    def __init__(self, keys: tuple[NewKey, ...], signer: str | None = None) -> None:
+        self.keys, self._signer = keys, signer
+        # By holder too: what Zoe read of her key says nothing about Ben, under whose name it stands as well.
+        self._typed: set[NewKey] = set()
 
     def left(self, own: Collection[KeyId] = ()) -> tuple[NewKey, ...]:
         """Returns the keys whose fingerprints are still to be typed.
 
         Args:
-            own: keys that sign here and now, and so prove themselves.
+            own: keys that sign here and now, and so prove themselves to be the signer's; no more than that:
+                under somebody else's name the same key is still to be asked for.
         """
-        return tuple(key for key in self.keys if key.keyid not in self._typed and key.keyid not in own)
+        return tuple(key for key in self.keys if key not in self._typed and not self.is_own(key, own))
+
+    def is_own(self, key: NewKey, own: Collection[KeyId]) -> bool:
+        """Tells whether a key is the signer's and signs here, so that its signature proves it."""
+        return key.holder == self._signer and key.keyid in own
 
     def type(self, key: NewKey, typed: str) -> None:
         """Takes what was typed for a key.
@@ -138,7 +144,7 @@ class Fingerprints:
             PlacetError: it is not that key's fingerprint; nothing was taken.
         """
         check_typed_fingerprint(typed, key.keyid)
-        self._typed.add(key.keyid)
+        self._typed.add(key)
 
     def type_for(self, holder: str, typed: str) -> NewKey:
         """Takes what was typed for any of a holder's new keys.
@@ -189,6 +195,6 @@ class Fingerprints:
 
     def show(self, key: NewKey) -> str:
         """Returns a key's fingerprint, what is to be typed only after it was."""
-        if key in self.left():
+        if any(key.keyid == other.keyid for other in self.left()):
             return self.hide(group_digits(key.keyid))
         return f"{spoken_fingerprint(key.keyid)}, in full {group_digits(key.keyid)}"

@@ -242,8 +242,10 @@ def _show_change(session: TrustSession, own: str | None, say: TextIO) -> None:
 
 
 def _new_key_lines(session: TrustSession, key: NewKey, own: str | None) -> list[str]:
+    from placet.core.encoding import KeyId
+
     lines = [f"{key.holder}, {key.purpose}"]
-    if key.keyid == own:
+    if own is not None and session.fingerprints.is_own(key, {KeyId(own)}):
         lines[0] += "; it is the key that signs here"
     elif key in session.fingerprints.left():
         lines.append(f"  key {session.fingerprints.show(key)} (the beginning is to be typed)")

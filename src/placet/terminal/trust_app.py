@@ -107,9 +107,11 @@ def _quorum(quorum: QuorumState) -> dict[str, Any]:
 
 def _key(desk: TrustDesk, at: int, key: NewKey) -> dict[str, Any]:
     fingerprints, evidence = desk.session.fingerprints, desk.session.evidence_of(key)
-    own = key.keyid == desk.own_key()
+    mine = desk.own_key()
+    own = mine is not None and fingerprints.is_own(key, {mine})
     typed = key not in fingerprints.left()
-    shown = own or typed
+    # Not while the same key is still to be typed for somebody else, who could not be asked any more.
+    shown = own or key.keyid not in {other.keyid for other in fingerprints.left()}
     return {
         "index": at,
         "holder": visible(key.holder),

@@ -20,7 +20,7 @@ from placet.ceremony.new_keys import Fingerprints, NewKey, find_new_keys
 from placet.ceremony.trust_change import Change, root_diff, semantic_diff, visible
 from placet.ceremony.trust_scopes import delegation_diff, scope_diff
 from placet.core.encoding import KeyId, parse_json
-from placet.core.errors import PlacetError, PolicyError, Reason
+from placet.core.errors import PlacetError, PolicyError, Reason, VerificationError
 from placet.core.people import Credential, parse_deployment, parse_people
 from placet.core.sshsig import NAMESPACE_TRUST, key_id
 from placet.core.trust import DEPLOYMENT_FILE, MAX_FILE_BYTES, PEOPLE_FILE
@@ -79,7 +79,8 @@ class TrustSession:
                 shown.new_files,
                 [m for m in (shown.old_root, shown.old_targets) if m is not None],
                 [m for m in (shown.new_root, shown.new_targets) if m is not None],
-            )
+            ),
+            person,
         )
         self.evidence = _verify_evidence(repository, shown, verifier, now)
 
@@ -210,6 +211,11 @@ def _judge(
             raise PolicyError(Reason.EVIDENCE_REQUIRED, "its enrolment did not come along.")
         return _BY_WORD if credential.assurance == "vouched" else _SOFTWARE
     judged = verify_again(data, files=files, verifier=verifier, at=now)
+    if judged.keyid != credential.keyid:
+        # Or one genuine key's enrolment would make every other key of that person attested.
+        raise VerificationError(
+            Reason.KEY_MISMATCH, "the enrolment that came along is another key's.", actual=judged.keyid
+        )
     if credential.assurance == "attested" and judged.model is not None:
         return Evidence(f"attested: {judged.model.description}", judged.sentences)
     known = _BY_WORD if credential.assurance == "vouched" else _SOFTWARE
