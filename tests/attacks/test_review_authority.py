@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import sys
 import threading
@@ -15,23 +16,30 @@ from typing import Any, cast
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "trust_attacks"))
 
 from scope_world import FILE, OLGA, PIA, ROLE, ScopeWorld, is_closed, rules
+from test_audit import Archive
 from test_ceremony_on_terminals import ZOE, Ceremony, refusal, words
 from tuf.api.metadata import TargetFile, Targets
-from tuf_trust_world import ANNA, BEN, CLEO, TrustWorld, administrator
+from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
 
 from placet.adapters import oidc_keys
+from placet.adapters.tuf_administrators import rotate_online_keys, stage_administrators
+from placet.adapters.tuf_audit import attach_trust
+from placet.adapters.tuf_repository import TrustRepository
 from placet.adapters.tuf_signing import pending_messages
 from placet.adapters.tuf_trust import parse_signed
 from placet.ceremony import trust_edit
 from placet.ceremony.enrol import evidence_digest
-from placet.core.encoding import sha256_hex
+from placet.cli import main
+from placet.core.encoding import format_time, sha256_hex
 from placet.core.errors import MalformedError, PolicyError, Reason
 from placet.core.sshsig import parse_public_key
 from placet.documents.issuers import Issuer, describe_issuers, encode_issuers
 from placet.testing.authenticator import SoftSk, SoftWebAuthn
 from placet.testing.oidc import SoftIssuer
+from placet.testing.world import ALICE, BOB, NOW, World
 
 # -- attestation
 
@@ -237,6 +245,41 @@ def test_a15_a_rule_that_no_screen_can_show_is_refused_by_name(tmp_path: Path, o
     targets.targets[name] = TargetFile.from_data(name, policy, ["sha256"])
     trust.repository.write_draft("targets", targets)
     assert isinstance(refusal(lambda: trust.session(CLEO)), MalformedError)
+
+
+# -- audits
+
+
+def test_a12_stolen_keys_of_a_root_that_was_replaced_are_told_to_the_auditor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The thief leaves the newer root out of the bundle; the auditor's machine follows it."""
+    archive = Archive(tmp_path)
+    trust, later = archive.trust, NOW + 2 * DAY
+    shutil.copytree(trust.repository.path, tmp_path / "stolen")
+    old, new = dict(trust.keys), {person: SoftSk() for person in (ANNA, BEN, CLEO)}
+    named = [administrator(person, key) for person, key in new.items()]
+    stage_administrators(trust.repository, named, threshold=2, now=NOW + DAY)
+    rotate_online_keys(trust.repository, now=NOW + DAY)
+    trust.sign(ANNA, BEN)
+    trust.keys.update(new)
+    trust.publish(ANNA, BEN, now=NOW + DAY)
+    trust.refresh(now=NOW + DAY)
+
+    trust.keys.update(old)
+    trust.repository, archive.world = TrustRepository(tmp_path / "stolen"), World(seed=b"thief")
+    trust.repository.stage(archive.world.files(), now=later)
+    archive.world.versions = trust.publish(ANNA, BEN, now=later).versions
+    archive.world.expires_at = NOW + 60 * DAY
+    made = archive.approve(ALICE, BOB, now=later)
+    source, own = str(trust.repository.public_folder), tmp_path / "thief" / "snapshot.json"
+    carried = attach_trust(made, snapshot=own, source=source, root_sha256=archive.root_sha256)
+    (tmp_path / "a.intent.json").write_bytes(carried)
+    audit = ["verify", str(tmp_path / "a.intent.json"), "--audit", "--at", format_time(later + 120)]
+    assert main([*audit, "--trust", str(archive.snapshot)]) == 0
+    assert "judged under root 1; this machine follows root 2" in capsys.readouterr().out
+    assert main([*audit, "--trust", str(archive.snapshot), "--json"]) == 0
+    assert "root 2" in json.loads(capsys.readouterr().out)["audit"]["notes"][0]
 
 
 # -- issuers who vouch for requesters

@@ -49,6 +49,7 @@ def run_audit(args: argparse.Namespace) -> int:
             "timeProvenBy": None,
             "trust": origin,
             "trustVersions": trust.versions,
+            "notes": list(notes),
         }
         print_json(approval_to_object(approval, compared=False) | {"audit": judged})
     else:
@@ -96,7 +97,22 @@ def _find_trust(args: argparse.Namespace, bundle: bytes, at: int) -> tuple[Trust
     if read_carried_trust(bundle) is None:
         return _own_trust(snapshot, bundle, at), "snapshot", ()
     audited = audit_trust(bundle, root_sha256=_known_root(args, snapshot), at=at)
-    return audited.trust, "bundle", audited.notes
+    return audited.trust, "bundle", (*audited.notes, *_note_newer_root(snapshot, audited.trust))
+
+
+def _note_newer_root(snapshot: Path, audited: Trust) -> tuple[str, ...]:
+    """Says what this machine knows and the bundle leaves out: that the root's keys were given up since."""
+    try:
+        known = load_trust(snapshot)
+    except (PlacetError, UserError):
+        return ()
+    then, now = (trust.versions.get("root", 0) for trust in (audited, known))
+    if known.deployment != audited.deployment or now <= then:
+        return ()
+    return (
+        f"This was judged under root {then}; this machine follows root {now}. Whoever stole keys that were "
+        "given up in between can have made all of this afterwards: be sure of the time.",
+    )
 
 
 def _own_trust(snapshot: Path, bundle: bytes, at: int) -> Trust:
