@@ -25,6 +25,7 @@ from tuf.api.metadata import TargetFile, Targets
 from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
 
 from placet.adapters import oidc_keys
+from placet.adapters.git_courier import parse_git_address
 from placet.adapters.tuf_administrators import rotate_online_keys, stage_administrators
 from placet.adapters.tuf_audit import attach_trust
 from placet.adapters.tuf_repository import TrustRepository
@@ -245,6 +246,14 @@ def test_a15_a_rule_that_no_screen_can_show_is_refused_by_name(tmp_path: Path, o
     targets.targets[name] = TargetFile.from_data(name, policy, ["sha256"])
     trust.repository.write_draft("targets", targets)
     assert isinstance(refusal(lambda: trust.session(CLEO)), MalformedError)
+
+
+# -- couriers
+
+
+def test_no_part_of_an_address_is_an_option_of_ssh() -> None:
+    for address in ("git+ssh://-oProxyCommand@host/path", "git+ssh://-host/path", "git+ssh://-@host/path"):
+        assert isinstance(refusal(lambda address=address: parse_git_address(address)), MalformedError)
 
 
 # -- audits
