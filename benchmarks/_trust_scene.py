@@ -6,10 +6,10 @@ import json
 import time
 from pathlib import Path
 
-from placet.adapters.tuf_publish import publish
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import attach_signature, pending_messages
-from placet.adapters.tuf_trust import make_administrator
+from placet.adapters.tuf.publish import publish
+from placet.adapters.tuf.repository import TrustRepository
+from placet.adapters.tuf.signing import attach_signature, pending_messages
+from placet.adapters.tuf.trust import make_administrator
 from placet.core.sshsig import NAMESPACE_TRUST
 from placet.testing.authenticator import SoftSk, SoftWebAuthn
 from placet.testing.world import World

@@ -33,9 +33,9 @@ from pathlib import Path
 
 import uvloop
 
-from placet.adapters import sqlite_database
-from placet.adapters.group_commit import MAX_GROUP
-from placet.adapters.sqlite_store import _INSERT_REQUEST, SqliteRequestStore
+from placet.adapters.sqlite import database as sqlite_database
+from placet.adapters.sqlite.group_commit import MAX_GROUP
+from placet.adapters.sqlite.store import _INSERT_REQUEST, SqliteRequestStore
 from placet.adapters.stored_requests import seal_of
 from placet.core.encoding import Digest
 from placet.ports.request_store import NewRequest, RequestId

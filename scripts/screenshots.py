@@ -20,12 +20,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from playwright.sync_api import Page
 
-from placet.adapters.attestation import FidoAttestationVerifier
-from placet.adapters.tuf_anchor import TrustAnchors
-from placet.adapters.tuf_publish import publish
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import attach_signature, pending_messages, root_digests
-from placet.adapters.tuf_trust import make_administrator
+from placet.adapters.fido.attestation import FidoAttestationVerifier
+from placet.adapters.tuf.anchor import TrustAnchors
+from placet.adapters.tuf.publish import publish
+from placet.adapters.tuf.repository import TrustRepository
+from placet.adapters.tuf.signing import attach_signature, pending_messages, root_digests
+from placet.adapters.tuf.trust import make_administrator
 from placet.ceremony import trust_edit
 from placet.ceremony.enrol import evidence_digest, parse_enrolment
 from placet.ceremony.fingerprint import fingerprint_words

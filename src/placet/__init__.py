@@ -8,7 +8,7 @@
 
 `verify_for_use` returns a `VerifiedApproval` or raises a `PlacetError` with a named `Reason`.
 It decides offline, from the gate's own trust snapshot.  Single use is the ledger's part:
-`placet run`, or `placet.adapters.sqlite_ledger`.
+`placet run`, or `placet.adapters.sqlite.ledger`.
 """
 
 from placet.core.errors import (

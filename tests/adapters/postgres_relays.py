@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from placet.adapters.places import open_store
-from placet.adapters.postgres_store import PostgresRequestStore
+from placet.adapters.postgres.store import PostgresRequestStore
 from placet.ports.request_store import (
     RequestStoreError,
 )

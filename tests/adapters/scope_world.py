@@ -16,11 +16,11 @@ from tuf.api.metadata import (
 from tuf.api.serialization.json import JSONSerializer
 from tuf_trust_world import ANNA, BEN, DAY, TrustWorld, administrator
 
-from placet.adapters.tuf_delegations import ScopeOwners
-from placet.adapters.tuf_owners import delegate, renew_scope
-from placet.adapters.tuf_refresh import refresh
-from placet.adapters.tuf_signing import pending_messages
-from placet.adapters.tuf_trust import assemble, encode_signed, utc
+from placet.adapters.tuf.delegations import ScopeOwners
+from placet.adapters.tuf.owners import delegate, renew_scope
+from placet.adapters.tuf.refresh import refresh
+from placet.adapters.tuf.signing import pending_messages
+from placet.adapters.tuf.trust import assemble, encode_signed, utc
 from placet.core.encoding import sha256_hex
 from placet.core.errors import PlacetError, Reason
 from placet.core.policy import select_rules

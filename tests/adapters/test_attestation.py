@@ -22,12 +22,12 @@ from fido2.webauthn import AttestationObject
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from placet.adapters.attestation import (
+from placet.adapters.fido.attestation import (
     MAX_OBJECT_BYTES,
     FidoAttestationVerifier,
     ssh_attestation_is_empty,
 )
-from placet.adapters.certificates import check_chain, parse_root
+from placet.adapters.fido.certificates import check_chain, parse_root
 from placet.ceremony.enrol_evidence import check_registration, check_same_key
 from placet.core.encoding import parse_time
 from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason, VerificationError

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from test_attestation import THEN, VERIFIER, sample
 
-from placet.adapters.fido_mds import MAX_BLOB_BYTES, Blob, read_blob, select
+from placet.adapters.fido.mds import MAX_BLOB_BYTES, Blob, read_blob, select
 from placet.core.encoding import parse_time
 from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason, VerificationError
 from placet.documents.models import describe_model, encode_models, find_model, parse_models

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from placet.adapters import git_courier
-from placet.adapters.git_courier import GitCourier, parse_git_address
-from placet.adapters.git_process import GitFailed, run_git
+from placet.adapters.git import courier as git_courier
+from placet.adapters.git.courier import GitCourier, parse_git_address
+from placet.adapters.git.process import GitFailed, run_git
 from placet.core.errors import IndeterminateError, MalformedError, PolicyError, Reason
 
 pytestmark = pytest.mark.interop

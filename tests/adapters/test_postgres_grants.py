@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from placet.adapters.places import migrate_store
-from placet.adapters.postgres_ledger import PostgresLedger
-from placet.adapters.postgres_ledger_tables import declare_birth
-from placet.adapters.postgres_store import PostgresRequestStore
+from placet.adapters.postgres.ledger import PostgresLedger
+from placet.adapters.postgres.ledger_tables import declare_birth
+from placet.adapters.postgres.store import PostgresRequestStore
 from placet.core.encoding import KeyId
 from placet.core.errors import IndeterminateError, Reason
 from placet.ports.request_store import StateFilter

@@ -13,10 +13,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from placet.adapters import postgres_connection
 from placet.adapters.places import ledger_exists, migrate_ledger
-from placet.adapters.postgres_ledger import PostgresLedger
-from placet.adapters.postgres_ledger_tables import declare_birth
+from placet.adapters.postgres import connection as postgres_connection
+from placet.adapters.postgres.ledger import PostgresLedger
+from placet.adapters.postgres.ledger_tables import declare_birth
 from placet.core.encoding import Digest
 from placet.core.errors import IndeterminateError, PlacetError, Reason
 from placet.testing.contracts.use_ledger import BORN, NOW, OTHER, STATEMENT, a_use, refusal
@@ -356,7 +356,7 @@ def test_tables_of_a_newer_version_are_refused_also_while_running(url: str, open
 def test_tables_of_an_older_version_say_which_command_upgrades_them(
     url: str, open_at: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from placet.adapters import postgres_schema
+    from placet.adapters.postgres import schema as postgres_schema
 
     known = postgres_schema.list_migrations(postgres_schema.LEDGER)
     step = postgres_schema.Migration(
@@ -372,7 +372,7 @@ def test_tables_of_an_older_version_say_which_command_upgrades_them(
 
 
 def test_a_failed_migration_changes_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from placet.adapters import postgres_schema
+    from placet.adapters.postgres import schema as postgres_schema
 
     known = postgres_schema.list_migrations(postgres_schema.LEDGER)
     step = postgres_schema.Migration(

@@ -13,8 +13,10 @@ import psycopg
 import pytest
 from postgres_relays import RELAYS, refusal, run
 
-from placet.adapters import postgres_news, postgres_store, postgres_writer
-from placet.adapters.postgres_store import PostgresRequestStore
+from placet.adapters.postgres import news as postgres_news
+from placet.adapters.postgres import store as postgres_store
+from placet.adapters.postgres import writer as postgres_writer
+from placet.adapters.postgres.store import PostgresRequestStore
 from placet.ports.request_store import (
     MAX_ANSWERS,
     AnswerLimitError,

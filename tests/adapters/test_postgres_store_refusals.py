@@ -10,10 +10,11 @@ import psycopg
 import pytest
 from postgres_relays import refusal, relays, run
 
-from placet.adapters import postgres_connection, postgres_writer
 from placet.adapters.places import migrate_store, open_store
-from placet.adapters.postgres_check import check_database
-from placet.adapters.postgres_store import PostgresRequestStore
+from placet.adapters.postgres import connection as postgres_connection
+from placet.adapters.postgres import writer as postgres_writer
+from placet.adapters.postgres.check import check_database
+from placet.adapters.postgres.store import PostgresRequestStore
 from placet.ports.request_store import (
     Cursor,
     StateFilter,

@@ -13,8 +13,8 @@ import pytest
 from joserfc import jws
 from joserfc.jwk import OctKey
 
-from placet.adapters.oidc_keys import KEEP_SECONDS, issuers_path, refresh_issuers
-from placet.adapters.requester_tokens import TokenVerifier
+from placet.adapters.oidc.keys import KEEP_SECONDS, issuers_path, refresh_issuers
+from placet.adapters.oidc.tokens import TokenVerifier
 from placet.ceremony.decide import prepare
 from placet.ceremony.publish import assemble
 from placet.ceremony.request import attach_token, bind_nonce, token_audience

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from placet.adapters import _ledger_file
-from placet.adapters._ledger_place import stamp_path
-from placet.adapters.sqlite_ledger import SqliteLedger, declare_new_birth, migrate_ledger
+from placet.adapters.sqlite import _ledger_file
+from placet.adapters.sqlite._ledger_place import stamp_path
+from placet.adapters.sqlite.ledger import SqliteLedger, declare_new_birth, migrate_ledger
 from placet.core.encoding import Digest
 from placet.core.errors import IndeterminateError, Reason
 from placet.ports.use_ledger import Use

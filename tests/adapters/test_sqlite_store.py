@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from placet.adapters import sqlite_database
-from placet.adapters.group_commit import GroupCommit
-from placet.adapters.sqlite_store import SqliteRequestStore
+from placet.adapters.sqlite import database as sqlite_database
+from placet.adapters.sqlite.group_commit import GroupCommit
+from placet.adapters.sqlite.store import SqliteRequestStore
 from placet.core.encoding import Digest
 from placet.ports.request_store import (
     Cursor,
@@ -215,7 +215,7 @@ def test_the_writer_syncs_at_every_commit(path: Path) -> None:
 
 
 def test_the_open_listing_does_not_walk_through_history(path: Path) -> None:
-    from placet.adapters.sqlite_store import _LIST_BY_STATE
+    from placet.adapters.sqlite.store import _LIST_BY_STATE
 
     make_store(path)
     with closing(sqlite3.connect(path)) as database:

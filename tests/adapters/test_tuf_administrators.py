@@ -12,17 +12,17 @@ import pytest
 from tuf.api.metadata import Root
 from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
 
-from placet.adapters.tuf_administrators import (
+from placet.adapters.tuf.administrators import (
     current_administrators,
     rotate_online_keys,
     stage_administrators,
 )
-from placet.adapters.tuf_chain import published_side, verify_published
-from placet.adapters.tuf_publish import mirror, publish
-from placet.adapters.tuf_refresh import refresh
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import attach_signature, pending_roles, signatures
-from placet.adapters.tuf_trust import ROOT, TARGETS, administrators_of, assemble, encode_signed
+from placet.adapters.tuf.chain import published_side, verify_published
+from placet.adapters.tuf.publish import mirror, publish
+from placet.adapters.tuf.refresh import refresh
+from placet.adapters.tuf.repository import TrustRepository
+from placet.adapters.tuf.signing import attach_signature, pending_roles, signatures
+from placet.adapters.tuf.trust import ROOT, TARGETS, administrators_of, assemble, encode_signed
 from placet.core.errors import PlacetError, PolicyError, Reason
 from placet.core.sshsig import NAMESPACE_TRUST
 from placet.testing.authenticator import SoftSk
@@ -239,7 +239,7 @@ def test_a_root_that_was_signed_by_the_new_quorum_alone_is_refused_by_the_gate(t
     dora, eve = SoftSk(), SoftSk()
     draft(trust, {DORA: dora, "eve@example.com": eve}, 2)
     sign_with(trust, dora, eve)
-    from placet.adapters.tuf_trust import assemble
+    from placet.adapters.tuf.trust import assemble
 
     data = assemble(trust.repository.current_root(), signatures(trust.repository, ROOT))
     (trust.public / "metadata" / "2.root.json").write_bytes(data)
@@ -288,8 +288,8 @@ def test_lost_online_keys_are_replaced(trust: TrustWorld) -> None:
 _KILLED_PUBLISH = """
 import os, signal, sys
 from pathlib import Path
-from placet.adapters.tuf_publish import mirror, publish
-from placet.adapters.tuf_repository import TrustRepository
+from placet.adapters.tuf.publish import mirror, publish
+from placet.adapters.tuf.repository import TrustRepository
 repository, left = TrustRepository(Path(sys.argv[1])), int(sys.argv[2])
 def hook(event, arguments):
     global left
@@ -377,8 +377,8 @@ def test_a_mirror_can_be_read_while_all_keys_change(trust: TrustWorld) -> None:
 _KILLED_STAGE = """
 import os, signal, sys, time
 from pathlib import Path
-from placet.adapters.tuf_administrators import *
-from placet.adapters.tuf_repository import TrustRepository
+from placet.adapters.tuf.administrators import *
+from placet.adapters.tuf.repository import TrustRepository
 repository, left, now = TrustRepository(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
 def hook(event, arguments):
     global left

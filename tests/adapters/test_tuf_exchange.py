@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 from tuf_trust_world import ANNA, BEN, CLEO, TrustWorld, administrator
 
-from placet.adapters.attestation import FidoAttestationVerifier
-from placet.adapters.tuf_delegations import ScopeOwners
-from placet.adapters.tuf_exchange import (
+from placet.adapters.fido.attestation import FidoAttestationVerifier
+from placet.adapters.tuf.delegations import ScopeOwners
+from placet.adapters.tuf.exchange import (
     attach_signatures,
     encode_challenge,
     encode_signatures,
     open_challenge,
 )
-from placet.adapters.tuf_owners import delegate
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_review import review
-from placet.adapters.tuf_signing import pending_roles
+from placet.adapters.tuf.owners import delegate
+from placet.adapters.tuf.repository import TrustRepository
+from placet.adapters.tuf.review import review
+from placet.adapters.tuf.signing import pending_roles
 from placet.core.encoding import b64encode
 from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason, VerificationError
 from placet.terminal.trust_session import TrustSession

@@ -9,8 +9,8 @@ import pytest
 from test_git_courier import Repository
 from tuf_trust_world import ANNA, BEN, TrustWorld
 
-from placet.adapters.tuf_git import commit_published, is_working_tree
-from placet.adapters.tuf_publish import mirror
+from placet.adapters.tuf.git import commit_published, is_working_tree
+from placet.adapters.tuf.publish import mirror
 from placet.core.errors import IndeterminateError, PlacetError
 from placet.testing.world import DEFAULT_POLICY
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld
 
-from placet.adapters.tuf_administrators import rotate_online_keys
-from placet.adapters.tuf_history import HISTORY_FILE, read_history, record
-from placet.adapters.tuf_online import renew_online
-from placet.adapters.tuf_publish import mirror, publish
-from placet.adapters.tuf_refresh import refresh
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import pending_roles
-from placet.adapters.tuf_status import repository_dates, snapshot_dates
+from placet.adapters.tuf.administrators import rotate_online_keys
+from placet.adapters.tuf.history import HISTORY_FILE, read_history, record
+from placet.adapters.tuf.online import renew_online
+from placet.adapters.tuf.publish import mirror, publish
+from placet.adapters.tuf.refresh import refresh
+from placet.adapters.tuf.repository import TrustRepository
+from placet.adapters.tuf.signing import pending_roles
+from placet.adapters.tuf.status import repository_dates, snapshot_dates
 from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason
 from placet.core.trust import parse_trust
 
@@ -136,9 +136,9 @@ def test_keys_that_the_root_does_not_name_are_not_taken(trust: TrustWorld, tmp_p
 _KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-from placet.adapters.tuf_online import renew_online
-from placet.adapters.tuf_publish import mirror
-from placet.adapters.tuf_repository import TrustRepository
+from placet.adapters.tuf.online import renew_online
+from placet.adapters.tuf.publish import mirror
+from placet.adapters.tuf.repository import TrustRepository
 repository, now = TrustRepository(Path(sys.argv[1])), int(sys.argv[2])
 print("ready", flush=True)
 while True:

@@ -20,10 +20,11 @@ from tuf.api.serialization.json import JSONSerializer
 from tuf.ngclient import FetcherInterface, Updater
 from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
 
-from placet.adapters import tuf_online, tuf_release
-from placet.adapters.sk_key import register
-from placet.adapters.tuf_refresh import FolderFetcher, refresh
-from placet.adapters.tuf_trust import assemble, build_root, encode_signed, utc
+from placet.adapters.tuf import online as tuf_online
+from placet.adapters.tuf import release as tuf_release
+from placet.adapters.tuf.refresh import FolderFetcher, refresh
+from placet.adapters.tuf.sk_key import register
+from placet.adapters.tuf.trust import assemble, build_root, encode_signed, utc
 from placet.core.encoding import sha256_hex
 from placet.core.errors import IndeterminateError, MalformedError, PlacetError, Reason, VerificationError
 from placet.core.sshsig import NAMESPACE_TRUST

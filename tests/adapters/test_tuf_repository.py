@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
 
-from placet.adapters.tuf_publish import mirror, publish
-from placet.adapters.tuf_refresh import refresh
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import (
+from placet.adapters.tuf.publish import mirror, publish
+from placet.adapters.tuf.refresh import refresh
+from placet.adapters.tuf.repository import TrustRepository
+from placet.adapters.tuf.signing import (
     attach_signature,
     pending_messages,
     pending_roles,
@@ -281,8 +281,8 @@ def test_publishing_again_only_renews_what_is_online(trust: TrustWorld) -> None:
 _KILLED_PUBLISH = """
 import os, signal, sys
 from pathlib import Path
-from placet.adapters.tuf_publish import publish
-from placet.adapters.tuf_repository import TrustRepository
+from placet.adapters.tuf.publish import publish
+from placet.adapters.tuf.repository import TrustRepository
 repository, left = TrustRepository(Path(sys.argv[1])), int(sys.argv[2])
 def hook(event, arguments):
     global left

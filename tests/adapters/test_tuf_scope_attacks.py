@@ -33,9 +33,9 @@ from tuf.api.metadata import (
 )
 from tuf_trust_world import ANNA, BEN, CLEO, DAY, administrator
 
-from placet.adapters.tuf_owners import delegate, renew_scope
-from placet.adapters.tuf_refresh import refresh
-from placet.adapters.tuf_trust import utc
+from placet.adapters.tuf.owners import delegate, renew_scope
+from placet.adapters.tuf.refresh import refresh
+from placet.adapters.tuf.trust import utc
 from placet.core.errors import PlacetError, PolicyError, Reason
 from placet.core.policy import select_rules
 from placet.core.trust import Trust

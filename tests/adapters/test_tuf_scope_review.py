@@ -23,14 +23,14 @@ from tuf.api.metadata import (
 )
 from tuf_trust_world import ANNA, BEN, CLEO
 
-from placet.adapters.attestation import FidoAttestationVerifier
-from placet.adapters.tuf_chain import published_side, verify_published
-from placet.adapters.tuf_delegations import read_delegations
-from placet.adapters.tuf_owners import renew_scope, undelegate
-from placet.adapters.tuf_publish import publish
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_review import review
-from placet.adapters.tuf_trust import encode_signed, parse_signed
+from placet.adapters.fido.attestation import FidoAttestationVerifier
+from placet.adapters.tuf.chain import published_side, verify_published
+from placet.adapters.tuf.delegations import read_delegations
+from placet.adapters.tuf.owners import renew_scope, undelegate
+from placet.adapters.tuf.publish import publish
+from placet.adapters.tuf.repository import TrustRepository
+from placet.adapters.tuf.review import review
+from placet.adapters.tuf.trust import encode_signed, parse_signed
 from placet.ceremony.trust_change import group_digits
 from placet.ceremony.trust_scopes import delegation_diff
 from placet.core.encoding import encode_canonical

@@ -31,11 +31,11 @@ from tuf.api.metadata import (
 )
 from tuf_trust_world import ANNA, BEN, CLEO, DAY, administrator
 
-from placet.adapters.tuf_delegations import ScopeOwners, read_delegations, set_owners
-from placet.adapters.tuf_owners import delegate, renew_scope, scope_owners, undelegate
-from placet.adapters.tuf_publish import publish
-from placet.adapters.tuf_signing import pending_roles
-from placet.adapters.tuf_trust import utc
+from placet.adapters.tuf.delegations import ScopeOwners, read_delegations, set_owners
+from placet.adapters.tuf.owners import delegate, renew_scope, scope_owners, undelegate
+from placet.adapters.tuf.publish import publish
+from placet.adapters.tuf.signing import pending_roles
+from placet.adapters.tuf.trust import utc
 from placet.core.errors import IndeterminateError, PolicyError, Reason
 from placet.testing.authenticator import SoftSk
 

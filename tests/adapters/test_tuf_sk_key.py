@@ -5,7 +5,7 @@ from securesystemslib.dsse import Envelope as DsseEnvelope
 from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
 from securesystemslib.signer import Key, Signature
 
-from placet.adapters.sk_key import IntentSkKey, LinkSkKey, SkKey, register
+from placet.adapters.tuf.sk_key import IntentSkKey, LinkSkKey, SkKey, register
 from placet.core.bundle import parse_bundle
 from placet.core.dsse import envelope_to_object
 from placet.core.errors import MalformedError

@@ -8,15 +8,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from placet.adapters.attestation import FidoAttestationVerifier
-from placet.adapters.tuf_anchor import TrustAnchors
-from placet.adapters.tuf_exchange import encode_challenge, open_challenge
-from placet.adapters.tuf_publish import Published, publish
-from placet.adapters.tuf_refresh import Refreshed, refresh
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_review import Review, review
-from placet.adapters.tuf_signing import attach_signature, pending_messages, root_digests
-from placet.adapters.tuf_trust import Administrator, make_administrator
+from placet.adapters.fido.attestation import FidoAttestationVerifier
+from placet.adapters.tuf.anchor import TrustAnchors
+from placet.adapters.tuf.exchange import encode_challenge, open_challenge
+from placet.adapters.tuf.publish import Published, publish
+from placet.adapters.tuf.refresh import Refreshed, refresh
+from placet.adapters.tuf.repository import TrustRepository
+from placet.adapters.tuf.review import Review, review
+from placet.adapters.tuf.signing import attach_signature, pending_messages, root_digests
+from placet.adapters.tuf.trust import Administrator, make_administrator
 from placet.core.sshsig import NAMESPACE_TRUST
 from placet.terminal.trust_session import TrustSession
 from placet.testing.authenticator import DEFAULT_WEB_ORIGIN, SoftSk, SoftWebAuthn

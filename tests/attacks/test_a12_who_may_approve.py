@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
 from attack_world import forced_answer
 from tuf_trust_world import ANNA, BEN, DAY, TrustWorld
 
-from placet.adapters import tuf_refresh
-from placet.adapters.tuf_audit import attach_trust
+from placet.adapters.tuf import refresh as tuf_refresh
+from placet.adapters.tuf.audit import attach_trust
 from placet.ceremony.publish import add_answer, empty_bundle
 from placet.cli import main
 from placet.core.bundle import encode_bundle
@@ -85,7 +85,7 @@ class Story:
 @pytest.fixture
 def story(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Story:
     made = Story(tmp_path, capsys)
-    for name in ("placet.cli.verify.now", "placet.cli._trust_gate.now"):
+    for name in ("placet.cli.verify.now", "placet.cli.trust.gate.now"):
         monkeypatch.setattr(name, lambda: made.now)
     monkeypatch.setattr(tuf_refresh, "time", SimpleNamespace(time=lambda: made.now))
     assert made.refresh()[0] == 0
@@ -140,7 +140,7 @@ def test_a12_the_operator_has_the_online_keys_too(story: Story) -> None:
     story.trust.repository.stage(story.world.files(), now=story.now)
     draft = story.trust.repository.draft_bytes("targets")
     assert draft is not None
-    from placet.adapters.tuf_trust import assemble, parse_signed
+    from placet.adapters.tuf.trust import assemble, parse_signed
 
     (story.server / "metadata" / "2.targets.json").write_bytes(assemble(parse_signed(draft, "targets"), {}))
     unsigned = (story.server / "metadata" / "2.targets.json").read_bytes()
@@ -148,7 +148,7 @@ def test_a12_the_operator_has_the_online_keys_too(story: Story) -> None:
         shutil.copy(path, story.server / "targets" / f"{path.name}.people.json")
     from tuf.api.metadata import MetaFile
 
-    from placet.adapters.tuf_online import sign_online
+    from placet.adapters.tuf.online import sign_online
 
     root = story.trust.repository.published_root()
     assert root is not None

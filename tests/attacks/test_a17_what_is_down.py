@@ -152,7 +152,7 @@ def test_a17_a_mirror_that_refuses_connections(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    from placet.adapters.tuf_refresh import refresh
+    from placet.adapters.tuf.refresh import refresh
 
     error = refusal(lambda: refresh(address, trust.snapshot, now=NOW))
     assert error.reason is Reason.TRUST_UNAVAILABLE

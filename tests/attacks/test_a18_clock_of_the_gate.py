@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
 from command_world import GATE, CommandWorld
 from tuf_trust_world import ANNA, BEN, DAY, TrustWorld
 
-from placet.adapters import tuf_refresh
 from placet.adapters.system_clock import SystemClock
+from placet.adapters.tuf import refresh as tuf_refresh
 from placet.cli import main
 from placet.core.errors import IndeterminateError, Reason
 from placet.core.trust import compile_trust

@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
 
 from tuf_trust_world import ANNA, BEN, CLEO, TrustWorld, administrator
 
-from placet.adapters.attestation import FidoAttestationVerifier
-from placet.adapters.ceremony_box import FolderBox, open_box, signatures_name
-from placet.adapters.tuf_exchange import attach_signatures, encode_challenge, encode_signatures
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import pending_roles, root_digests
+from placet.adapters.fido.attestation import FidoAttestationVerifier
+from placet.adapters.tuf.ceremony_box import FolderBox, open_box, signatures_name
+from placet.adapters.tuf.exchange import attach_signatures, encode_challenge, encode_signatures
+from placet.adapters.tuf.repository import TrustRepository
+from placet.adapters.tuf.signing import pending_roles, root_digests
 from placet.ceremony import trust_edit
 from placet.ceremony.enrol import Enrolment, evidence_digest, parse_enrolment
 from placet.ceremony.fingerprint import fingerprint_digits, fingerprint_words

@@ -15,7 +15,7 @@ import pytest
 from fido2 import cbor
 from fido2.ctap2 import Ctap2
 
-from placet.adapters.attestation import FidoAttestationVerifier
+from placet.adapters.fido.attestation import FidoAttestationVerifier
 from placet.ceremony import trust_edit
 from placet.ceremony.enrol import Enrolment, encode_enrolment, evidence_digest, parse_enrolment
 from placet.ceremony.enrol_evidence import registration_challenge

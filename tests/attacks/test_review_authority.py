@@ -24,13 +24,13 @@ from test_ceremony_on_terminals import ZOE, Ceremony, refusal, words
 from tuf.api.metadata import TargetFile, Targets
 from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
 
-from placet.adapters import oidc_keys
-from placet.adapters.git_courier import parse_git_address
-from placet.adapters.tuf_administrators import rotate_online_keys, stage_administrators
-from placet.adapters.tuf_audit import attach_trust
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_signing import pending_messages
-from placet.adapters.tuf_trust import parse_signed
+from placet.adapters.git.courier import parse_git_address
+from placet.adapters.oidc import keys as oidc_keys
+from placet.adapters.tuf.administrators import rotate_online_keys, stage_administrators
+from placet.adapters.tuf.audit import attach_trust
+from placet.adapters.tuf.repository import TrustRepository
+from placet.adapters.tuf.signing import pending_messages
+from placet.adapters.tuf.trust import parse_signed
 from placet.ceremony import trust_edit
 from placet.ceremony.enrol import evidence_digest
 from placet.cli import main

@@ -15,13 +15,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
 
 from tuf_trust_world import ANNA, BEN, CLEO, TrustWorld, administrator
 
-from placet.adapters.attestation import FidoAttestationVerifier
-from placet.adapters.tuf_anchor import Anchor, TrustAnchors
-from placet.adapters.tuf_chain import published_side, verify_published
-from placet.adapters.tuf_exchange import encode_challenge
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_review import remember_published, review
-from placet.adapters.tuf_trust import ROOT, TARGETS, assemble, encode_signed, parse_signed
+from placet.adapters.fido.attestation import FidoAttestationVerifier
+from placet.adapters.tuf.anchor import Anchor, TrustAnchors
+from placet.adapters.tuf.chain import published_side, verify_published
+from placet.adapters.tuf.exchange import encode_challenge
+from placet.adapters.tuf.repository import TrustRepository
+from placet.adapters.tuf.review import remember_published, review
+from placet.adapters.tuf.trust import ROOT, TARGETS, assemble, encode_signed, parse_signed
 from placet.ceremony.trust_change import semantic_diff
 from placet.core.encoding import KeyId, b64encode, sha256_hex
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, VerificationError

@@ -14,10 +14,10 @@ from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 from tuf.api.metadata import DelegatedRole, Delegations, Targets  # type: ignore[attr-defined]
 from tuf_trust_world import ANNA, BEN, TrustWorld, administrator
 
-from placet.adapters.tuf_delegations import read_delegations
-from placet.adapters.tuf_exchange import encode_challenge
-from placet.adapters.tuf_review import review
-from placet.adapters.tuf_trust import (
+from placet.adapters.tuf.delegations import read_delegations
+from placet.adapters.tuf.exchange import encode_challenge
+from placet.adapters.tuf.review import review
+from placet.adapters.tuf.trust import (
     ROOT,
     TARGETS,
     Signed,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_trust import administrators_of
+from placet.adapters.tuf.repository import TrustRepository
+from placet.adapters.tuf.trust import administrators_of
 from placet.ceremony.fingerprint import fingerprint_words
 from placet.ceremony.trust_edit import read_deployment
-from placet.cli._trust_shared import default_repository
+from placet.cli.trust.shared import default_repository
 from placet.core.encoding import KeyId, parse_json
 from placet.core.people import parse_people, parse_terminals
 

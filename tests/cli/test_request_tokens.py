@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from placet.adapters.oidc_keys import refresh_issuers
-from placet.adapters.requester_tokens import TokenVerifier
+from placet.adapters.oidc.keys import refresh_issuers
+from placet.adapters.oidc.tokens import TokenVerifier
 from placet.ceremony.decide import prepare
 from placet.cli import main
 from placet.core.bundle import parse_request

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
 from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld
 
 from placet.adapters.paths import snapshot_path
-from placet.adapters.tuf_signing import pending_roles
+from placet.adapters.tuf.signing import pending_roles
 from placet.cli import main
 from placet.core.encoding import b64encode
 from placet.core.people import Person
@@ -68,7 +68,7 @@ def public(folder: Path, key: SoftSk) -> Path:
 
 
 def sign_all(trust: TrustWorld, *keys: SoftSk) -> None:
-    from placet.adapters.tuf_signing import attach_signature, signing_keys
+    from placet.adapters.tuf.signing import attach_signature, signing_keys
     from placet.core.sshsig import NAMESPACE_TRUST
 
     for item in pending_roles(trust.repository):

@@ -12,7 +12,7 @@ from read_aloud import read_aloud
 from placet.adapters.paths import snapshot_path
 from placet.ceremony.enrol import draft_enrolment, encode_enrolment, enrolment_message
 from placet.cli import main
-from placet.cli._trust_shared import default_repository
+from placet.cli.trust.shared import default_repository
 from placet.core.encoding import Digest
 from placet.core.sshsig import NAMESPACE_ENROL, parse_public_key
 from placet.core.trust import parse_trust

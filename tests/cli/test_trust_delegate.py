@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
+from placet.adapters.fido.ssh_keygen import read_public_key_file
 from placet.adapters.paths import snapshot_path
-from placet.adapters.ssh_keygen import read_public_key_file
 from placet.ceremony.fingerprint import fingerprint_words
 from placet.cli import main
 from placet.core.sshsig import key_id, parse_public_key

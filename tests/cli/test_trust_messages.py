@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from placet.adapters.paths import snapshot_path
-from placet.cli import _trust_gate, main
+from placet.cli import main
+from placet.cli.trust import gate as _trust_gate
 from placet.core.bundle import parse_bundle
 from placet.core.dsse import PAYLOAD_TYPE, pae
 from placet.core.sshsig import armor
@@ -19,7 +20,7 @@ from placet.testing.world import ALICE, World
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Where each refresh was made from; the refresh itself is tests/adapters/test_tuf_refresh.py's."""
-    from placet.adapters.tuf_refresh import Refreshed
+    from placet.adapters.tuf.refresh import Refreshed
 
     sources: list[str] = []
     world = World()

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from placet.adapters.tuf_repository import TrustRepository
+from placet.adapters.tuf.repository import TrustRepository
 from placet.ceremony.fingerprint import spoken_fingerprint
 from placet.cli import main
-from placet.cli._trust_shared import default_repository
+from placet.cli.trust.shared import default_repository
 from placet.core.encoding import b64encode
 from placet.core.sshsig import parse_public_key
 from placet.terminal.credentials import CredentialStore

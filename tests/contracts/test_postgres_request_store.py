@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from placet.adapters.postgres_store import PostgresRequestStore
+from placet.adapters.postgres.store import PostgresRequestStore
 from placet.testing.contracts.request_store import RequestStoreContract
 
 

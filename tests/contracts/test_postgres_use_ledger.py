@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from placet.adapters.postgres_ledger import PostgresLedger
-from placet.adapters.postgres_ledger_tables import declare_birth
+from placet.adapters.postgres.ledger import PostgresLedger
+from placet.adapters.postgres.ledger_tables import declare_birth
 from placet.ports.use_ledger import Birth
 from placet.testing.contracts.use_ledger import UseLedgerContract
 

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from placet.adapters.sqlite_store import SqliteRequestStore
+from placet.adapters.sqlite.store import SqliteRequestStore
 from placet.testing.contracts.request_store import RequestStoreContract
 
 

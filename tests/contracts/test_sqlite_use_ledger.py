@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from placet.adapters.sqlite_ledger import Birth, SqliteLedger, declare_new_birth
+from placet.adapters.sqlite.ledger import Birth, SqliteLedger, declare_new_birth
 from placet.testing.contracts.use_ledger import UseLedgerContract
 
 

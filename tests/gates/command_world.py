@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from placet.adapters.sqlite_ledger import SqliteLedger, declare_new_birth
+from placet.adapters.sqlite.ledger import SqliteLedger, declare_new_birth
 from placet.core.actions import parse_action
 from placet.core.bundle import IntentBundle, encode_bundle
 from placet.core.display import render_text

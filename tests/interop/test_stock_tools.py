@@ -11,7 +11,7 @@ import pytest
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 
-from placet.adapters.sk_key import IntentSkKey
+from placet.adapters.tuf.sk_key import IntentSkKey
 from placet.core.bundle import encode_bundle, parse_bundle
 from placet.core.dsse import PAYLOAD_TYPE, envelope_to_object, pae
 from placet.core.sshsig import NAMESPACE_REPORT, armor, parse_public_key

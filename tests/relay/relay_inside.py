@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from placet.adapters.sqlite_store import SqliteRequestStore
+from placet.adapters.sqlite.store import SqliteRequestStore
 from placet.relay.app import Seen, create_app
 from placet.relay.callers import CallerBook, parse_callers
 from placet.relay.courier import Courier

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from relay_process import answering, make_answer, make_request, submission
 
-from placet.adapters.sqlite_store import SqliteRequestStore
+from placet.adapters.sqlite.store import SqliteRequestStore
 from placet.adapters.system_clock import SystemClock
 from placet.core.encoding import Digest, encode_canonical
 from placet.core.errors import MalformedError, PlacetError, Reason

@@ -21,7 +21,7 @@ import httpx
 import pytest
 from relay_process import COMMAND, RelayProcess, answering, make_answer, make_request, running, submission
 
-from placet.adapters.sqlite_store import SqliteRequestStore
+from placet.adapters.sqlite.store import SqliteRequestStore
 from placet.adapters.system_clock import SystemClock
 from placet.cli import main
 from placet.core.bundle import Evidence, IntentRequest

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from relay_inside import Clock, Inside, with_relay
 
-from placet.adapters.sqlite_store import SqliteRequestStore
+from placet.adapters.sqlite.store import SqliteRequestStore
 from placet.core.encoding import Digest, sha256_hex
 from placet.ports.request_store import (
     MAX_PAGE,

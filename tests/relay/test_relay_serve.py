@@ -136,7 +136,7 @@ def test_a_locked_database_answers_busy_and_recovers(tmp_path: Path) -> None:
 
 def test_the_database_survives_a_full_disk(tmp_path: Path) -> None:
     """The store's own limit stands for the disk: SQLite reports both in the same way."""
-    from placet.adapters.sqlite_store import SqliteRequestStore
+    from placet.adapters.sqlite.store import SqliteRequestStore
     from placet.adapters.system_clock import SystemClock
     from placet.relay.app import create_app
     from placet.relay.courier import Courier

@@ -9,10 +9,10 @@ import pytest
 from fido2 import cbor
 from terminal_world import PageWorld, keep_credentials
 
-from placet.adapters.attestation import FidoAttestationVerifier
-from placet.adapters.tuf_anchor import TrustAnchors
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_trust import make_administrator
+from placet.adapters.fido.attestation import FidoAttestationVerifier
+from placet.adapters.tuf.anchor import TrustAnchors
+from placet.adapters.tuf.repository import TrustRepository
+from placet.adapters.tuf.trust import make_administrator
 from placet.ceremony.enrol_evidence import registration_challenge
 from placet.ceremony.fingerprint import fingerprint_words
 from placet.core.encoding import Digest, KeyId, b64url_encode

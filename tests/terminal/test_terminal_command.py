@@ -18,7 +18,7 @@ import pytest
 from page_driver import check_for_everyone, plugged_in
 from terminal_world import PageWorld, make_identity, write_request
 
-from placet.adapters.attestation import FidoAttestationVerifier
+from placet.adapters.fido.attestation import FidoAttestationVerifier
 from placet.adapters.paths import data_dir, state_dir
 from placet.ceremony.enrol import parse_enrolment, verify_enrolment
 from placet.ceremony.enrol_review import judge_enrolment
@@ -398,11 +398,11 @@ def test_administrator_reads_and_signs_the_trust_root_on_the_page(
 ) -> None:
     from terminal_world import keep_credentials
 
-    from placet.adapters.ceremony_box import FolderBox
-    from placet.adapters.tuf_exchange import attach_signatures, encode_challenge
-    from placet.adapters.tuf_repository import TrustRepository
-    from placet.adapters.tuf_signing import pending_roles
-    from placet.adapters.tuf_trust import make_administrator
+    from placet.adapters.tuf.ceremony_box import FolderBox
+    from placet.adapters.tuf.exchange import attach_signatures, encode_challenge
+    from placet.adapters.tuf.repository import TrustRepository
+    from placet.adapters.tuf.signing import pending_roles
+    from placet.adapters.tuf.trust import make_administrator
     from placet.ceremony.new_keys import find_new_keys
 
     key = world.keys[ALICE]

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
 
 from tuf_trust_world import ANNA, BEN, DAY, TrustWorld
 
-from placet.adapters.tuf_audit import attach_trust, audit_trust
+from placet.adapters.tuf.audit import attach_trust, audit_trust
 from placet.cli import main
 from placet.core.bundle import encode_bundle, parse_bundle
 from placet.core.encoding import b64encode, encode_canonical, format_time, sha256_hex

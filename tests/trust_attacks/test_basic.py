@@ -10,8 +10,8 @@ import pytest
 from trust_simulator import ALL, DAY, FILES, Gate, PersonSigner, Simulator
 from tuf.api.metadata import MetaFile  # type: ignore[attr-defined]
 
-from placet.adapters import tuf_refresh
-from placet.adapters.tuf_trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, utc
+from placet.adapters.tuf import refresh as tuf_refresh
+from placet.adapters.tuf.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, utc
 from placet.cli import main
 from placet.core.encoding import sha256_hex
 from placet.core.errors import Reason

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from trust_simulator import DAY, FILES, Gate, Simulator
 
-from placet.adapters.tuf_refresh import Refreshed
-from placet.adapters.tuf_trust import SNAPSHOT, TARGETS, TIMESTAMP, utc
+from placet.adapters.tuf.refresh import Refreshed
+from placet.adapters.tuf.trust import SNAPSHOT, TARGETS, TIMESTAMP, utc
 
 SCOPES = b'{"scopes":{"default":["**"],"payments":["k8s://pay/**"]}}'
 ROLE, POLICY = "scope-payments", "policy/payments.toml"

@@ -11,8 +11,8 @@ import pytest
 from trust_simulator import Gate, Simulator, TrustServer
 from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]
 
-from placet.adapters import tuf_fetch
-from placet.adapters.tuf_trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from placet.adapters.tuf import fetch as tuf_fetch
+from placet.adapters.tuf.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from placet.cli import main
 from placet.core.errors import Reason
 

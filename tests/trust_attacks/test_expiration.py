@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from trust_simulator import DAY, Gate, Simulator
 
-from placet.adapters.tuf_trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, utc
+from placet.adapters.tuf.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, utc
 from placet.cli import main
 from placet.core.errors import Reason
 

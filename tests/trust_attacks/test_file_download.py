@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trust_simulator import FILES, Gate, Simulator
 
-from placet.adapters.tuf_trust import SNAPSHOT, TARGETS, TIMESTAMP
+from placet.adapters.tuf.trust import SNAPSHOT, TARGETS, TIMESTAMP
 from placet.core.encoding import sha256_hex
 from placet.core.errors import Reason
 

@@ -10,8 +10,8 @@ from securesystemslib.signer import CryptoSigner, Signature  # type: ignore[attr
 from trust_simulator import ALL, ANNA, PEOPLE, Gate, PersonSigner, Simulator
 from tuf.api.metadata import Metadata  # type: ignore[attr-defined]
 
-from placet.adapters.sk_key import SkKey
-from placet.adapters.tuf_trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from placet.adapters.tuf.sk_key import SkKey
+from placet.adapters.tuf.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from placet.cli import main
 from placet.core.errors import Reason
 from placet.testing.authenticator import BE, BS, UP, UV, SoftSk, SoftWebAuthn

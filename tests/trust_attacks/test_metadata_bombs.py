@@ -13,8 +13,8 @@ import pytest
 from trust_simulator import ALL, PEOPLE, Gate, Simulator
 from tuf.api.metadata import DelegatedRole, Delegations, MetaFile  # type: ignore[attr-defined]
 
-from placet.adapters.tuf_refresh import refresh
-from placet.adapters.tuf_trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from placet.adapters.tuf.refresh import refresh
+from placet.adapters.tuf.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from placet.core.encoding import sha256_hex
 from placet.core.errors import PlacetError, Reason
 
@@ -173,7 +173,7 @@ def test_a15_a_snapshot_of_many_roles(repo: Simulator, http_client: Gate) -> Non
 
 
 def test_a15_too_many_files(repo: Simulator, http_client: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("placet.adapters.tuf_refresh._MAX_FILES", 12)
+    monkeypatch.setattr("placet.adapters.tuf.refresh._MAX_FILES", 12)
     for number in range(10):
         repo.add_file(f"layouts/{number}", b"x")
     repo.publish(*CHANGED)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from trust_simulator import FILES, Gate, Simulator
 
-from placet.adapters.tuf_refresh import refresh
-from placet.adapters.tuf_trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from placet.adapters.tuf.refresh import refresh
+from placet.adapters.tuf.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from placet.core.encoding import sha256_hex
 from placet.core.trust import parse_trust
 

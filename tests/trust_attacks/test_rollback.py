@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from trust_simulator import ALL, Gate, Simulator
 
-from placet.adapters import tuf_refresh
-from placet.adapters.tuf_trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from placet.adapters.tuf import refresh as tuf_refresh
+from placet.adapters.tuf.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from placet.cli import main
 from placet.core.errors import Reason, VerificationError
 

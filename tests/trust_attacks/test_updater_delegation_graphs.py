@@ -14,8 +14,8 @@ import pytest
 from trust_simulator import FILES, Gate, Simulator
 from tuf.api.metadata import DelegatedRole, Delegations  # type: ignore[attr-defined]
 
-from placet.adapters.tuf_refresh import Refreshed
-from placet.adapters.tuf_trust import SNAPSHOT, TARGETS, TIMESTAMP
+from placet.adapters.tuf.refresh import Refreshed
+from placet.adapters.tuf.trust import SNAPSHOT, TARGETS, TIMESTAMP
 from placet.core.errors import PlacetError, Reason
 
 POLICY = FILES["policy/default.toml"]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 from trust_simulator import ONLINE, PEOPLE, Gate, Signer, Simulator
 
-from placet.adapters.tuf_trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from placet.adapters.tuf.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from placet.core.encoding import sha256_hex
 from placet.core.errors import Reason
 

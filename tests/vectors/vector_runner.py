@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from placet.adapters._ledger_place import stamp_path
-from placet.adapters.sqlite_ledger import SqliteLedger, declare_new_birth
+from placet.adapters.sqlite._ledger_place import stamp_path
+from placet.adapters.sqlite.ledger import SqliteLedger, declare_new_birth
 from placet.core.actions import parse_action
 from placet.core.admission import admit
 from placet.core.approvals import Approver

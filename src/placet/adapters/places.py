@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from placet.adapters.paths import state_dir
-from placet.adapters.postgres_address import MISSING_DRIVER, is_postgres, show_address
+from placet.adapters.postgres.address import MISSING_DRIVER, is_postgres, show_address
 from placet.core.errors import IndeterminateError, Reason
 from placet.ports.request_store import RequestStore, StoreFailedError
 from placet.ports.use_ledger import Birth, UseLedger
@@ -43,11 +43,11 @@ def open_store(place: str | Path, *, max_bytes: int | None = None) -> RequestSto
     if problem := missing_driver(place):
         raise StoreFailedError(problem[0], hint=problem[1])
     if is_postgres(place):
-        from placet.adapters.postgres_store import PostgresRequestStore
+        from placet.adapters.postgres.store import PostgresRequestStore
 
         return PostgresRequestStore.open(str(place))
-    from placet.adapters.sqlite_database import DEFAULT_MAX_BYTES
-    from placet.adapters.sqlite_store import SqliteRequestStore
+    from placet.adapters.sqlite.database import DEFAULT_MAX_BYTES
+    from placet.adapters.sqlite.store import SqliteRequestStore
 
     return SqliteRequestStore.open(Path(place), max_bytes=max_bytes or DEFAULT_MAX_BYTES)
 
@@ -60,10 +60,10 @@ def open_ledger(place: str | Path) -> UseLedger:
     """
     _require_driver(place)
     if is_postgres(place):
-        from placet.adapters.postgres_ledger import PostgresLedger
+        from placet.adapters.postgres.ledger import PostgresLedger
 
         return PostgresLedger(str(place), stamps=state_dir() / "gate" / "stamps")
-    from placet.adapters.sqlite_ledger import SqliteLedger
+    from placet.adapters.sqlite.ledger import SqliteLedger
 
     return SqliteLedger(Path(place))
 
@@ -77,7 +77,7 @@ def ledger_exists(place: str | Path) -> bool:
     _require_driver(place)
     if not is_postgres(place):
         return Path(place).exists()
-    from placet.adapters import postgres_ledger_tables
+    from placet.adapters.postgres import ledger_tables as postgres_ledger_tables
 
     return postgres_ledger_tables.ledger_exists(str(place))
 
@@ -90,10 +90,10 @@ def declare_birth(place: str | Path, *, now: int, clock_was_wrong: bool = False)
     """
     _require_driver(place)
     if is_postgres(place):
-        from placet.adapters import postgres_ledger_tables
+        from placet.adapters.postgres import ledger_tables as postgres_ledger_tables
 
         return postgres_ledger_tables.declare_birth(str(place), now=now, clock_was_wrong=clock_was_wrong)
-    from placet.adapters.sqlite_ledger import declare_new_birth
+    from placet.adapters.sqlite.ledger import declare_new_birth
 
     return declare_new_birth(Path(place), now=now, clock_was_wrong=clock_was_wrong)
 
@@ -106,10 +106,10 @@ def migrate_ledger(place: str | Path) -> tuple[int, int]:
     """
     _require_driver(place)
     if is_postgres(place):
-        from placet.adapters import postgres_ledger_tables
+        from placet.adapters.postgres import ledger_tables as postgres_ledger_tables
 
         return postgres_ledger_tables.migrate_ledger(str(place))
-    from placet.adapters import sqlite_ledger
+    from placet.adapters.sqlite import ledger as sqlite_ledger
 
     return sqlite_ledger.migrate_ledger(Path(place))
 
@@ -125,7 +125,7 @@ def migrate_store(address: str) -> tuple[int, int]:
     """
     if problem := missing_driver(address):
         raise StoreFailedError(problem[0], hint=problem[1])
-    from placet.adapters import postgres_store
+    from placet.adapters.postgres import store as postgres_store
 
     return postgres_store.migrate_store(address)
 

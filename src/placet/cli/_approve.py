@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from placet.adapters.ssh_keygen import SshKeygenAuthenticator
+from placet.adapters.fido.ssh_keygen import SshKeygenAuthenticator
 from placet.ceremony.decide import Review, deny, make_answer, message, prepare
 from placet.ceremony.publish import Progress, assemble
 from placet.cli import EXIT_ALLOW, EXIT_DENY, UserError

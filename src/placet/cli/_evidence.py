@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def evidence_verifier(snapshot: str | os.PathLike[str] | None) -> EvidenceVerifier:
     """Returns what verifies evidence with the keys that lie beside a snapshot (default: this machine's)."""
-    from placet.adapters.requester_tokens import TokenVerifier
+    from placet.adapters.oidc.tokens import TokenVerifier
 
     return TokenVerifier(Path(snapshot or snapshot_path()))
 

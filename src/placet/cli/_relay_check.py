@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, place: str | Path) -> int:
 
 def _check_postgres(args: argparse.Namespace, address: str) -> int:
     from placet.adapters.places import show_place
-    from placet.adapters.postgres_check import check_database
+    from placet.adapters.postgres.check import check_database
 
     if args.salvage_to:
         raise UserError(
@@ -63,7 +63,7 @@ def _check_postgres(args: argparse.Namespace, address: str) -> int:
 
 
 def _check_file(args: argparse.Namespace, path: Path) -> int:
-    from placet.adapters.sqlite_check import check_database, salvage
+    from placet.adapters.sqlite.check import check_database, salvage
 
     try:
         result = salvage(path, args.salvage_to) if args.salvage_to else check_database(path)

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
         UserError: no database was named, or it cannot be used.
     """
     from placet.adapters.places import migrate_store, show_place
-    from placet.adapters.postgres_address import is_postgres
+    from placet.adapters.postgres.address import is_postgres
 
     address = setting(args.store, "store")
     if not is_postgres(address):

@@ -109,7 +109,7 @@ def prove_kept(args: argparse.Namespace) -> IntentRequest:
 
 
 def _sign(request: IntentRequest, key_file: Path) -> IntentRequest:
-    from placet.adapters.ssh_keygen import SshKeygenAuthenticator
+    from placet.adapters.fido.ssh_keygen import SshKeygenAuthenticator
     from placet.ports.authenticator import AuthenticatorError
 
     try:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from shlex import quote
 
-from placet.adapters.attestation import FidoAttestationVerifier
+from placet.adapters.fido.attestation import FidoAttestationVerifier
 from placet.ceremony.fingerprint import spoken_fingerprint
 from placet.ceremony.trust_change import group_digits
 from placet.cli import UserError
@@ -82,7 +82,7 @@ def _enroll_on_page(desk: EnrolDesk, args: argparse.Namespace, done: threading.E
 
 
 def _enroll_without_browser(desk: EnrolDesk, device: Path | None) -> KeyId | None:
-    from placet.adapters.ctap_client import CtapClient, open_device, say_to_person
+    from placet.adapters.fido.ctap_client import CtapClient, open_device, say_to_person
 
     asked = desk.invitation
     say_to_person(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import threading
 
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_state import is_complete, state_lines
+from placet.adapters.tuf.repository import TrustRepository
+from placet.adapters.tuf.state import is_complete, state_lines
 from placet.cli import UserError
 from placet.cli._terminal_files import load_identity, open_credentials
 from placet.cli._terminal_shared import origin_of, serve_page
-from placet.cli._trust_sign import deliver, open_session, open_source
+from placet.cli.trust.sign import deliver, open_session, open_source
 from placet.terminal.trust_app import create_trust_app
 from placet.terminal.trust_desk import TrustDesk
 from placet.terminal.trust_session import TrustSession

@@ -89,7 +89,7 @@ def _find_trust(args: argparse.Namespace, bundle: bytes, at: int) -> tuple[Trust
     chosen = setting(None, "trust") if args.trust is None else args.trust
     snapshot = Path(chosen) if chosen else snapshot_path()
     try:
-        from placet.adapters.tuf_audit import audit_trust, read_carried_trust
+        from placet.adapters.tuf.audit import audit_trust, read_carried_trust
     except ModuleNotFoundError as e:
         if e.name not in ("tuf", "securesystemslib"):
             raise
@@ -140,7 +140,7 @@ def _own_trust(snapshot: Path, bundle: bytes, at: int) -> Trust:
 def _known_root(args: argparse.Namespace, snapshot: Path) -> str:
     digest: str | None = args.root_sha256
     if digest is None:
-        from placet.adapters.tuf_refresh import first_root_of
+        from placet.adapters.tuf.refresh import first_root_of
         from placet.core.encoding import sha256_hex
 
         return sha256_hex(first_root_of(snapshot.with_suffix(".tuf")))

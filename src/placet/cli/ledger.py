@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from placet.adapters.places import declare_birth, ledger_exists, migrate_ledger, open_ledger, show_place
-from placet.adapters.postgres_address import is_postgres
+from placet.adapters.postgres.address import is_postgres
 from placet.adapters.system_clock import SystemClock
 from placet.cli import EXIT_DENY, EXIT_UNDECIDED, UserError
 from placet.cli._shared import describe_migration

@@ -78,7 +78,7 @@ def choose_store(state: Path | None, store: str | None) -> str | Path:
         UserError: both were given, or the address is none, or PostgreSQL's driver is missing.
     """
     from placet.adapters.places import missing_driver
-    from placet.adapters.postgres_address import is_postgres
+    from placet.adapters.postgres.address import is_postgres
 
     if state is not None and store is not None:
         raise UserError("--state and --store name two places; the relay keeps everything in one.")

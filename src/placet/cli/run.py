@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from placet.adapters.paths import state_dir
 from placet.adapters.places import missing_driver, open_ledger
-from placet.adapters.postgres_address import is_postgres
+from placet.adapters.postgres.address import is_postgres
 from placet.adapters.system_clock import SystemClock
 from placet.cli import UserError
 from placet.cli._evidence import verify_bundle_evidence

@@ -7,7 +7,7 @@ import importlib
 from pathlib import Path
 
 from placet.cli import UserError
-from placet.cli._trust_sign import add_signing
+from placet.cli.trust.sign import add_signing
 from placet.ports.authenticator import AuthenticatorError
 
 DEFAULT_PORT = 8470

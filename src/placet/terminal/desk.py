@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from placet.adapters.requester_tokens import TokenVerifier
+from placet.adapters.oidc.tokens import TokenVerifier
 from placet.ceremony.decide import Review, challenge, deny, make_answer, prepare
 from placet.ceremony.publish import Progress, assemble
 from placet.core.bundle import Answer

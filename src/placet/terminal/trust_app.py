@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from placet.adapters.tuf_signing import PendingRole, QuorumState
+from placet.adapters.tuf.signing import PendingRole, QuorumState
 from placet.ceremony.fingerprint import fingerprint_words
 from placet.ceremony.new_keys import NewKey
 from placet.ceremony.trust_change import Change, split_facts, title_of, titles, visible

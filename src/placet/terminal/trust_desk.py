@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from placet.adapters.tuf_review import check_key_is_for
-from placet.adapters.tuf_signing import PendingRole, signing_keys
-from placet.adapters.tuf_trust import person_of
+from placet.adapters.tuf.review import check_key_is_for
+from placet.adapters.tuf.signing import PendingRole, signing_keys
+from placet.adapters.tuf.trust import person_of
 from placet.ceremony.trust_change import Change
 from placet.core.encoding import KeyId, b64url_encode
 from placet.core.sshsig import NAMESPACE_TRUST, encode_webauthn_sshsig, parse_public_key, signed_data

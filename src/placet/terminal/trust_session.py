@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from placet.adapters.tuf_anchor import TrustAnchors
-from placet.adapters.tuf_repository import TrustRepository
-from placet.adapters.tuf_review import Review, check_key_is_for, keep_signature, review
-from placet.adapters.tuf_signing import PendingRole, pending_roles, signing_keys
-from placet.adapters.tuf_trust import person_of
+from placet.adapters.tuf.anchor import TrustAnchors
+from placet.adapters.tuf.repository import TrustRepository
+from placet.adapters.tuf.review import Review, check_key_is_for, keep_signature, review
+from placet.adapters.tuf.signing import PendingRole, pending_roles, signing_keys
+from placet.adapters.tuf.trust import person_of
 from placet.ceremony.enrol_review import verify_again
 from placet.ceremony.new_keys import Fingerprints, NewKey, find_new_keys
 from placet.ceremony.trust_change import Change, root_diff, semantic_diff, visible

@@ -13,8 +13,8 @@ from typing import Any
 
 from fido2 import cbor
 
-from placet.adapters.attestation import FidoAttestationVerifier
-from placet.adapters.ctap_client import CtapClient
+from placet.adapters.fido.attestation import FidoAttestationVerifier
+from placet.adapters.fido.ctap_client import CtapClient
 from placet.ceremony.enrol import Enrolment, draft_enrolment, encode_enrolment, enrolment_message
 from placet.ceremony.enrol_evidence import registration_challenge
 from placet.core.encoding import b64url_encode

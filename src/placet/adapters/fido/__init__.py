@@ -1,0 +1,1 @@
+"""Authenticators: CTAP and ssh-keygen, attestation, the metadata of models (python-fido2)."""

@@ -1,0 +1,1 @@
+"""OIDC issuers: their keys, and the tokens that say who asks (joserfc)."""

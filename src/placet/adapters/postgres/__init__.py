@@ -1,0 +1,1 @@
+"""The shared stores: the relay's requests and the gates' use ledger in PostgreSQL (psycopg)."""
