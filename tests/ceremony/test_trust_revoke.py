@@ -6,9 +6,11 @@ import pytest
 
 from placet.ceremony import trust_revoke as revoke
 from placet.ceremony.trust_consequences import find_consequences
+from placet.ceremony.trust_edit import add_person
 from placet.core.errors import MalformedError
 from placet.core.people import parse_people
 from placet.core.trust import Trust, compile_trust, parse_trust
+from placet.documents.issuers import PRESETS
 from placet.testing.world import ALICE, BOB, CAROL, GATE, NOW, World
 
 RULES = """
@@ -187,3 +189,29 @@ def test_nothing_follows_from_what_only_adds(files: dict[str, bytes]) -> None:
     after = files | revoke.edit_person(files, ALICE, add_groups=["ops"])
     assert find_consequences(files, after, now=NOW) == ()
     assert parse_people(json.loads(after["people.json"]), trust(files).deployment)
+
+
+def test_an_account_is_at_an_issuer_that_tokens_can_name(files: dict[str, bytes]) -> None:
+    """The short name of `add-issuer` means the same here; kept as it is typed, it would fit no token."""
+    added = files | revoke.edit_person(files, ALICE, add_accounts=[("github", "123456")])
+    address = PRESETS["github"].issuer
+    assert next(p for p in trust(added).people if p.id == ALICE).accounts[-1] == (address, "123456")
+    again = trust(added | revoke.edit_person(added, ALICE, remove_accounts=[("github", "123456")]))
+    assert again.people == trust(files).people
+    zoe = add_person(files, "zoe@example.com", groups=["release"], accounts=[("gitlab", "7")])
+    assert trust(files | zoe).people[-1].accounts == (("https://gitlab.com", "7"),)
+    for wrong in ("http://issuer.example", "GitHub", "issuer.example"):
+        with pytest.raises(MalformedError, match="https address") as error:
+            revoke.edit_person(files, ALICE, add_accounts=[(wrong, "1")])
+        assert "github, gitlab" in error.value.hint
+        with pytest.raises(MalformedError, match="https address"):
+            add_person(files, "zoe@example.com", groups=[], accounts=[(wrong, "1")])
+
+
+def test_an_account_that_an_earlier_version_took_as_it_was_typed_can_go(files: dict[str, bytes]) -> None:
+    value = json.loads(files["people.json"])
+    (alice,) = (p for p in value["people"] if p["id"] == ALICE)
+    alice["accounts"].append({"issuer": "github", "subject": "123456"})
+    made = files | {"people.json": json.dumps(value).encode()}
+    after = trust(made | revoke.edit_person(made, ALICE, remove_accounts=[("github", "123456")]))
+    assert next(p for p in after.people if p.id == ALICE).accounts == trust(files).people[0].accounts

@@ -33,6 +33,7 @@ from placet.core.trust import (
     SCOPES_FILE,
     TERMINALS_FILE,
 )
+from placet.documents.issuers import find_issuer
 
 Files = Mapping[str, bytes]
 DEFAULT_SCOPE = "default"
@@ -80,7 +81,7 @@ def read_terminals(files: Files) -> tuple[Terminal, ...]:
 def add_person(
     files: Files, person_id: str, *, groups: Sequence[str], accounts: Sequence[tuple[str, str]] = ()
 ) -> dict[str, bytes]:
-    """Adds a person; `accounts` are (issuer, subject).
+    """Adds a person; `accounts` are (issuer, subject), where an issuer may be one of `PRESETS`.
 
     Raises:
         MalformedError: the person is there already, or a member is wrong.
@@ -91,7 +92,7 @@ def add_person(
         {
             "id": person_id,
             "groups": list(dict.fromkeys(groups)),
-            "accounts": [{"issuer": issuer, "subject": subject} for issuer, subject in accounts],
+            "accounts": [{"issuer": find_issuer(name), "subject": subject} for name, subject in accounts],
             "credentials": [],
         }
     )

@@ -15,6 +15,7 @@ from placet.core.errors import MalformedError, PlacetError, Reason
 from placet.core.people import parse_gates, parse_people, parse_terminals
 from placet.core.policy import parse_scopes
 from placet.core.trust import GATES_FILE, PEOPLE_FILE, SCOPES_FILE, TERMINALS_FILE
+from placet.documents.issuers import find_issuer
 
 Files = Mapping[str, bytes]
 # Shorter ones could be typed by mistake, and mean another key after the next enrolment.
@@ -88,24 +89,27 @@ def edit_person(
     add_accounts: Sequence[tuple[str, str]] = (),
     remove_accounts: Collection[tuple[str, str]] = (),
 ) -> dict[str, bytes]:
-    """Changes a person's groups and accounts; accounts are (issuer, subject).
+    """Changes a person's groups and accounts; accounts are (issuer, subject), where an issuer may be one of `PRESETS`.
 
     Raises:
-        MalformedError: there is no such person, or they are not in a group, or lack an account, that goes.
+        MalformedError: there is no such person, or they are not in a group, or lack an account, that goes; or an issuer is
+            no https address.
     """
+    added = [(find_issuer(issuer), subject) for issuer, subject in add_accounts]
 
     def change(_: list[Any], person: Any) -> None:
         accounts = [(account["issuer"], account["subject"]) for account in person["accounts"]]
         for name in remove_groups:
             _check_there(name in person["groups"], f"{person_id} is not in the group {name}.")
-        for account in remove_accounts:
+        # What stands there literally goes literally: an earlier version took any text for an issuer.
+        gone = [a if a in accounts else (find_issuer(a[0]), a[1]) for a in remove_accounts]
+        for account in gone:
             _check_there(account in accounts, f"{person_id} has no account {account[1]} at {account[0]}.")
         groups = [name for name in person["groups"] if name not in remove_groups]
         person["groups"] = list(dict.fromkeys([*groups, *add_groups]))
-        kept = [account for account in accounts if account not in remove_accounts]
+        kept = [account for account in accounts if account not in gone]
         person["accounts"] = [
-            {"issuer": issuer, "subject": subject}
-            for issuer, subject in dict.fromkeys([*kept, *add_accounts])
+            {"issuer": issuer, "subject": subject} for issuer, subject in dict.fromkeys([*kept, *added])
         ]
 
     return _change_people(files, person_id, change)

@@ -63,6 +63,28 @@ PRESETS = {
 }
 
 
+def find_issuer(name: str) -> str:
+    """Returns the address of an issuer that a person named by its address, or as one of `PRESETS`.
+
+    Raises:
+        MalformedError: BAD_VALUE: no token could ever name such an issuer.
+    """
+    address = PRESETS[name].issuer if name in PRESETS else name
+    _check_address(address, "")
+    return address
+
+
+def _check_address(address: str, path: str) -> None:
+    if _ISSUER.fullmatch(address) is None:
+        raise MalformedError(
+            Reason.BAD_VALUE,
+            "An issuer is an https address.",
+            path=path,
+            actual=address,
+            hint=f"Write it exactly as it stands in its tokens, or use a short name: {', '.join(PRESETS)}.",
+        )
+
+
 def parse_issuers(data: bytes) -> tuple[Issuer, ...]:
     """Reads ``issuers.json``.
 
@@ -80,10 +102,7 @@ def parse_issuers(data: bytes) -> tuple[Issuer, ...]:
 def _parse_issuer(value: Any, path: str) -> Issuer:
     members = read_object(value, path, required=["issuer", "personClaim", "claims", "algorithms", "keys"])
     issuer = read_ascii(members["issuer"], f"{path}/issuer", max_length=200)
-    if _ISSUER.fullmatch(issuer) is None:
-        raise MalformedError(
-            Reason.BAD_VALUE, "An issuer is an https address.", path=f"{path}/issuer", actual=issuer
-        )
+    _check_address(issuer, f"{path}/issuer")
     claims = {
         read_ascii(name, f"{path}/claims", max_length=80): read_string(
             text, f"{path}/claims/{name}", max_length=500

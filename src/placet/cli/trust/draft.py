@@ -36,7 +36,8 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         action="append",
         default=[],
         metavar=("ISSUER", "SUBJECT"),
-        help="an OIDC identity that is this person: the issuer's https address, and its name for them",
+        help="an OIDC identity that is this person: the issuer's https address (or github, gitlab), and its "
+        "name for them",
     )
     terminal = commands.add_parser("add-terminal", help="add an approval terminal")
     terminal.add_argument("id", metavar="ID", help="its name, the first part of its page's host name")

@@ -53,7 +53,8 @@ def _configure_edits(commands: argparse._SubParsersAction[argparse.ArgumentParse
             action="append",
             default=[],
             metavar=("ISSUER", "SUBJECT"),
-            help=f"an OIDC identity (issuer's https address, its name for them) that {what} this person",
+            help=f"an OIDC identity that {what} this person: the issuer's https address (or github, gitlab), "
+            "and its name for them",
         )
     policy = commands.add_parser("remove-policy", help="take out a scope with its rules")
     policy.add_argument("scope", metavar="SCOPE")
