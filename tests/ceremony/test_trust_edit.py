@@ -187,7 +187,25 @@ def test_what_is_there_twice_says_how_to_change_it(files: dict[str, bytes]) -> N
     files |= edit.add_gate(files, "prod-eu", ledger="l")
     with pytest.raises(MalformedError, match="already has a gate prod-eu") as error:
         edit.add_gate(files, "prod-eu", ledger="l")
-    assert error.value.hint == "To take it out: placet trust revoke gate prod-eu"
+    assert error.value.hint == "To give it another ledger: placet trust set-gate prod-eu --ledger NAME"
+    key = parse_public_key(SoftTerminalKey().wire)
+    files |= edit.add_terminal(files, "t1", key=key)
+    with pytest.raises(MalformedError, match="already has a terminal t1") as error:
+        edit.add_terminal(files, "t1", key=key)
+    assert error.value.hint == "To take it out: placet trust revoke terminal t1"
+
+
+def test_a_gate_gets_another_ledger_and_no_other_gate_does(files: dict[str, bytes]) -> None:
+    files |= edit.add_gate(files, "prod-eu", ledger="l1")
+    files |= edit.add_gate(files, "prod-us", ledger="l2")
+    after = trust_of(files | edit.set_gate(files, "prod-eu", ledger="placet-ledger:01"))
+    assert {name: gate.ledger for name, gate in after.gates.items()} == {
+        "prod-eu": "placet-ledger:01",
+        "prod-us": "l2",
+    }
+    with pytest.raises(MalformedError, match="no gate prod-asia. It knows: prod-eu, prod-us") as error:
+        edit.set_gate(files, "prod-asia", ledger="l3")
+    assert error.value.hint == "Add it: placet trust add-gate prod-asia --ledger l3"
 
 
 @pytest.mark.parametrize("gate", ["", "prod eu", "Prod", "prod_eu", "prod/eu"])

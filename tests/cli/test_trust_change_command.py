@@ -111,6 +111,7 @@ def test_a_key_a_terminal_a_gate_and_a_scope_are_revoked(trust: TrustWorld, plac
     for arguments, said_in in (
         (("revoke", "key", key[:12]), "The draft takes out this key of bob@example.com"),
         (("revoke", "terminal", "t1"), "have open requests approved on another terminal"),
+        (("set-gate", "prod-us", "--ledger", "placet-ledger:01"), "must be made again"),
         (("revoke", "gate", "prod-us"), "Its ledger stays where it is"),
         (("remove-policy", "default"), "The scope default"),
         (

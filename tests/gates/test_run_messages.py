@@ -72,3 +72,7 @@ def test_a_new_ledger_says_how_the_gate_is_bound_to_it(world: CommandWorld, tmp_
     done = placet(world, "ledger", "create", "--ledger", str(tmp_path / "new.sqlite3"))
     ledger = done.stdout.split()[1]
     assert f"placet trust add-gate GATE --ledger placet-ledger:{ledger}" in done.stdout
+    done = placet(world, "ledger", "reborn", "--yes", "--ledger", str(tmp_path / "new.sqlite3"))
+    ledger = done.stdout.split()[1]
+    assert f"placet trust set-gate GATE --ledger placet-ledger:{ledger}" in done.stdout
+    assert "revoke" not in done.stdout

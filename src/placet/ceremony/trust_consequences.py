@@ -111,9 +111,15 @@ def _find_open_requests(
             f"What was approved on the terminal {terminal} and is not used yet may no longer count at gates "
             "that have refreshed; have open requests approved on another terminal."
         )
-    for gate in sorted(_gates(before) - _gates(after)):
+    gates, left = _gates(before), _gates(after)
+    for gate in sorted(gates.keys() - left.keys()):
         found.append(
             f"Requests for the gate {gate} can no longer be approved or used. Its ledger stays where it is."
+        )
+    for gate in sorted(gate for gate in gates.keys() & left.keys() if gates[gate] != left[gate]):
+        found.append(
+            f"The gate {gate} goes on with the ledger {left[gate]}. Requests that name its earlier one, "
+            f"{gates[gate]}, must be made again."
         )
     return found
 
@@ -126,5 +132,5 @@ def _terminals(files: Files) -> set[str]:
     return {t.id for t in parse_terminals(decode_file(files, TERMINALS_FILE), read_deployment(files))}
 
 
-def _gates(files: Files) -> set[str]:
-    return {gate.id for gate in parse_gates(decode_file(files, GATES_FILE))}
+def _gates(files: Files) -> dict[str, str]:
+    return {gate.id: gate.ledger for gate in parse_gates(decode_file(files, GATES_FILE))}

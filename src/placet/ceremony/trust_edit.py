@@ -143,6 +143,26 @@ def add_gate(files: Files, gate_id: str, *, ledger: str) -> dict[str, bytes]:
     return {GATES_FILE: encode_file(value)}
 
 
+def set_gate(files: Files, gate_id: str, *, ledger: str) -> dict[str, bytes]:
+    """Gives a gate another ledger.
+
+    Raises:
+        MalformedError: there is no such gate, or the ledger's name is wrong.
+    """
+    value = decode_file(files, GATES_FILE)
+    gate = next((gate for gate in value["gates"] if gate["id"] == gate_id), None)
+    if gate is None:
+        known = ", ".join(gate["id"] for gate in value["gates"]) or "none yet"
+        raise MalformedError(
+            Reason.BAD_VALUE,
+            f"The trust root has no gate {gate_id}. It knows: {known}.",
+            hint=f"Add it: placet trust add-gate {gate_id} --ledger {ledger}",
+        )
+    gate["ledger"] = ledger
+    parse_gates(value)
+    return {GATES_FILE: encode_file(value)}
+
+
 def add_credential(
     files: Files,
     person_id: str,
@@ -334,13 +354,15 @@ def _line_of_rule(toml: bytes, path: str) -> int | None:
 
 
 def _refuse_known(known: Sequence[str], name: str, what: str) -> None:
+    hints = {
+        "person": f"To change it: placet trust edit-person {name}",
+        "gate": f"To give it another ledger: placet trust set-gate {name} --ledger NAME",
+    }
     if name in known:
         raise MalformedError(
             Reason.DUPLICATE_VALUE,
             f"The trust root already has a {what} {name}.",
-            hint=f"To change it: placet trust edit-person {name}"
-            if what == "person"
-            else f"To take it out: placet trust revoke {what} {name}",
+            hint=hints.get(what, f"To take it out: placet trust revoke {what} {name}"),
         )
 
 

@@ -119,11 +119,11 @@ def _say_birth(place: str | Path, birth: Birth, *, replaces: bool = False) -> No
     print(f"Ledger {birth.ledger_id} was born at {format_time(birth.born_at)}: {show_place(place)}")
     print("Approvals requested from the next second on can be used here.")
     if replaces:
-        print("Where the trust root names a ledger for the gate, an administrator changes it, in one draft:")
-        print("  placet trust revoke gate GATE")
+        print("Where the trust root names a ledger for the gate, an administrator changes it:")
     else:
         print("To bind the gate to it, an administrator names it in the trust root:")
-    print(f"  placet trust add-gate GATE --ledger {PINNED_LEDGER}{birth.ledger_id}")
+    command = "set-gate" if replaces else "add-gate"
+    print(f"  placet trust {command} GATE --ledger {PINNED_LEDGER}{birth.ledger_id}")
 
 
 def _show(place: str | Path, args: argparse.Namespace) -> int:

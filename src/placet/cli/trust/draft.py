@@ -1,4 +1,4 @@
-"""``placet trust add-…`` and ``set-policy``: additions to the draft."""
+"""``placet trust add-…``, ``set-gate`` and ``set-policy``: additions to the draft."""
 
 from __future__ import annotations
 
@@ -47,13 +47,16 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     gate = commands.add_parser("add-gate", help="add a gate")
     gate.add_argument("id", metavar="ID", help="such as prod-eu")
     gate.add_argument("--ledger", metavar="NAME", help="its use ledger (default: ID)")
+    ledger = commands.add_parser("set-gate", help="give a gate another ledger, as after `ledger reborn`")
+    ledger.add_argument("id", metavar="ID", help="a gate of the trust root")
+    ledger.add_argument("--ledger", required=True, metavar="NAME", help="as `placet ledger reborn` prints it")
     policy = commands.add_parser("set-policy", help="set the rules of a scope")
     policy.add_argument("file", type=Path, metavar="FILE.toml")
     policy.add_argument("--scope", required=True, metavar="NAME")
     policy.add_argument(
         "--targets", nargs="+", default=[], metavar="PATTERN", help="the targets that the scope governs"
     )
-    for command in (person, terminal, gate, policy):
+    for command in (person, terminal, gate, ledger, policy):
         add_repository(command)
 
 
@@ -69,6 +72,9 @@ def run(args: argparse.Namespace) -> int:
         case "add-gate":
             changes = trust_edit.add_gate(before, args.id, ledger=args.ledger or args.id)
             said = f"Gate {args.id} is in the draft, with the ledger {args.ledger or args.id}."
+        case "set-gate":
+            changes = trust_edit.set_gate(before, args.id, ledger=args.ledger)
+            said = f"Gate {args.id} has the ledger {args.ledger} in the draft."
         case _:
             changes, said = _set_policy(args, repository, before)
     return stage(repository, changes, said)
