@@ -259,10 +259,11 @@ def test_no_part_of_an_address_is_an_option_of_ssh() -> None:
 # -- audits
 
 
-def test_a12_stolen_keys_of_a_root_that_was_replaced_are_told_to_the_auditor(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["demo", "thieves"])
+def test_a12_stolen_keys_of_a_root_that_was_replaced_leave_an_audit_undecided(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """The thief leaves the newer root out of the bundle; the auditor's machine follows it."""
+    """The thief leaves the newer root out of the bundle, or names another deployment; both are known here."""
     archive = Archive(tmp_path)
     trust, later = archive.trust, NOW + 2 * DAY
     shutil.copytree(trust.repository.path, tmp_path / "stolen")
@@ -276,7 +277,10 @@ def test_a12_stolen_keys_of_a_root_that_was_replaced_are_told_to_the_auditor(
     trust.refresh(now=NOW + DAY)
 
     trust.keys.update(old)
-    trust.repository, archive.world = TrustRepository(tmp_path / "stolen"), World(seed=b"thief")
+    trust.repository, archive.world = (
+        TrustRepository(tmp_path / "stolen"),
+        World(seed=b"thief", deployment=name),
+    )
     trust.repository.stage(archive.world.files(), now=later)
     archive.world.versions = trust.publish(ANNA, BEN, now=later).versions
     archive.world.expires_at = NOW + 60 * DAY
@@ -285,9 +289,14 @@ def test_a12_stolen_keys_of_a_root_that_was_replaced_are_told_to_the_auditor(
     carried = attach_trust(made, snapshot=own, source=source, root_sha256=archive.root_sha256)
     (tmp_path / "a.intent.json").write_bytes(carried)
     audit = ["verify", str(tmp_path / "a.intent.json"), "--audit", "--at", format_time(later + 120)]
-    assert main([*audit, "--trust", str(archive.snapshot)]) == 0
-    assert "judged under root 1; this machine follows root 2" in capsys.readouterr().out
-    assert main([*audit, "--trust", str(archive.snapshot), "--json"]) == 0
+    audit += ["--root-sha256", archive.root_sha256.upper(), "--trust", str(archive.snapshot)]
+    assert main(audit) == 3
+    said = capsys.readouterr().out
+    assert "judged under root 1; this machine follows root 2" in said
+    assert "time-unproven" in said and "--accept-replaced-root" in said
+    assert main([*audit, "--accept-replaced-root"]) == 0
+    assert "Whoever stole keys" in capsys.readouterr().out
+    assert main([*audit, "--accept-replaced-root", "--json"]) == 0
     assert "root 2" in json.loads(capsys.readouterr().out)["audit"]["notes"][0]
 
 

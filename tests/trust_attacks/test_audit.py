@@ -325,3 +325,19 @@ def test_audit_with_this_machine_s_own_trust(
     late = format_time(NOW + 30 * DAY)
     assert main(["verify", path, "--audit", "--trust", str(archive.snapshot), "--at", late]) == 3
     assert "trust-expired" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("carried", [True, False])
+def test_without_reports_nothing_ties_an_approval_to_the_trust_of_a_time(
+    archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str], carried: bool
+) -> None:
+    """Signatures of any day fit the list of any other, where no terminal says which list it had."""
+    bundle = archive.approve(ALICE, BOB)
+    value = json.loads(archive.attach(bundle) if carried else bundle)
+    value["reports"], value["trust"]["versions"] = [], {}
+    path = tmp_path / "app.intent.json"
+    path.write_bytes(encode_canonical(value))
+    audit = ["verify", str(path), "--audit", "--trust", str(archive.snapshot), "--at", format_time(LOGGED)]
+    assert main(audit) == 3
+    assert "time-unproven" in capsys.readouterr().out
+    assert main(["verify", str(path), "--unsafe-any-action", "--accept-replaced-root"]) == 2

@@ -38,6 +38,7 @@ def run_audit(args: argparse.Namespace) -> int:
                 "Nothing proves when this was decided, so it cannot be judged by the rules of its time.",
                 hint="If you know the time from elsewhere, name it with --at; it will be called your word.",
             )
+        _check_tied(bundle)
         trust, origin, notes = _find_trust(args, bundle, at)
         facts = verify_evidence(bundle, args, trust)
         approval = verify_for_audit(bundle, trust=trust, logged_at=at, evidence=facts)
@@ -70,6 +71,22 @@ def _print(approval: VerifiedApproval, trust: Trust, at: int, origin: str, notes
     print("  Now       not judged: the people, rules and keys may be others today")
 
 
+def _check_tied(bundle: bytes) -> None:
+    """Refuses a bundle whose approvers' terminals do not say which trust they had: any trust would fit it.
+
+    Raises:
+        IndeterminateError: TIME_UNPROVEN.
+    """
+    if missing := sorted({"root", "targets"} - parse_bundle(bundle).trust_versions.keys()):
+        raise IndeterminateError(
+            Reason.TIME_UNPROVEN,
+            f"No terminal's report says under which {' and '.join(missing)} this was decided, so nothing "
+            "ties the decision to the trust of any time.",
+            hint="Approvals by a placet terminal, or `placet approve`, carry such reports; this one cannot "
+            "be audited.",
+        )
+
+
 def _read_time(text: str | None) -> int | None:
     if text is None:
         return None
@@ -83,7 +100,7 @@ def _find_trust(args: argparse.Namespace, bundle: bytes, at: int) -> tuple[Trust
     """Returns the trust of that time, where it came from, and which scopes were closed then.
 
     Raises:
-        IndeterminateError: TRUST_UNAVAILABLE, TRUST_EXPIRED.
+        IndeterminateError: TRUST_UNAVAILABLE, TRUST_EXPIRED; TIME_UNPROVEN where the root was replaced since.
         VerificationError, MalformedError: what the bundle carries is not what administrators signed.
     """
     chosen = setting(None, "trust") if args.trust is None else args.trust
@@ -96,23 +113,47 @@ def _find_trust(args: argparse.Namespace, bundle: bytes, at: int) -> tuple[Trust
         raise UserError("An audit needs python-tuf.", "Install it with: pip install 'placet[trust]'") from e
     if read_carried_trust(bundle) is None:
         return _own_trust(snapshot, bundle, at), "snapshot", ()
-    audited = audit_trust(bundle, root_sha256=_known_root(args, snapshot), at=at)
-    return audited.trust, "bundle", (*audited.notes, *_note_newer_root(snapshot, audited.trust))
+    known_root = _known_root(args, snapshot)
+    audited = audit_trust(bundle, root_sha256=known_root, at=at)
+    replaced = _judge_root(args, snapshot, audited.trust, known_root)
+    return audited.trust, "bundle", (*audited.notes, *replaced)
 
 
-def _note_newer_root(snapshot: Path, audited: Trust) -> tuple[str, ...]:
-    """Says what this machine knows and the bundle leaves out: that the root's keys were given up since."""
+def _judge_root(args: argparse.Namespace, snapshot: Path, audited: Trust, known_root: str) -> tuple[str, ...]:
+    """Judges what this machine knows and the bundle leaves out: that the root's keys were given up since.
+
+    Raises:
+        IndeterminateError: TIME_UNPROVEN, unless the auditor accepts it; then it is returned as a note.
+    """
     try:
         known = load_trust(snapshot)
     except (PlacetError, UserError):
         return ()
     then, now = (trust.versions.get("root", 0) for trust in (audited, known))
-    if known.deployment != audited.deployment or now <= then:
+    # By the chain, too: who has the old keys can write another deployment's name into the list.
+    same = known.deployment == audited.deployment or known_root in _roots_followed(snapshot)
+    if not same or now <= then:
         return ()
-    return (
+    message = (
         f"This was judged under root {then}; this machine follows root {now}. Whoever stole keys that were "
-        "given up in between can have made all of this afterwards: be sure of the time.",
+        "given up in between can have made all of this afterwards."
     )
+    if not args.accept_replaced_root:
+        raise IndeterminateError(
+            Reason.TIME_UNPROVEN,
+            message,
+            hint="If you are sure of the time, and that no key of the older root was stolen, say so with "
+            "--accept-replaced-root.",
+        )
+    return (f"{message} You accept that.",)
+
+
+def _roots_followed(snapshot: Path) -> frozenset[str]:
+    """Returns the SHA-256 of every root that this machine's client has followed."""
+    from placet.core.encoding import sha256_hex
+
+    roots = snapshot.with_suffix(".tuf") / "metadata" / "root_history"
+    return frozenset(sha256_hex(path.read_bytes()) for path in roots.glob("*.root.json"))
 
 
 def _own_trust(snapshot: Path, bundle: bytes, at: int) -> Trust:
@@ -148,4 +189,4 @@ def _known_root(args: argparse.Namespace, snapshot: Path) -> str:
         raise UserError(
             "A SHA-256 is 64 hexadecimal characters.", "`placet trust publish` prints the root's."
         )
-    return digest
+    return digest.lower()

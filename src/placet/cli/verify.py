@@ -76,6 +76,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root-sha256", metavar="HEX", help="for --audit: a root that you know, from which that trust comes"
     )
+    parser.add_argument(
+        "--accept-replaced-root",
+        action="store_true",
+        help="for --audit: judge even by a root that was replaced since, whose keys somebody may have stolen",
+    )
     parser.add_argument("--gate", metavar="ID", help="this gate's ID (default: the only one there is)")
     parser.add_argument("--trust", metavar="SNAPSHOT", help="the gate's trust snapshot")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -87,8 +92,11 @@ def run(args: argparse.Namespace) -> int:
         from placet.cli._verify_audit import run_audit
 
         return run_audit(args)
-    if args.at is not None or args.root_sha256 is not None:
-        raise UserError("--at and --root-sha256 are for --audit; a gate decides now, by its own trust.")
+    if args.at is not None or args.root_sha256 is not None or args.accept_replaced_root:
+        raise UserError(
+            "--at, --root-sha256 and --accept-replaced-root are for --audit; a gate decides now, by its own "
+            "trust."
+        )
     expected = _expected(args)
     bundle = read_file(args.bundle, "bundle", MAX_BUNDLE_BYTES)
     try:
