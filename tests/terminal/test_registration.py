@@ -24,7 +24,7 @@ from placet.terminal.enrol_desk import EnrolDesk, Invitation
 from placet.terminal.registration import NewCredential, read_registration
 from placet.terminal.trust_desk import TrustDesk
 from placet.terminal.trust_session import TrustSession
-from placet.testing.authenticator import AT, BE, UP, UV, SoftWebAuthn
+from placet.testing.authenticator import AT, BE, UP, UV, SoftSk, SoftWebAuthn
 from placet.testing.registration import attestation_object, creation_client_data
 from placet.testing.world import ALICE, BOB
 
@@ -168,6 +168,35 @@ def test_administrator_never_signs_blind(tmp_path: Path) -> None:
     office = Office(tmp_path)
     with pytest.raises(DeskError, match="not shown yet"):
         office.desk.begin("root", range(len(office.desk.changes()) - 1))
+
+
+def test_administrator_without_a_key_for_a_browser_is_told_before_they_read(tmp_path: Path) -> None:
+    world, path = PageWorld(8470), tmp_path / "repository"
+    key = SoftSk("ed25519", application="ssh:placet-demo")
+    admin = make_administrator("ben", key.wire, kind="sk", origins=(), uv=True)
+    TrustRepository.create(path, files=world.files(), administrators=[admin], threshold=1, now=world.now)
+    session = TrustSession(
+        TrustRepository(path),
+        "ben",
+        anchors=TrustAnchors(tmp_path / "anchors"),
+        verifier=FidoAttestationVerifier(),
+        now=world.now,
+    )
+    desk = TrustDesk(
+        session,
+        "ben",
+        web_origin=world.origin("t1"),
+        credentials=CredentialStore(tmp_path / "credentials.json"),
+        on_done=lambda: None,
+        command="placet trust sign --as ben --key FILE --challenge /media/stick",
+    )
+    obstacles = desk.find_obstacles()
+    assert set(obstacles) == {"root", "targets"}
+    assert "an OpenSSH key, and no browser can" in obstacles["root"].message
+    assert "`placet trust sign --as ben --key FILE --challenge /media/stick`" in obstacles["root"].hint
+    with pytest.raises(DeskError, match="no browser can use"):
+        desk.begin("root", range(len(desk.changes())))
+    assert Office(tmp_path / "alice").desk.find_obstacles() == {}
 
 
 def test_each_role_takes_a_touch_of_its_own(tmp_path: Path) -> None:

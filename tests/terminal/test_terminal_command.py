@@ -393,6 +393,34 @@ def test_key_without_user_verification_and_synced_key_cannot_be_enrolled(
 
 
 @pytest.mark.browser
+def test_administrator_with_an_openssh_key_reads_the_page_and_is_told_where_to_sign(
+    world: PageWorld, chromium: ChromiumSession, tmp_path: Path, port: int
+) -> None:
+    from placet.adapters.tuf.repository import TrustRepository
+    from placet.adapters.tuf.trust import make_administrator
+    from placet.testing.authenticator import SoftSk
+
+    key = SoftSk("ed25519", application="ssh:placet-demo")
+    admin = make_administrator("ben", key.wire, kind="sk", origins=(), uv=True)
+    path = tmp_path / "repository"
+    TrustRepository.create(path, files=world.files(), administrators=[admin], threshold=1, now=world.now)
+    command = f"placet trust sign --as ben --key FILE --repository {path}"
+    with serving("sign-trust", str(path), "--as", "ben", "--port", str(port)) as served:
+        page = chromium.page
+        page.goto(served.url)
+        page.wait_for_selector(".problem code")
+        assert page.inner_text(".problem code >> nth=0") == command
+        assert page.locator("main button").count() == 0
+        assert "person alice@example.com" in page.inner_text("main")
+        check_for_everyone(page, "trust change that is signed elsewhere")
+        code, said, err = served.end(signal.SIGINT)
+    assert code == 1
+    assert "Not signed by ben: root, targets." in said
+    assert command in err
+    page.goto("about:blank")
+
+
+@pytest.mark.browser
 def test_administrator_reads_and_signs_the_trust_root_on_the_page(
     world: PageWorld, chromium: ChromiumSession, tmp_path: Path, port: int
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 import threading
 
 from placet.adapters.tuf.repository import TrustRepository
@@ -45,7 +47,10 @@ def _sign(args: argparse.Namespace, terminal_id: str, repository: TrustRepositor
         credentials=open_credentials(),
         # The page needs a moment to fetch the answer before the server goes away.
         on_done=lambda: threading.Timer(1.0, done.set).start(),
+        command=_command_line(args),
     )
+    for obstacle in desk.find_obstacles().values():
+        print(f"Note: {obstacle.message}\n  {obstacle.hint}", file=sys.stderr)
     guard = Guard(origin)
     try:
         serve_page(create_trust_app(desk, guard), guard, args.port, done=done, quiet=args.no_open)
@@ -53,6 +58,18 @@ def _sign(args: argparse.Namespace, terminal_id: str, repository: TrustRepositor
         # What was touched before the page was closed counts, too.
         where = deliver(args, session)
     return _say(args, session, where)
+
+
+def _command_line(args: argparse.Namespace) -> str:
+    """Returns the command that signs the same with an OpenSSH key."""
+    words = ["placet", "trust", "sign", "--as", args.person, "--key", "FILE"]
+    if args.challenge is not None:
+        words += ["--challenge", args.challenge]
+    else:
+        words += ["--repository", str(args.repository)]
+    if args.out is not None:
+        words += ["--out", str(args.out)]
+    return shlex.join(words)
 
 
 def _say(args: argparse.Namespace, session: TrustSession, where: str) -> int:

@@ -50,6 +50,10 @@ def _describe(desk: TrustDesk) -> dict[str, Any]:
         ],
         "changeCount": len(changes),
         "notes": _notes(desk),
+        "obstacles": {
+            role: {"message": obstacle.message, "meaning": obstacle.meaning, "hint": obstacle.hint}
+            for role, obstacle in desk.find_obstacles().items()
+        },
         **_state(desk),
     }
 

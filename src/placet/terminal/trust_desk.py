@@ -32,8 +32,13 @@ class TrustDesk:
         web_origin: str,
         credentials: CredentialStore,
         on_done: Callable[[], None],
+        command: str = "placet trust sign --as ADMIN --key FILE",
     ) -> None:
-        """Takes over a change that was judged and rendered."""
+        """Takes over a change that was judged and rendered.
+
+        `command` is what signs the same with an OpenSSH key.
+        """
+        self._command = command
         self.session, self.person, self.web_origin = session, person, web_origin
         self._credentials, self._on_done = credentials, on_done
 
@@ -52,6 +57,10 @@ class TrustDesk:
             if found is not None:
                 return found[0]
         return None
+
+    def find_obstacles(self) -> dict[str, DeskError]:
+        """Returns why no key here can sign, for each role that is left and that none can sign."""
+        return {role: self._no_key(role) for role in self.left() if self._find_key(role) is None}
 
     def type_fingerprint(self, index: int, typed: str) -> None:
         """Takes what was typed for one of the new keys.
@@ -135,11 +144,22 @@ class TrustDesk:
     def _key(self, role: str) -> tuple[KeyId, KnownCredential, str]:
         found = self._find_key(role)
         if found is None:
-            raise DeskError(
-                "no-key-here",
-                f"This terminal knows no browser key with which {self.person} may sign {role}.",
-                "Enrol it with `placet terminal enroll`, or use `placet trust sign` and an OpenSSH key.",
-            )
+            raise self._no_key(role)
         wire = signing_keys(self.session.repository, role)[found[0]].wire
         check_key_is_for(self.session.review.deployment, wire)
         return *found, parse_public_key(wire).application
+
+    def _no_key(self, role: str) -> DeskError:
+        keys = signing_keys(self.session.repository, role).values()
+        kinds = {key.kind for key in keys if person_of(key) == self.person}
+        if kinds == {"sk"}:
+            return DeskError(
+                "no-key-here",
+                f"{self.person} signs {role} with an OpenSSH key, and no browser can use such a key.",
+                f"On the machine with the key, run `{self._command}`.",
+            )
+        return DeskError(
+            "no-key-here",
+            f"This terminal knows no browser key with which {self.person} may sign {role}.",
+            "Sign on the terminal on which it was enrolled.",
+        )

@@ -26,18 +26,22 @@ async function start() {
 
 function show(change) {
   state = change;
+  const obstacles = change.left.filter((role) => change.obstacles[role]);
+  const canSign = obstacles.length < change.left.length || !change.left.length;
   const signers = el("section", { id: "signers", "aria-labelledby": "signers-title" });
   main.replaceChildren(
-    el("h1", { tabindex: "-1" }, change.left.length ? `${change.person}, sign this change of who may approve what` : "Nothing waits for your signature"),
+    el("h1", { tabindex: "-1" }, change.left.length ? `${change.person}, ${canSign ? "sign" : "read"} this change of who may approve what` : "Nothing waits for your signature"),
     el("p", { class: "meta" }, `Deployment ${change.deployment}`),
+    ...obstacles.map((role) => problemElement(change.obstacles[role])),
     ...change.comparedWith.map((sentence) => el("p", { class: "meta" }, ...withDigits(inGroups(sentence)))),
     ...(change.changeCount ? change.sections.map(changeSection) : [el("p", {}, "Nothing but versions and dates changes.")]),
     ...change.notes.map((note) => el("p", { class: "note plain" }, note)),
-    ...(change.keys.length ? [keySection(change.keys)] : []),
+    // Fingerprints are typed where the key signs.
+    ...(change.keys.length && canSign ? [keySection(change.keys)] : []),
     signers,
-    decisionSection(change));
+    ...(canSign ? [decisionSection(change)] : []));
   update(change);
-  reading = watchReading(main, change.changeCount, tell);
+  if (canSign) reading = watchReading(main, change.changeCount, tell);
 }
 
 function changeSection(section, at) {
@@ -84,6 +88,7 @@ function keySection(keys) {
 /** Shows a key, and asks for its fingerprint while that was not typed. */
 function fillKey(key) {
   const place = document.getElementById(`key-${key.index}`);
+  if (!place) return;
   if (place.dataset.state === `${key.own}${key.typed}`) return;
   place.dataset.state = `${key.own}${key.typed}`;
   const head = [
@@ -154,7 +159,7 @@ function roleElement(role) {
 
 function decisionSection(change) {
   const next = el("button", { id: "next", type: "button", class: "light", onclick: showNext }, "Show what is left");
-  const buttons = change.left.map((role) => el("button", { id: `sign-${role}`, "data-role": role, type: "button", disabled: true, "aria-describedby": "left", onclick: () => sign(role) }, `Sign ${role} with your key`));
+  const buttons = change.left.filter((role) => !change.obstacles[role]).map((role) => el("button", { id: `sign-${role}`, "data-role": role, type: "button", disabled: true, "aria-describedby": "left", onclick: () => sign(role) }, `Sign ${role} with your key`));
   return el("section", { id: "decision", "aria-labelledby": "decision-title" },
     el("h2", { id: "decision-title" }, "Your signature"),
     el("p", { id: "left" }),
