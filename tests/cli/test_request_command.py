@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from placet.adapters.paths import config_dir
+from placet.adapters.tuf.scope_refresh import closed_policy
 from placet.cli._relay import token_path
 from placet.client import RelayClient
 from placet.core.bundle import parse_request
@@ -62,6 +63,33 @@ def test_a_file_holds_the_exact_action(world: World, tmp_path: Path) -> None:
     )
     assert [s.digest for s in statement.subjects] == [f"sha256:{hashlib.sha256(b'wheel').hexdigest()}"]
     assert statement.text == f"Run for {worlds.TARGET}: cp app.whl /srv/app.whl"
+
+
+def test_by_expired_trust_nobody_is_asked(world: World, tmp_path: Path) -> None:
+    """People would be asked, and touch their keys, for what the gate then calls undecided."""
+    (tmp_path / "snapshot.json").write_bytes(world.snapshot())
+    later = placet(tmp_path, *ask_run(tmp_path, "--token-later", "later.json"))
+    assert later.returncode == 0, later.stderr
+    world.expires_at = worlds.NOW - 5
+    (tmp_path / "snapshot.json").write_bytes(world.snapshot())
+    (tmp_path / "token").write_text("a.b.c")
+    prove = ["request", "prove", "later.json", "--token-file", "token", "--trust", "snapshot.json"]
+    for words in (ask_run(tmp_path, "--file", "a.request.json"), [*prove, "--file", "a.request.json"]):
+        done = placet(tmp_path, *words)
+        assert (done.returncode, "[trust-expired]" in done.stderr) == (3, True), done.stderr
+        assert "placet trust refresh" in done.stderr
+        assert not (tmp_path / "a.request.json").exists()
+
+
+def test_in_a_closed_scope_nobody_is_asked(world: World, tmp_path: Path) -> None:
+    why = "its owners' signatures have expired"
+    world.policy = closed_policy("default", why, world.files()).decode()
+    (tmp_path / "snapshot.json").write_bytes(world.snapshot())
+    done = placet(tmp_path, *ask_run(tmp_path, "--file", "a.request.json"))
+    assert (done.returncode, "[quorum-not-met]" in done.stderr) == (1, True), done.stderr
+    assert f"The scope default is closed, since {why}; nobody can approve" in done.stderr
+    assert "Its owners sign" in done.stderr
+    assert not (tmp_path / "a.request.json").exists()
 
 
 def test_a_file_that_holds_something_else_is_not_overwritten(world: World, tmp_path: Path) -> None:

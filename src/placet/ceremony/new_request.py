@@ -47,7 +47,9 @@ def new_request(
 
     Raises:
         MalformedError: the action does not fit its definition, or the summary is too long.
-        PolicyError: UNKNOWN_ACTION, UNKNOWN_GATE, NO_MATCHING_RULE, WINDOW_TOO_LONG.
+        PolicyError: UNKNOWN_ACTION, UNKNOWN_GATE, NO_MATCHING_RULE, WINDOW_TOO_LONG, QUORUM_NOT_MET (the
+            scope is closed).
+        IndeterminateError: TRUST_EXPIRED.
     """
     now = int(time.time())
     return build_request(

@@ -14,8 +14,8 @@ from placet.core.bundle import Evidence, IntentRequest
 from placet.core.decode import Object
 from placet.core.display import render_text, render_view
 from placet.core.encoding import Digest, KeyId, b64encode, encode_canonical, format_time, sha256_hex
-from placet.core.errors import PolicyError, Reason
-from placet.core.policy import select_rules
+from placet.core.errors import IndeterminateError, PolicyError, Reason
+from placet.core.policy import Rule, select_rules
 from placet.core.requester import (
     AUDIENCE_PREFIX,
     PROOF_MEDIA_TYPE,
@@ -63,8 +63,10 @@ def build_request(ask: Ask, *, trust: Trust) -> IntentRequest:
 
     Raises:
         MalformedError: the action does not fit its definition, or the summary is too long.
-        PolicyError: UNKNOWN_ACTION, UNKNOWN_GATE, NO_MATCHING_RULE: nobody could ever approve it.
+        PolicyError: UNKNOWN_ACTION, UNKNOWN_GATE, NO_MATCHING_RULE, QUORUM_NOT_MET: nobody could approve it.
+        IndeterminateError: TRUST_EXPIRED.
     """
+    check_trust_is_current(trust, ask.now)
     definition = trust.actions.get(ask.action_type)
     if definition is None:
         known = ", ".join(sorted(trust.actions)) or "none"
@@ -82,13 +84,7 @@ def build_request(ask: Ask, *, trust: Trust) -> IntentRequest:
 
 
 def _policy_for(ask: Ask, trust: Trust) -> tuple[str, Digest]:
-    rules = select_rules(trust.rules, trust.scopes, action=ask.action_type, target=ask.target)
-    if not rules:
-        raise PolicyError(
-            Reason.NO_MATCHING_RULE,
-            f"No rule allows {ask.action_type} on {ask.target}; nobody could approve it.",
-            hint="Check the target, or ask an administrator for a rule (`placet trust set-policy`).",
-        )
+    rules = find_open_rules(trust, action=ask.action_type, target=ask.target)
     shortest = min(rule.max_window for rule in rules)
     if ask.lifetime > shortest:
         raise PolicyError(
@@ -99,6 +95,50 @@ def _policy_for(ask: Ask, trust: Trust) -> tuple[str, Digest]:
         )
     file = rules[0].file
     return file, trust.files[file]
+
+
+def check_trust_is_current(trust: Trust, now: int) -> None:
+    """Refuses to ask by trust that has expired: people would be asked for what no gate can decide.
+
+    Raises:
+        IndeterminateError: TRUST_EXPIRED.
+    """
+    if now >= trust.expires_at:
+        raise IndeterminateError(
+            Reason.TRUST_EXPIRED,
+            f"The trust snapshot of this machine was valid until {format_time(trust.expires_at)}; by it, "
+            "nobody is asked.",
+            hint="Refresh it: placet trust refresh. If that fails, an administrator must publish anew.",
+        )
+
+
+def find_open_rules(trust: Trust, *, action: str, target: str) -> tuple[Rule, ...]:
+    """Returns the rules for an action, where people could satisfy them.
+
+    Raises:
+        PolicyError: NO_MATCHING_RULE where there is none; QUORUM_NOT_MET where the scope is closed.
+    """
+    rules = select_rules(trust.rules, trust.scopes, action=action, target=target)
+    if not rules:
+        raise PolicyError(
+            Reason.NO_MATCHING_RULE,
+            f"No rule allows {action} on {target}; nobody could approve it.",
+            hint="Check the target, or ask an administrator for a rule (`placet trust set-policy`).",
+        )
+    for rule in rules:
+        # A closed scope's rules ask for one whose name no person can have, and which says why
+        # (spec/08-trust.md).
+        (first, *others) = rule.quorum.of
+        if isinstance(first, str) and first.startswith("person:") and " " in first and not others:
+            why = first.removeprefix("person:(").removesuffix(")").partition(", since ")[2]
+            raise PolicyError(
+                Reason.QUORUM_NOT_MET,
+                f"The scope {rule.scope} is closed{f', since {why}' if why else ''}; nobody can approve "
+                f"anything on {target}.",
+                hint="Its owners sign their rules anew, an administrator publishes them; then: placet trust "
+                "refresh, and ask again.",
+            )
+    return rules
 
 
 def say_duration(seconds: int) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from placet.adapters.private_file import write_atomically
 from placet.ceremony.new_request import new_request
+from placet.ceremony.request import check_trust_is_current, find_open_rules
 from placet.cli import EXIT_ALLOW, UndecidedError, UserError, _request_proof
 from placet.cli._evidence import evidence_verifier
 from placet.cli._relay import DEFAULT_RELAY, keep_token, open_relay, read_request_id, relay_failed
@@ -107,7 +108,9 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "wait":
         return _wait_again(args, trust)
     if args.action == "prove":
-        return _send(_request_proof.prove_kept(args), args, trust, _read_timeout(args))
+        timeout, kept = _read_timeout(args), _request_proof.prove_kept(args)
+        _check_can_be_approved(parse_statement(kept.payload), trust)
+        return _send(kept, args, trust, timeout)
     timeout = _read_timeout(args)
     request = _build(args, trust)
     for note in notes_on_levels(parse_statement(request.payload), trust, at=now()):
@@ -116,6 +119,12 @@ def run(args: argparse.Namespace) -> int:
         return _to_unproven(request, args.token_later)
     request = _request_proof.prove(request, args)
     return _send(request, args, trust, timeout)
+
+
+def _check_can_be_approved(statement: IntentStatement, trust: Trust) -> None:
+    """Refuses what became pointless since ``--token-later`` made it."""
+    check_trust_is_current(trust, now())
+    find_open_rules(trust, action=statement.action_type, target=statement.target)
 
 
 def _read_timeout(args: argparse.Namespace) -> int:
