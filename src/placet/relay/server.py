@@ -32,6 +32,8 @@ _MIN_SENT_BYTES = 64 * 1024
 # Of one address: the waiters that it may have, and room for the calls in between.  This machine's own
 # addresses are excepted: a proxy there brings everybody's connections.
 MAX_CONNECTIONS_PER_ADDRESS = 128
+# Calls that a client may send before their turn; ours sends none.
+_MAX_AHEAD = 8
 
 
 class ListenError(Exception):
@@ -83,8 +85,9 @@ def bind(host: str, port: int) -> socket.socket:
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 with what it leaves open: how large a head may be, and how long anything may take.
 
-    Without it, a client that sends header bytes for ever, or never takes its answers, fills the
-    memory; one that sends nothing keeps its connection for ever; and one address has all of them.
+    Without it, a client that sends header bytes for ever, before its body or after it, or calls by the
+    thousand, or never takes its answers, fills the memory; one that sends nothing keeps its connection
+    for ever; and one address has all of them.
     """
 
     trusted: tuple[Network, ...] = ()
@@ -94,7 +97,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _linger_timer: asyncio.TimerHandle | None = None
     _send_timer: asyncio.TimerHandle | None = None
-    _head_bytes = 0
+    _around_bytes = 0
+    """Of the current message, what is no body: its head, the sizes of its chunks, what trails it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -108,18 +112,27 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._head_timer is None and self._is_between_requests():
             self._expect_head()
+        self._around_bytes += len(data)
         super().data_received(data)
-        if self._head_timer is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > 2 * MAX_HEAD_BYTES:
-                self.transport.close()
+        if self._around_bytes > 2 * MAX_HEAD_BYTES:
+            self.transport.abort()
 
     def on_headers_complete(self) -> None:
         self._forget_head()
         super().on_headers_complete()
+        if len(self.pipeline) > _MAX_AHEAD:
+            # Raised: one packet holds thousands, and the parser would go on through all of them.
+            self.transport.abort()
+            raise ValueError("too many calls before their turn")
+
+    def on_body(self, body: bytes) -> None:
+        # Twice: sizes of chunks may take as much as what is in them.
+        self._around_bytes -= 2 * len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._stop_lingering()
+        self._around_bytes = 0
         if self.cycle is not None:
             # uvicorn leaves this as it is after an early answer; the next head would then be unbounded.
             self.cycle.more_body = False
@@ -180,7 +193,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return self.cycle is None or not self.cycle.more_body
 
     def _expect_head(self) -> None:
-        self._head_bytes = 0
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def _forget_head(self) -> None:
