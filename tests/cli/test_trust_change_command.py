@@ -19,11 +19,13 @@ from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld
 from placet.adapters.paths import snapshot_path
 from placet.adapters.tuf.signing import pending_roles
 from placet.cli import main
-from placet.core.encoding import b64encode
+from placet.core.encoding import b64encode, sha256_hex
 from placet.core.people import Person
 from placet.core.sshsig import parse_public_key
 from placet.core.trust import parse_trust
 from placet.testing.authenticator import SoftSk
+from placet.testing.ctap import SoftAuthenticator
+from placet.testing.registration import SoftEnrolment
 from placet.testing.world import ALICE, BOB, CAROL
 
 DORA = "dora@example.com"
@@ -235,6 +237,35 @@ def test_one_person_s_two_keys_are_refused_in_words(
     assert "replace-administrator" in said.err
     assert placet("remove-administrator", DORA).code == 2
     assert pending_roles(trust.repository) == ()
+
+
+def test_an_administrator_gets_a_browser_key_from_an_invite(
+    trust: TrustWorld, placet: Placet, tmp_path: Path
+) -> None:
+    """As a person does: the file counts for whom it names, with the invite, and signs where it was made."""
+    invite = "KEPT-ABCD-EFGH-JKLM-NPQR"
+    digest = sha256_hex(trust.repository.published_root_bytes() or b"")
+    key = SoftAuthenticator(verify_user=lambda: True)
+    enrolment = SoftEnrolment(key, person=BEN, root_sha256=digest, invite=invite)
+    file = tmp_path / "ben.enrolment.json"
+    file.write_bytes(enrolment.file())
+    arguments = ("replace-administrator", BEN, "--key", file)
+    said = placet(*arguments)
+    assert (said.code, "none was given" in said.err) == (2, True)
+    said = placet(*arguments, "--invite", "KEPT-ABCD-EFGH-JKLM-NPQS")
+    assert (said.code, "does not answer the invite" in said.err) == (1, True)
+    said = placet("replace-administrator", CLEO, "--key", file, "--invite", invite)
+    assert (said.code, "for somebody else" in said.err) == (1, True)
+    said = placet("set-administrators", "--admin", f"{BEN}={file}", "--threshold", "1")
+    assert (said.code, "add-administrator" in said.err) == (2, True)
+    assert pending_roles(trust.repository) == ()
+    said = placet(*arguments, "--invite", invite)
+    assert said.code == 0, said.err
+    assert f"{BEN} has another key" in said.out
+    keys = json.loads(trust.repository.draft_bytes("root") or b"{}")["keys"]
+    (mine,) = (key for key in keys.values() if key.get("person") == BEN and key["kind"] == "webauthn")
+    assert mine["origins"] == [enrolment.web_origin]
+    assert mine["keyval"]["public"] == b64encode(enrolment.public_key.wire)
 
 
 def test_online_keys_are_rotated_and_moved(trust: TrustWorld, placet: Placet, tmp_path: Path) -> None:

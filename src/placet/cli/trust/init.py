@@ -108,7 +108,14 @@ def read_administrator(text: str, deployment: Deployment, args: argparse.Namespa
     person, equals, file = text.partition("=")
     if not (person and equals and file):
         raise UserError(f"{text!r} is not ID=PUBKEYFILE.", "As in: --admin alice@example.com=alice.pub")
-    key = parse_public_key(read_public_key_file(Path(file)))
+    path = Path(file)
+    if path.is_file() and path.read_bytes()[:1] == b"{":
+        raise UserError(
+            f"{path} is a proof, which is verified with the invite that it answers, one at a time.",
+            f"Use .pub files here; then: placet trust add-administrator {person} (or replace-administrator) "
+            f"--key {path} --invite TEXT",
+        )
+    key = parse_public_key(read_public_key_file(path))
     kind = kind_of(key, deployment, file)
     return make_administrator(
         person,

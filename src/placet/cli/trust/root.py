@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from placet.ceremony.enrol import MAX_ENROLMENT_BYTES, parse_enrolment, verify_enrolment
 from placet.ceremony.fingerprint import spoken_fingerprint
-from placet.ceremony.trust_edit import read_deployment
+from placet.ceremony.trust_edit import read_deployment, read_terminals
 from placet.cli import UserError
-from placet.cli._shared import now
+from placet.cli._shared import now, read_file
 from placet.cli.trust.init import add_administrators, read_administrator
 from placet.cli.trust.revoke import add_reason
 from placet.cli.trust.shared import (
@@ -44,7 +45,10 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         )
         parser.add_argument("person", metavar="ID", help="such as alice@example.com")
         if name != "remove-administrator":
-            parser.add_argument("--key", required=True, type=Path, metavar="PUBKEYFILE")
+            parser.add_argument(
+                "--key", required=True, type=Path, metavar="FILE", help=".pub or .enrolment.json"
+            )
+            parser.add_argument("--invite", metavar="TEXT", help="the invite that you gave to the person")
         parser.add_argument(
             "--threshold", type=int, metavar="K", help="how many must sign (default: as many as now)"
         )
@@ -117,10 +121,42 @@ def _new_administrators(
         )
     if args.trust_command == "remove-administrator":
         return [administrator for administrator in before if administrator.person != args.person]
-    new = read_administrator(f"{args.person}={args.key}", deployment, args)
+    new = _read_new(args, repository)
     if adding:
         return [*before, new]
     return [new if administrator.person == args.person else administrator for administrator in before]
+
+
+def _read_new(args: argparse.Namespace, repository: TrustRepository) -> Administrator:
+    """Reads an administrator's new key, from a .pub file or a terminal's proof that it answers the invite."""
+    from placet.adapters.tuf.signing import root_digests
+    from placet.adapters.tuf.trust import make_administrator
+
+    files = repository.draft_files()
+    deployment = read_deployment(files)
+    data = read_file(args.key, "key", MAX_ENROLMENT_BYTES)
+    if not data.lstrip().startswith(b"{"):
+        return read_administrator(f"{args.person}={args.key}", deployment, args)
+    if args.invite is None:
+        raise UserError(
+            "An enrolment file answers an invite, and none was given.",
+            "Give it as --invite, as you gave it to the person; the key could be anybody's otherwise.",
+        )
+    enrolment = parse_enrolment(data)
+    facts = verify_enrolment(
+        enrolment,
+        person=args.person,
+        deployment=deployment,
+        invite=args.invite.strip(),
+        root_digests=root_digests(repository),
+        origins={origin for terminal in read_terminals(files) for origin in terminal.origins},
+        require_uv=not args.admin_no_uv,
+    )
+    # Unless other pages are named, the key signs where it was enrolled.
+    origins = args.admin_origin or ([facts.web_origin] if facts.web_origin else [])
+    return make_administrator(
+        args.person, enrolment.public_key.wire, kind=enrolment.kind, origins=origins, uv=not args.admin_no_uv
+    )
 
 
 def _describe(before: tuple[Administrator, ...], after: list[Administrator], threshold: int) -> str:
