@@ -254,7 +254,6 @@ def test_a_virtual_authenticator_is_enrolled_as_software_only(placet: Placet, ke
         (("init", "--deployment", "demo", "--admin", "x=ben.pub", "--threshold", "1"), 1, "already there"),
         (("refresh", "--from", "nowhere"), 3, "no published trust root"),
         (("refresh",), 2, "Where is"),
-        (("refresh", "--from", ".", "--root-sha256", "0f"), 2, "64 hexadecimal characters"),
         (("add-gate", "prod eu"), 1, "lower-case letters, digits, dots and hyphens"),
         (("set-policy", "walk.toml", "--scope", "default"), 1, "walk.toml has a rule for 'run'"),
         (("set-policy", "walk.toml", "--scope", "default"), 1, "mean https://placet.dev/actions/run/v1?"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,37 @@ def test_refresh_remembers_its_source_beside_the_snapshot(
     monkeypatch.setenv("PLACET_TRUST_SOURCE", "https://set.example")
     assert main(["trust", "refresh"]) == 0
     assert published[-1] == "https://set.example"
+
+
+def _options(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _options(command)
+        yield action
+
+
+@pytest.mark.parametrize("command", ["trust", "terminal", "verify"])
+def test_a_root_is_told_in_groups_and_any_case_wherever_it_is_told(command: str) -> None:
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"placet.cli.{command}").configure(parser)
+    options = [option for option in _options(parser) if "--root-sha256" in option.option_strings]
+    assert options
+    digest = "97e9" * 16
+    for option in options:
+        assert callable(option.type)
+        for told in (digest, " ".join(["97E9"] * 16), f" {digest.upper()}\n"):
+            assert option.type(told) == digest
+
+
+@pytest.mark.parametrize(("told", "sentence"), [("97e9 97", "this has 6"), ("z" * 64, "not 'zzz")])
+def test_what_is_no_digest_is_refused_before_anybody_is_asked(
+    told: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["trust", "refresh", "--from", "nowhere", "--root-sha256", told])
+    assert stopped.value.code == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_the_script_without_us_says_how_it_is_called(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 
 from placet.adapters.paths import config_dir, snapshot_path
 from placet.cli import UserError
+from placet.core.encoding import Digest, is_hex
 from placet.core.errors import IndeterminateError, MalformedError, PlacetError, Reason, visible
 from placet.core.people import Gate
 from placet.core.trust import MAX_SNAPSHOT_BYTES, Trust, parse_trust
@@ -29,6 +31,7 @@ _KINDS = {
     "application/vnd.placet.trust-snapshot.v1+json": ("a trust snapshot", "Name it with --trust."),
 }
 
+_HEX = frozenset("0123456789abcdef")
 _DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -146,6 +149,22 @@ def parse_duration(text: str) -> int:
     if text and text[-1] in _DURATIONS and text[:-1].isdigit() and int(text[:-1]) > 0:
         return int(text[:-1]) * _DURATIONS[text[-1]]
     raise UserError(f"{text!r} is not a duration.", 'Write it like "90s", "15m", "1h" or "1d".')
+
+
+def root_digest(text: str) -> Digest:
+    """Reads a root's SHA-256 from the command line, in whatever groups and case a person wrote it down.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    digest = "".join(text.split()).lower()
+    if not is_hex(digest, 64):
+        what = f"and this has {len(digest)}" if set(digest) <= _HEX else f"not {text[:80]!r}"
+        raise argparse.ArgumentTypeError(
+            f"a SHA-256 is 64 hexadecimal characters, {what}; `placet trust publish` prints the root's. "
+            "Groups with spaces between them stand in quotes."
+        )
+    return Digest(digest)
 
 
 def action_uri(name: str) -> str:

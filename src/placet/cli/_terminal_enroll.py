@@ -15,7 +15,7 @@ from placet.ceremony.trust_change import group_digits
 from placet.cli import UserError
 from placet.cli._terminal_files import load_identity, open_credentials, trust_path
 from placet.cli._terminal_shared import origin_of, serve_page
-from placet.core.decode import read_ascii, read_hex_digest, read_name
+from placet.core.decode import read_ascii, read_name
 from placet.core.encoding import KeyId, b64url_encode
 from placet.core.errors import PlacetError
 from placet.core.people import Deployment
@@ -37,9 +37,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"The folder of {out} does not exist.", "Name another file with --out.")
     done = threading.Event()
     desk = EnrolDesk(
-        Invitation(
-            person, deployment, read_hex_digest(args.root_sha256.lower(), "/rootSha256"), args.invite.strip()
-        ),
+        Invitation(person, deployment, args.root_sha256, args.invite.strip()),
         web_origin=origin,
         verifier=FidoAttestationVerifier(),
         credentials=open_credentials(),

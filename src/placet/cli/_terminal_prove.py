@@ -18,7 +18,6 @@ from placet.cli import UserError
 from placet.cli._terminal_files import load_identity
 from placet.cli._terminal_identity import find_deployment
 from placet.cli._terminal_shared import origin_of
-from placet.core.decode import read_hex_digest
 from placet.core.sshsig import NAMESPACE_ENROL, parse_public_key
 
 
@@ -39,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         deployment=deployment.name,
         public_key=key,
         origins=(origin_of(identity.terminal_id, deployment, args.port),),
-        root_sha256=read_hex_digest(args.root_sha256.strip().lower(), "/rootSha256"),
+        root_sha256=args.root_sha256,
         invite=invite,
     )
     proof = drafted._replace(sig=identity.sign(NAMESPACE_ENROL, terminal_message(drafted)))

@@ -18,7 +18,7 @@ from placet.cli.verify import (
     verify_evidence,
 )
 from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
-from placet.core.encoding import format_time, is_hex, parse_time
+from placet.core.encoding import format_time, parse_time
 from placet.core.errors import IndeterminateError, MalformedError, PlacetError, Reason, visible
 from placet.core.trust import Trust
 from placet.core.verify import VerifiedApproval, verify_for_audit
@@ -185,8 +185,4 @@ def _known_root(args: argparse.Namespace, snapshot: Path) -> str:
         from placet.core.encoding import sha256_hex
 
         return sha256_hex(first_root_of(snapshot.with_suffix(".tuf")))
-    if not is_hex(digest.lower(), 64):
-        raise UserError(
-            "A SHA-256 is 64 hexadecimal characters.", "`placet trust publish` prints the root's."
-        )
-    return digest.lower()
+    return digest

@@ -7,6 +7,7 @@ import importlib
 from pathlib import Path
 
 from placet.cli import UserError
+from placet.cli._shared import root_digest
 from placet.cli.trust.sign import add_signing
 from placet.ports.authenticator import AuthenticatorError
 
@@ -127,7 +128,11 @@ def _configure_enroll(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("person", metavar="PERSON")
     parser.add_argument("--invite", required=True, metavar="WORDS", help="what the administrator told you")
     parser.add_argument(
-        "--root-sha256", required=True, metavar="HEX", help="the trust root's digest, from the administrator"
+        "--root-sha256",
+        required=True,
+        type=root_digest,
+        metavar="HEX",
+        help="the trust root's digest, from the administrator",
     )
     parser.add_argument("--deployment", metavar="NAME", help="needed while there is no trust snapshot yet")
     parser.add_argument("--out", type=Path, metavar="FILE.enrolment.json", help="where the proof goes")
@@ -151,7 +156,11 @@ def _configure_prove(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--invite", required=True, metavar="WORDS", help="what the administrator told you")
     parser.add_argument(
-        "--root-sha256", required=True, metavar="HEX", help="the trust root's digest, from the administrator"
+        "--root-sha256",
+        required=True,
+        type=root_digest,
+        metavar="HEX",
+        help="the trust root's digest, from the administrator",
     )
     parser.add_argument("--deployment", metavar="NAME", help="needed while there is no trust snapshot yet")
     parser.add_argument(

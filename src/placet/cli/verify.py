@@ -20,6 +20,7 @@ from placet.cli._shared import (
     name_file,
     now,
     read_file,
+    root_digest,
     setting,
 )
 from placet.core.bundle import MAX_BUNDLE_BYTES, EvidenceFact, parse_bundle
@@ -74,7 +75,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--at", metavar="TIME", help="for --audit: that time, as you say; nothing proves it")
     parser.add_argument(
-        "--root-sha256", metavar="HEX", help="for --audit: a root that you know, from which that trust comes"
+        "--root-sha256",
+        type=root_digest,
+        metavar="HEX",
+        help="for --audit: a root that you know, from which that trust comes",
     )
     parser.add_argument(
         "--accept-replaced-root",

@@ -7,6 +7,7 @@ import importlib
 from pathlib import Path
 
 from placet.cli import UserError
+from placet.cli._shared import root_digest
 from placet.cli.trust.shared import add_repository
 from placet.ports.authenticator import AuthenticatorError
 
@@ -89,7 +90,10 @@ def _configure_gate(commands: argparse._SubParsersAction[argparse.ArgumentParser
         "--root", type=Path, metavar="FILE", help="the first root, where it was brought along"
     )
     refresh.add_argument(
-        "--root-sha256", metavar="HEX", help="the first root's SHA-256, told by an administrator; needed once"
+        "--root-sha256",
+        type=root_digest,
+        metavar="HEX",
+        help="the first root's SHA-256, told by an administrator; needed once",
     )
     refresh.add_argument("--to", type=Path, metavar="SNAPSHOT", help="the snapshot (default: this machine's)")
     show = commands.add_parser("show", help="show people, keys, terminals, gates, rules and signatures")
@@ -99,6 +103,8 @@ def _configure_gate(commands: argparse._SubParsersAction[argparse.ArgumentParser
         "--allowed-signers", action="store_true", help="print people's keys for `ssh-keygen -Y verify`"
     )
     verify = commands.add_parser("verify", help="check everything published, as a fresh gate would")
-    verify.add_argument("--root-sha256", metavar="HEX", help="the root's SHA-256 that gates are given")
+    verify.add_argument(
+        "--root-sha256", type=root_digest, metavar="HEX", help="the root's SHA-256 that gates are given"
+    )
     for command in (show, verify):
         add_repository(command)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from placet.cli._shared import root_digest
+
 
 def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declares the command's arguments."""
@@ -24,7 +26,10 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     parser.add_argument("--snapshot", type=Path, metavar="FILE", help="this machine's snapshot")
     parser.add_argument(
-        "--root-sha256", metavar="HEX", help="the first root's SHA-256 (default: the one this machine knows)"
+        "--root-sha256",
+        type=root_digest,
+        metavar="HEX",
+        help="the first root's SHA-256 (default: the one this machine knows)",
     )
 
 
@@ -35,11 +40,10 @@ def run(args: argparse.Namespace) -> int:
     from placet.adapters.tuf.audit import attach_trust
     from placet.cli import UserError
     from placet.cli._shared import name_file, read_file, setting
-    from placet.cli.trust.gate import check_digest, read_source
+    from placet.cli.trust.gate import read_source
     from placet.core.bundle import MAX_BUNDLE_BYTES
     from placet.core.errors import PlacetError
 
-    check_digest(args.root_sha256)
     snapshot = args.snapshot or snapshot_path()
     bundle = read_file(args.bundle, "bundle", MAX_BUNDLE_BYTES)
     source = setting(args.source, "trust_source") or read_source(snapshot)

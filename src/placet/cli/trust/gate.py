@@ -14,7 +14,7 @@ from placet.adapters.tuf.refresh import Refreshed, refresh
 from placet.adapters.tuf.repository import TrustRepository
 from placet.cli import UserError
 from placet.cli._shared import now, read_file, setting
-from placet.core.encoding import format_time, is_hex, sha256_hex
+from placet.core.encoding import format_time, sha256_hex
 from placet.core.errors import IndeterminateError, PlacetError, Reason, visible
 from placet.core.trust import MAX_SNAPSHOT_BYTES, parse_trust
 
@@ -35,7 +35,6 @@ def _refresh(args: argparse.Namespace) -> int:
             "Where is the trust root published?",
             "Name the folder or address with --from; after the first success it is remembered.",
         )
-    check_digest(args.root_sha256)
     root = None if args.root is None else read_file(args.root, "root", _MAX_ROOT_BYTES)
     try:
         refreshed = refresh(source, snapshot, root=root, root_sha256=args.root_sha256)
@@ -55,18 +54,6 @@ def _refresh(args: argparse.Namespace) -> int:
         print(f"Note: {visible(note)}", file=sys.stderr)
     print(f"The snapshot is {snapshot}. Next: `placet verify` and `placet run` decide by it; refresh daily.")
     return 0
-
-
-def check_digest(digest: str | None) -> None:
-    """Refuses what cannot be a digest before anything is asked of anybody.
-
-    Raises:
-        UserError: it is none.
-    """
-    if digest is not None and not is_hex(digest.lower(), 64):
-        raise UserError(
-            "A SHA-256 is 64 hexadecimal characters.", "`placet trust publish` prints the root's."
-        )
 
 
 def _source_path(snapshot: Path) -> Path:
@@ -106,7 +93,6 @@ def _say_kept(snapshot: Path) -> str:
 
 def _verify(args: argparse.Namespace) -> int:
     digest = args.root_sha256
-    check_digest(digest)
     repository = TrustRepository(args.repository)
     if digest is None:
         root = repository.published_root_bytes()

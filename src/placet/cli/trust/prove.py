@@ -19,8 +19,8 @@ from placet.ceremony.enrol import (
 from placet.ceremony.enrol_evidence import SSH_SK, check_challenge, registration_challenge
 from placet.ceremony.fingerprint import spoken_fingerprint
 from placet.cli import UserError
-from placet.cli._shared import read_file
-from placet.core.decode import read_ascii, read_hex_digest, read_name
+from placet.cli._shared import read_file, root_digest
+from placet.core.decode import read_ascii, read_name
 from placet.core.people import Deployment
 from placet.core.sshsig import NAMESPACE_ENROL, parse_public_key
 from placet.ports.attestation_verifier import AttestationEvidence
@@ -41,7 +41,9 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--key", required=True, type=Path, metavar="FILE", help="your OpenSSH FIDO key")
     parser.add_argument("--deployment", required=True, metavar="NAME")
     parser.add_argument("--invite", required=True, metavar="TEXT", help="as the administrator told you")
-    parser.add_argument("--root-sha256", required=True, metavar="HEX", help="as the administrator told you")
+    parser.add_argument(
+        "--root-sha256", required=True, type=root_digest, metavar="HEX", help="as the administrator told you"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE.enrolment.json", help="where the proof goes")
     parser.add_argument("--new", action="store_true", help="make the key now, with ssh-keygen")
     parser.add_argument("--type", choices=KEY_TYPES, default=KEY_TYPES[0], help="with --new: of this type")
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     check_invite(args.invite)
     read_ascii(args.person, "/person", max_length=254)
     deployment = Deployment(read_name(args.deployment, ""), f"{args.deployment}.placet.localhost")
-    root_sha256 = read_hex_digest(args.root_sha256.strip().lower(), "")
+    root_sha256 = args.root_sha256
     challenge = registration_challenge(args.person, deployment.name, root_sha256, args.invite)
     if args.challenge is not None:
         return _write_challenge(args, deployment, challenge)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from placet.cli import UserError
-from placet.cli._shared import now
+from placet.cli._shared import now, root_digest
 from placet.cli.trust.shared import add_repository, open_repository
 
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ def add_signing(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="FILE", help="where the signatures go (default: beside the challenge)"
     )
     parser.add_argument(
-        "--root-sha256", metavar="HEX", help="the root's SHA-256, told by another administrator; needed once"
+        "--root-sha256",
+        type=root_digest,
+        metavar="HEX",
+        help="the root's SHA-256, told by another administrator; needed once",
     )
 
 

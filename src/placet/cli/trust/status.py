@@ -20,7 +20,7 @@ from placet.ceremony.trust_status import (
     summary_line,
 )
 from placet.cli import EXIT_UNDECIDED, UserError
-from placet.cli._shared import load_trust, now, parse_duration
+from placet.cli._shared import load_trust, now, parse_duration, root_digest
 from placet.cli.trust.shared import default_repository, open_repository
 from placet.core.errors import IndeterminateError, PlacetError
 from placet.core.trust import parse_trust
@@ -51,7 +51,10 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     where.add_argument("--snapshot", type=Path, metavar="FILE", help="of what a gate goes by")
     where.add_argument("--from", dest="source", metavar="DIR|URL", help="of what is published there")
     parser.add_argument(
-        "--root-sha256", metavar="HEX", help="with --from: the first root, where this machine knows none"
+        "--root-sha256",
+        type=root_digest,
+        metavar="HEX",
+        help="with --from: the first root, where this machine knows none",
     )
     parser.add_argument(
         "--soon",
