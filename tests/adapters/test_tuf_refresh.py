@@ -4,6 +4,7 @@ import functools
 import http.server
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
 
 from placet.adapters.tuf import online as tuf_online
 from placet.adapters.tuf import release as tuf_release
+from placet.adapters.tuf.ceremony_box import open_box
 from placet.adapters.tuf.refresh import FolderFetcher, refresh
 from placet.adapters.tuf.sk_key import register
 from placet.adapters.tuf.trust import assemble, build_root, encode_signed, utc
@@ -42,6 +44,20 @@ def trust(tmp_path: Path) -> TrustWorld:
 
 def refused(reason: Reason) -> "pytest.RaisesExc[PlacetError]":
     return pytest.raises(PlacetError, check=lambda e: e.reason is reason)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "nowhere.invalid"])
+def test_where_nobody_listens_nobody_was_slow(tmp_path: Path, host: str) -> None:
+    with socket.socket() as taken:  # bound, and not listening: no other process can take the port
+        taken.bind(("127.0.0.1", 0))
+        source = f"http://{host}:{taken.getsockname()[1]}"
+        with refused(Reason.TRUST_UNAVAILABLE) as error:
+            refresh(source, tmp_path / "snapshot.json", root_sha256="ab" * 32)
+        assert error.value.message.startswith(f"Nobody answers at {source}")
+        assert "Errno" not in error.value.message
+        with refused(Reason.TRUST_UNAVAILABLE) as error:
+            open_box(f"{source}/challenge.json", tmp_path).read_challenge(1000)
+        assert error.value.message.startswith(f"Nobody answers at {source}")
 
 
 def edit(path: Path, change: Any) -> bytes:

@@ -216,12 +216,15 @@ def test_the_first_signature_on_another_machine_pins_the_draft_root(tmp_path: Pa
     assert "Read it aloud" in shown.compared_with[0]
     draft = sha256_hex(trust.repository.draft_bytes(ROOT) or b"")
     assert draft in shown.compared_with[0]
-    with refused("draft root is not the one"):
+    with refused("draft root is not the one whose SHA-256 you gave") as error:
         review(trust.repository, mine, root_sha256="ab" * 32)
+    assert "Compare again" in error.value.hint
+    assert draft in error.value.hint
+    assert "remove" not in error.value.hint  # nothing is kept yet
     assert mine.known() == ()
     trust.session(ANNA, anchors=mine).sign(trust.keys[ANNA])
     other = TrustWorld(tmp_path / "other")
-    with refused("draft root is not the one"):
+    with refused("draft root is not the one that this machine knows"):
         review(other.repository, mine)
     trust.publish(BEN)
     trust.stage_policy(STRICTER)
@@ -299,7 +302,7 @@ def test_a_root_in_which_a_person_counts_twice_is_no_base(trust: TrustWorld) -> 
 
 def test_a_root_other_than_the_one_told_is_refused_later_too(trust: TrustWorld) -> None:
     trust.stage_policy(STRICTER)
-    with refused("not the one whose SHA-256 was given"):
+    with refused("not the one whose SHA-256 you gave"):
         trust.review(root_sha256="ab" * 32)
 
 

@@ -22,6 +22,7 @@ from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError
 from placet.adapters.git.courier import GitCourier, cache_name, is_git_address, parse_git_address
 from placet.adapters.private_file import write_atomically
 from placet.adapters.tuf.fetch import HttpFetcher
+from placet.adapters.tuf.trust import why_nobody_answers
 from placet.core.errors import IndeterminateError, MalformedError, PlacetError, Reason
 
 CHALLENGE_NAME = "challenge.json"
@@ -160,7 +161,9 @@ class HttpBox:
         except DownloadError as e:
             raise IndeterminateError(
                 Reason.TRUST_UNAVAILABLE,
-                f"The challenge cannot be fetched from {self._url}: {e}.",
+                f"Nobody answers at {self._url}: {why}."
+                if (why := why_nobody_answers(e))
+                else f"The challenge cannot be fetched from {self._url}: {e}.",
                 hint="Check the address and the network.",
             ) from e
         return data

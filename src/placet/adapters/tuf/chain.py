@@ -205,9 +205,19 @@ def check_told(told: Digest | None, published: VerifiedSide) -> None:
         VerificationError: BAD_TRUST.
     """
     if told is not None and told not in published.told:
-        raise no_continuation(
-            "The root is not the one whose SHA-256 was given.", expected=told, actual=published.root_sha256
-        )
+        raise not_as_told("The root is not the one whose SHA-256 you gave.", told, published.root_sha256)
+
+
+def not_as_told(sentence: str, told: Digest, actual: Digest) -> VerificationError:
+    """Returns the refusal of a root whose digest a person gave otherwise."""
+    return VerificationError(
+        Reason.BAD_TRUST,
+        sentence,
+        expected=told,
+        actual=actual,
+        hint=f"Compare again, by voice: here it is {actual}. One mistyped digit is enough. Sign nothing here "
+        "while they differ: somebody may be showing you a repository of their own, or an old copy.",
+    )
 
 
 def no_continuation(

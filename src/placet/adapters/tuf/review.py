@@ -21,6 +21,7 @@ from placet.adapters.tuf.chain import (
     continued,
     file_digests,
     no_continuation,
+    not_as_told,
     published_side,
     seen_of,
     verify_published,
@@ -278,14 +279,19 @@ def _anchor_for_draft(
     anchors: TrustAnchors,
 ) -> Anchor:
     draft = sha256_hex(messages.get(ROOT, b""))
-    for wanted in (told, None if known is None else known.root_sha256):
-        if wanted is not None and wanted != draft:
-            raise no_continuation(
-                "Nothing is published here, and the draft root is not the one that this machine knows.",
-                expected=wanted,
-                actual=draft,
-                forget=f" If the trust root was founded anew, remove {anchors.path(deployment.name)}.",
-            )
+    if told not in (None, draft):
+        raise not_as_told(
+            "Nothing is published here, and the draft root is not the one whose SHA-256 you gave.",
+            told,
+            draft,
+        )
+    if known is not None and known.root_sha256 != draft:
+        raise no_continuation(
+            "Nothing is published here, and the draft root is not the one that this machine knows.",
+            expected=known.root_sha256,
+            actual=draft,
+            forget=f" If the trust root was founded anew, remove {anchors.path(deployment.name)}.",
+        )
     if known is not None and known.published:
         raise no_continuation("This machine has seen a published trust root, and none is published here.")
     return known or Anchor(deployment.name, draft, {}, {})

@@ -11,7 +11,9 @@ those exact bytes, and metadata whose bytes would come out differently is refuse
 from __future__ import annotations
 
 import datetime
+import errno
 import json
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
@@ -52,6 +54,8 @@ SCOPE_VALIDITY_SECONDS = 30 * DAY
 # A snapshot ends with the first role that does.  Gates refresh daily and may miss a day, so rules that end
 # sooner are not taken up: otherwise owners who signed for an hour would stop the gate for all others.
 SCOPE_LEAST_LEFT_SECONDS = 2 * DAY
+
+_NO_WAY_THERE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ECONNREFUSED})
 
 Signed = Root | Targets | Snapshot | Timestamp
 
@@ -305,6 +309,12 @@ def _name_failure(error: Exception, where: str) -> PlacetError:
                 f"A file of the trust root at {where} is larger than it may be: {error}.",
                 hint="Somebody may want to fill this disk, or it is no trust root: use another source.",
             )
+        case _ if why := why_nobody_answers(error):
+            return IndeterminateError(
+                Reason.TRUST_UNAVAILABLE,
+                f"Nobody answers at {where}: {why}.",
+                hint="Check the address, and whether the server runs; nothing was changed.",
+            )
         case tuf_exceptions.SlowRetrievalError():
             return IndeterminateError(
                 Reason.TRUST_UNAVAILABLE,
@@ -319,8 +329,26 @@ def _name_failure(error: Exception, where: str) -> PlacetError:
             )
 
 
+def why_nobody_answers(error: BaseException) -> str:
+    """Returns why there was no connection at all; "" where there was one.
+
+    urllib3 counts a refused connection among the time-outs, and python-tuf believes it.
+    """
+    first = _first(error)
+    if not isinstance(first, ConnectionRefusedError | socket.gaierror) and (
+        not isinstance(first, OSError) or first.errno not in _NO_WAY_THERE
+    ):
+        return ""
+    return (first.strerror or f"{first}").strip(" .").lower()
+
+
 def _innermost(error: BaseException) -> str:
     """Returns the text of what went wrong first; libraries wrap it in several layers that say less."""
+    error = _first(error)
+    return f"{error}".strip(" .") or type(error).__name__
+
+
+def _first(error: BaseException) -> BaseException:
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
-    return f"{error}".strip(" .") or type(error).__name__
+    return error
