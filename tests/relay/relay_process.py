@@ -56,9 +56,9 @@ class RelayProcess:
         return self.process.returncode, out, err
 
 
-def start(state: Path, *arguments: str, command: Sequence[str] = COMMAND) -> RelayProcess:
+def start(state: Path | None, *arguments: str, command: Sequence[str] = COMMAND) -> RelayProcess:
     process = subprocess.Popen(
-        [*command, "--port", "0", "--state", str(state), *arguments],
+        [*command, "--port", "0", *(["--state", str(state)] if state else []), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -75,7 +75,7 @@ def start(state: Path, *arguments: str, command: Sequence[str] = COMMAND) -> Rel
 
 
 @contextmanager
-def running(state: Path, *arguments: str, command: Sequence[str] = COMMAND) -> Iterator[RelayProcess]:
+def running(state: Path | None, *arguments: str, command: Sequence[str] = COMMAND) -> Iterator[RelayProcess]:
     relay = start(state, *arguments, command=command)
     try:
         yield relay

@@ -67,7 +67,9 @@ def taken_request(request_id: RequestId) -> RequestConflictError:
 
 def damaged_request(request_id: RequestId) -> StoreFailedError:
     """Returns the refusal to serve what is not what was stored."""
-    return StoreFailedError(
+    error = StoreFailedError(
         f"The request {request_id[:16]}… is damaged in the relay's database; it is not served in part.",
         hint="Make a new request. The relay's operator finds out more with `placet relay check`.",
     )
+    error.for_clients = True
+    return error

@@ -66,7 +66,7 @@ def check_new_request(present: Present, size: int, limits: Limits, *, now: int) 
             retry_after=_DAY - now % _DAY,
         )
     if present.all_open_requests >= limits.all_open_requests:
-        raise StoreFullError("As many requests are open as this relay takes.", hint=_CROWDED_HINT)
+        raise _crowded("As many requests are open as this relay takes.")
     check_bytes(present, size, limits)
 
 
@@ -85,7 +85,7 @@ def check_bytes(present: Present, size: int, limits: Limits) -> None:
             retry_after=3600,
         )
     if present.all_kept_bytes + size > limits.all_kept_bytes:
-        raise StoreFullError("This relay keeps as much as it takes.", hint=_CROWDED_HINT)
+        raise _crowded("This relay keeps as much as it takes.")
 
 
 def check_new_answer(present: PresentAnswers, limits: Limits) -> None:
@@ -109,3 +109,9 @@ def check_new_answer(present: PresentAnswers, limits: Limits) -> None:
             f"You gave {present.of_caller} answers to this request; no more are kept from one sender.",
             hint="Answer from another terminal, or ask the relay's operator for a caller's token.",
         )
+
+
+def _crowded(message: str) -> StoreFullError:
+    error = StoreFullError(message, hint=_CROWDED_HINT)
+    error.for_clients = True
+    return error

@@ -62,9 +62,14 @@ class RequestStoreError(Exception):
         reason: stable name in kebab-case.
         message: one sentence for a person.
         hint: what to do next, as a sentence, or "".
+        for_clients: whether a relay's clients may read message and hint; what the store's own trouble says names
+            addresses and paths, which are the operator's.
+        operator_knows: whether the store has told the operator of this trouble already.
     """
 
     reason = "store-failed"
+    for_clients = True
+    operator_knows = False
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -114,18 +119,21 @@ class StoreBusyError(RequestStoreError):
     """The store cannot write right now; nothing was stored, and trying again makes sense."""
 
     reason = "store-busy"
+    for_clients = False
 
 
 class StoreFullError(RequestStoreError):
     """There is no room left; nothing was stored."""
 
     reason = "store-full"
+    for_clients = False
 
 
 class StoreFailedError(RequestStoreError):
     """The store is damaged, unreachable or not ours; an operator is needed."""
 
     reason = "store-failed"
+    for_clients = False
 
 
 class NewRequest(NamedTuple):

@@ -306,8 +306,10 @@ def _wrong_method(methods: Sequence[str]) -> Response:
 def _refuse(error: RelayError | RequestStoreError | PlacetError) -> JsonResponse:
     refusal = describe(error)
     # Too many waiters are the clients' doing; what the operator must hear of is the relay's own trouble.
-    if refusal.status >= 500 and not isinstance(error, RelayError):
-        log.error("%s", error)
+    is_own_trouble = refusal.status >= 500 and not isinstance(error, RelayError)
+    if is_own_trouble and not getattr(error, "operator_knows", False):
+        # With the hint: clients are told neither (`describe`).
+        log.error("%s", f"{error} {error.hint}".rstrip())
     return JsonResponse(encode(refusal.body), refusal.status, refusal.headers)
 
 

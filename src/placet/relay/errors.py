@@ -39,6 +39,22 @@ _RETRY_AFTER_SECONDS = 2
 _RETRY_AFTER_FULL_SECONDS = 60
 _RETRY_AFTER = {503: _RETRY_AFTER_SECONDS, 507: _RETRY_AFTER_FULL_SECONDS}
 
+# What clients hear of the store's own trouble.  Its own words name addresses and paths: the log has them.
+_FOR_CLIENTS = {
+    "store-busy": (
+        "The relay's store cannot be used just now; nothing was stored.",
+        "Try again in a moment.",
+    ),
+    "store-full": (
+        "There is no room left at the relay; nothing was stored.",
+        "Try again later. Its operator makes room; the relay's log says where.",
+    ),
+    "store-failed": (
+        "The relay's store has failed; whether this was stored is not known.",
+        "Try again later: nothing is stored twice. The relay's log tells its operator what happened.",
+    ),
+}
+
 
 class RelayError(Exception):
     """The relay refuses what it was asked.
@@ -70,7 +86,10 @@ def describe(error: RelayError | RequestStoreError | PlacetError) -> Refusal:
     """Returns the HTTP form of a refusal."""
     status = STATUS.get(error.reason, _DEFAULT_STATUS)
     # `str` of a PlacetError also names the place inside the document.
-    body = {"error": {"reason": str(error.reason), "message": str(error), "hint": error.hint}}
+    message, hint = str(error), error.hint
+    if isinstance(error, RequestStoreError) and not error.for_clients:
+        message, hint = _FOR_CLIENTS[error.reason]
+    body = {"error": {"reason": str(error.reason), "message": message, "hint": hint}}
     headers = {}
     if seconds := getattr(error, "retry_after", 0) or _RETRY_AFTER.get(status, 0):
         headers["Retry-After"] = str(seconds)

@@ -57,7 +57,8 @@ class Janitor:
                 # Said once by whoever met it first; deleting from a damaged store helps nobody.
                 pass
             except RequestStoreError as e:
-                log.warning("closed requests could not be deleted: %s", e)
+                if not e.operator_knows:
+                    log.warning("closed requests could not be deleted: %s", e)
             try:
                 async with asyncio.timeout(_SECONDS_BETWEEN_ROUNDS):
                     await self._hurry.wait()

@@ -119,7 +119,8 @@ class Metrics:
             try:
                 usage = await store.measure(now=clock.now())
             except RequestStoreError as e:
-                log.warning("the store could not be counted: %s", e)
+                if not e.operator_knows:
+                    log.warning("the store could not be counted: %s", e)
             else:
                 for name, gauge in self._usage.items():
                     gauge.set(getattr(usage, name))

@@ -33,7 +33,11 @@ _READ_CHANGE = "SELECT change FROM placet_relay.store"
 
 
 class News:
-    """Wakes `watches` for what any process writes to the store at `address`."""
+    """Wakes `watches` for what any process writes to the store at `address`.
+
+    Attributes:
+        is_away: whether the database was told to be away, once, and is not back yet.
+    """
 
     def __init__(self, address: str, watches: Watches) -> None:
         self._address = address
@@ -41,6 +45,7 @@ class News:
         self._change = -1
         self._task: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
+        self.is_away = False
 
     async def start(self) -> None:
         """Starts listening; returns once that was tried for the first time."""
@@ -56,7 +61,6 @@ class News:
                 await self._task
 
     async def _work(self) -> None:
-        quiet = False
         while True:
             try:
                 connection = await connect_async(self._address)
@@ -64,15 +68,15 @@ class News:
                     await connection.execute(f"LISTEN {CHANNEL}".encode())
                     await self._catch_up(connection)
                     self._tried.set()
-                    if quiet:
+                    if self.is_away:
                         log.warning("the relay's database is back")
-                    quiet = False
+                    self.is_away = False
                     await self._listen(connection)
             except (psycopg.Error, PostgresError, TimeoutError) as error:
-                # Once per outage: whoever writes or reads meanwhile says so too.
-                if not quiet:
+                # Once per outage; whoever writes or reads meanwhile finds it said.
+                if not self.is_away:
                     log.warning("%s", _message(error, self._address))
-                quiet = True
+                self.is_away = True
                 self._tried.set()
                 await asyncio.sleep(_RETRY_PAUSE)
 

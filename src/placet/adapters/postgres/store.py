@@ -107,6 +107,7 @@ class PostgresRequestStore:
         self._watches = Watches()
         self._writer = PostgresWriter(address, max_group=max_group)
         self._news = News(address, self._watches)
+        self._writer.is_away = lambda: self._news.is_away
         self._pool: AsyncConnectionPool[_Reader] | None = None
         self._closed = False
 
@@ -189,7 +190,8 @@ class PostgresRequestStore:
             async with self._reader() as connection:
                 return await delete_closed(connection, closed_before, limit)
         except (psycopg.Error, PostgresError) as error:
-            raise store_error(describe(error, self._address, migrate=RELAY.command)) from error
+            trouble = describe(error, self._address, migrate=RELAY.command)
+            raise store_error(trouble, is_away=self._news.is_away) from error
 
     async def measure(self, *, now: int) -> StoreUsage:
         """See `RequestStore.measure`."""
@@ -262,7 +264,7 @@ class PostgresRequestStore:
                 trouble = describe(error, self._address, migrate=RELAY.command)
                 # A restarted server has cut every connection of the pool; each is found out by itself.
                 if trouble.kind is not Kind.GONE or attempt == _MAX_TRIES:
-                    raise store_error(trouble) from error
+                    raise store_error(trouble, is_away=self._news.is_away) from error
         raise AssertionError("unreachable")
 
     @contextlib.asynccontextmanager

@@ -7,12 +7,19 @@ from placet.core.errors import IndeterminateError, Reason
 from placet.ports.request_store import RequestStoreError, StoreBusyError, StoreFailedError, StoreFullError
 
 
-def store_error(trouble: Trouble, *, in_doubt: bool = False) -> RequestStoreError:
+def store_error(trouble: Trouble, *, in_doubt: bool = False, is_away: bool = False) -> RequestStoreError:
     """Returns the store's error for a failure.
 
     Args:
         in_doubt: a commit was under way, so that what became of it is not known.
+        is_away: the database was told to be away (`postgres.news`), which is then all that there is to tell.
     """
+    error = _store_error(trouble, in_doubt)
+    error.operator_knows = is_away
+    return error
+
+
+def _store_error(trouble: Trouble, in_doubt: bool) -> RequestStoreError:
     if in_doubt:
         return StoreFailedError(
             f"{trouble.message} Whether this was stored is not known.",

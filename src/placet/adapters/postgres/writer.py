@@ -113,6 +113,7 @@ class PostgresWriter:
 
     Attributes:
         saw_commit: told after each commit how many writes it held and how many seconds it took.
+        is_away: tells whether the operator knows that the database is away.
     """
 
     def __init__(self, address: str, *, max_group: int = MAX_GROUP) -> None:
@@ -125,6 +126,7 @@ class PostgresWriter:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         self.saw_commit: Callable[[int, float], None] = _tell_nobody
+        self.is_away: Callable[[], bool] = lambda: False
 
     async def run(self, write: Write, *, now: int) -> Any:
         """Writes, and returns what the caller is told once that is durable.
@@ -202,7 +204,8 @@ class PostgresWriter:
                         continue
                 elif len(group) > 1 and trouble.kind is not Kind.BUSY:
                     break
-                return [_Refused(store_error(trouble, in_doubt=in_doubt)) for _ in group]
+                away = self.is_away()
+                return [_Refused(store_error(trouble, in_doubt=in_doubt, is_away=away)) for _ in group]
             except Exception as error:
                 await self._drop_connection()
                 return [_Refused(error) for _ in group]
