@@ -151,6 +151,28 @@ def test_a_stale_signature_is_refused_by_name_and_the_others_are_kept(office: Of
     ]
 
 
+def test_a_stale_signature_stops_nobody_once_every_quorum_is_complete(office: Office) -> None:
+    office.ann.placet("export", office.stick)
+    office.ben.sign("--challenge", office.stick, *office.heard())
+    stale = office.stick / "old.signatures.json"
+    shutil.copy(office.stick / "ben@example.com.signatures.json", stale)
+    office.enroll_zoe()
+    office.ann.placet("export", office.stick)
+    assert office.ben.sign("--challenge", office.stick, *office.heard()).code == 0
+    assert office.ann.placet("collect", office.stick).code == 1  # Ann is still missing
+    assert office.ann.sign(*office.heard()).code == 0
+    said = office.ann.placet("collect", office.stick)
+    assert said.code == 0, said.out
+    assert f"Refused, of {BEN}: This is a signature over another draft of targets" in said.out
+    assert "Note: nothing is missing" in said.out
+    assert office.ann.placet("collect", office.stick, "--json").code == 0
+    forged = json.loads(stale.read_text())
+    role, other = forged["signatures"]
+    role["sig"] = other["sig"]
+    stale.write_text(json.dumps(forged))
+    assert office.ann.placet("collect", office.stick).code == 1  # over what waits here, and false
+
+
 def test_a_renewal_on_another_machine_needs_nothing_typed_and_the_root_told_once(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,11 +64,15 @@ _NAMES = re.compile(
 
 
 class Collected(NamedTuple):
-    """One signature of a file that came back; `refusal` says why it was not kept, None where it was."""
+    """One signature of a file that came back; `refusal` says why it was not kept, None where it was.
+
+    `stale` is set where it says itself that it is over something else than what waits here.
+    """
 
     person: str
     role: str
     refusal: PlacetError | None
+    stale: bool = False
 
 
 def encode_challenge(repository: TrustRepository) -> bytes:
@@ -204,7 +208,7 @@ def attach_signatures(repository: TrustRepository, data: bytes) -> tuple[Collect
 
 
 def _attach(repository: TrustRepository, role: str, over: str, keyid: KeyId, sig: bytes) -> Collected:
-    person = f"key {keyid[:16]}"
+    person, stale = f"key {keyid[:16]}", True
     try:
         message = repository.draft_bytes(role) if role in repository.draft_roles() else None
         if message is None:
@@ -223,7 +227,8 @@ def _attach(repository: TrustRepository, role: str, over: str, keyid: KeyId, sig
                 actual=over,
                 hint="Export the challenge again and have it signed; what was collected before is kept.",
             )
+        stale = False
         attach_signature(repository, role, keyid, sig)
     except PlacetError as e:
-        return Collected(person, role, e)
+        return Collected(person, role, e, stale)
     return Collected(person, role, None)

@@ -87,6 +87,9 @@ def _collect(args: argparse.Namespace, repository: TrustRepository) -> int:
             broken.append((name, e))
     refused = [(name, item.refusal) for name, item in found if item.refusal is not None] + broken
     pending = pending_roles(repository)
+    # What an earlier ceremony left in the folder stands in nobody's way once this one is complete.
+    only_stale = is_complete(pending) and not broken and all(i.stale for _, i in found if i.refusal)
+    code = 1 if refused and not only_stale else 0
     if args.json:
         value = {
             "collected": [
@@ -98,7 +101,7 @@ def _collect(args: argparse.Namespace, repository: TrustRepository) -> int:
             "pending": state_object(pending),
         }
         print(json.dumps(value, indent=2))
-        return 1 if refused else 0
+        return code
     for name, item in found:
         if item.refusal is None:
             print(visible(f"{item.person} has signed {item.role} ({name})."))
@@ -107,6 +110,10 @@ def _collect(args: argparse.Namespace, repository: TrustRepository) -> int:
             print(visible(f"  {item.refusal.hint}"))
     for name, error in broken:
         print(visible(f"Refused: {name} is no file of signatures. {error} [{error.reason}]"))
+    if refused and only_stale:
+        print(
+            "Note: nothing is missing without what was refused; it is of an earlier draft, and can go."
+        )
     if not found and not broken:
         print("No signatures are there yet.")
     print("\n".join(state_lines(pending)) or "Nothing waits for signatures.")
@@ -114,7 +121,7 @@ def _collect(args: argparse.Namespace, repository: TrustRepository) -> int:
         print(
             "Next: `placet trust publish`." if is_complete(pending) else "Next: those who are missing sign."
         )
-    return 1 if refused else 0
+    return code
 
 
 def _signature_files(places: list[str]) -> Iterator[tuple[str, bytes]]:
