@@ -5,6 +5,8 @@ What every ledger does is in `placet.testing.contracts.use_ledger`.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -86,6 +88,45 @@ def test_a8_copied_database_is_noticed_until_declared(
             ledger.consume(a_use(issued_at=NOW + 1, now=NOW + 5))
     finally:
         postgres_server.drop_database(copy)
+
+
+def test_a8_no_default_of_the_server_hides_what_the_last_holder_of_the_lock_recorded(
+    url: str, open_at: Opener
+) -> None:
+    """A snapshot taken before the lock was won would let one event answer for two statements."""
+    run_sql(url, f"ALTER DATABASE {database_of(url)} SET default_transaction_isolation = 'repeatable read'")
+    answers: list[object] = []
+    second = open_at(url, "second")
+
+    def deliver_again() -> None:
+        try:
+            answers.append(second.consume(a_use(OTHER, event_id="delivery 7")))
+        except PlacetError as e:
+            answers.append(e.reason)
+
+    with psycopg.connect(url) as first:
+        first.execute("SELECT FROM placet_ledger.judgement FOR UPDATE")
+        again = threading.Thread(target=deliver_again)
+        again.start()
+        wait_for_lock(url)
+        first.execute(
+            "INSERT INTO placet_ledger.uses"
+            " (birth, payload_digest, use_unit, ordinal, used_at, event_id, summary)"
+            " VALUES (1, %s, 'action', 1, %s, 'delivery 7', '')",
+            (STATEMENT, NOW),
+        )
+    again.join()
+    assert answers == [Reason.ALREADY_USED]
+
+
+def wait_for_lock(url: str) -> None:
+    """Waits until somebody waits for a lock in the database."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    for _ in range(300):
+        if run_sql(url, waiting):
+            return
+        time.sleep(0.01)
+    raise AssertionError("nobody waited")
 
 
 def test_a8_tables_restored_in_place_are_noticed(url: str, open_at: Opener) -> None:

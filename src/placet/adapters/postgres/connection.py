@@ -37,6 +37,8 @@ SELECT current_setting('server_version_num')::int / 10000, pg_is_in_recovery(),
        set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),
        set_config('idle_in_transaction_session_timeout', %s, false),
        set_config('synchronous_commit', current_setting('synchronous_commit'), false),
+       -- Whoever waited for a lock must see what its last holder wrote, whatever the server's default is.
+       set_config('default_transaction_isolation', 'read committed', false),
        -- Our statements run for a millisecond; compiling one took three hundred.
        set_config('jit', 'off', false)
 """

@@ -76,6 +76,9 @@ UPDATE placet_ledger.uses SET exit_code = %(code)s, finished_at = %(now)s
 WHERE use_id = %(use)s AND payload_digest = %(digest)s
   AND (exit_code IS NULL OR (%(again)s AND exit_code = %(code)s AND finished_at = %(now)s))
 """
+# Named with each, as a pooler may hand us another session: a snapshot from before the lock would not show
+# what the lock's last holder recorded.
+_BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 # With a synchronous standby, a time limit would end the wait for it, and COMMIT would report success.
 _NO_LIMIT = b"SET LOCAL statement_timeout = 0"
 
@@ -255,7 +258,7 @@ class PostgresLedger:
     def _begin(self) -> Connection:
         for connected_now in (False, True):
             try:
-                self._connection.execute("BEGIN")
+                self._connection.execute(_BEGIN)
                 lock_judgement(self._connection, self._address)
                 break
             except psycopg.Error as error:
