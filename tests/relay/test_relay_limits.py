@@ -180,6 +180,30 @@ def test_junk_answers_stop_no_approval_where_the_relay_has_a_snapshot(tmp_path: 
     with_relay(tmp_path, scenario, admission=AnswerFilter.load(snapshot), now=NOW + 60)
 
 
+def test_a_flood_of_requests_leaves_room_for_what_an_enrolled_key_vouches_for(tmp_path: Path) -> None:
+    world = World()
+    snapshot = tmp_path / "snapshot.json"
+    snapshot.write_bytes(world.snapshot())
+    request = world.request_run(argv=["/usr/bin/true"], executable=b"x")
+    room = "[all]\nkept_bytes = 40000\n"
+    lifetime = NOW + 3600 - int(time.time())
+
+    async def scenario(relay: Inside) -> None:
+        async with relay.client("192.0.2.1") as flood:
+            assert (await flood.post("/v1/requests", json=submission(request))).status_code == 201
+            while (
+                sent := await flood.post("/v1/requests", json=submission(make_request(lifetime=lifetime)))
+            ).is_success:
+                pass
+            assert reason(sent) == (507, "store-full")
+        async with relay.client("198.51.100.1") as terminal:
+            answer = answering(world.approve(request, ALICE))
+            assert (await terminal.post(path_of(request, "/answers"), json=answer)).status_code == 201
+
+    admission = AnswerFilter.load(snapshot)
+    with_relay(tmp_path, scenario, callers=room, admission=admission, now=NOW + 60)
+
+
 def test_the_snapshot_is_followed_and_a_broken_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -424,6 +448,7 @@ def test_the_command_reads_callers_anew_on_sighup(tmp_path: Path) -> None:
         assert http.get("/v1/requests", headers=token).status_code == 200
         _, _, err = relay.stop()
     assert "the callers stay as they were" in err
+    assert err.count("the callers were read again; 1 are known by a token") == 1  # once a minute, as all lines
     assert TOKEN not in err
 
 

@@ -80,6 +80,8 @@ class Caller(NamedTuple):
     """For logs: a known caller's name, or "" for an address, which is somebody's personal data."""
     limits: CallerLimits
     store_limits: Limits
+    vouched_limits: Limits
+    """For answers that an enrolled key vouches for: those need no token, and no flood takes their room."""
 
 
 class CallerBook(NamedTuple):
@@ -96,12 +98,13 @@ class CallerBook(NamedTuple):
         if found is None:
             return None
         name, limits = found
-        return Caller(f"caller:{name}", name, limits, _store_limits(limits, self.total, is_known=True))
+        store_limits = _store_limits(limits, self.total, is_known=True)
+        return Caller(f"caller:{name}", name, limits, store_limits, _vouched_limits(self.total))
 
     def of_address(self, address: str) -> Caller:
         """Returns the caller at a network address."""
         store_limits = _store_limits(self.address, self.total, is_known=False)
-        return Caller(f"address:{address}", "", self.address, store_limits)
+        return Caller(f"address:{address}", "", self.address, store_limits, _vouched_limits(self.total))
 
 
 # For measurements and tests: nobody is held back, by rate or quota.
@@ -125,6 +128,10 @@ def _store_limits(limits: CallerLimits, total: TotalLimits, *, is_known: bool) -
         all_kept_bytes=int(total.kept_bytes * share),
         all_answers=MAX_ANSWERS if share == 1.0 else MAX_ANSWERS - _RESERVED_ANSWERS,
     )
+
+
+def _vouched_limits(total: TotalLimits) -> Limits:
+    return Limits(answers_per_signer=_ANSWERS_PER_SIGNER, all_kept_bytes=total.kept_bytes)
 
 
 def parse_callers(data: bytes, *, max_kept_bytes: int = TotalLimits().kept_bytes) -> CallerBook:

@@ -16,9 +16,7 @@ from typing import Protocol
 from placet.core.encoding import Digest
 from placet.ports.clock import Clock
 from placet.ports.request_store import (
-    MAX_ANSWERS,
     MAX_PAGE,
-    NO_LIMIT,
     Cursor,
     NewRequest,
     Page,
@@ -140,8 +138,7 @@ class Courier:
         signer = ""
         if self._admission is not None:
             signer = await self._admission.check(shaped, now=self.now())
-            # Whom an enrolled key vouches for needs no token, and no flood of strangers takes its place.
-            limits = limits._replace(answers=NO_LIMIT, all_answers=MAX_ANSWERS, kept_bytes=NO_LIMIT)
+            limits = caller.vouched_limits
         answer = shaped.answer._replace(caller=caller.key, signer=signer)
         with self._noticing_full():
             return await self._store.add_answer(request_id, answer, now=self.now(), limits=limits)
