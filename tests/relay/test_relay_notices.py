@@ -136,7 +136,24 @@ def test_no_notice_has_anything_to_click(texts: list[str], left: int) -> None:
         assert "http" not in line.lower() and "://" not in line
 
 
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "Approve, or call (800) 555-0199 at once",
+        "+1 800.555.0199",
+        "call 5550199",
+        "call 555 01 99",
+        "８００－５５５－０１９９",
+        "٨٠٠ ٥٥٥ ٠١٩٩",
+        "8'0'0,5(5)5- 0199",
+    ],
+)
+def test_no_claim_becomes_a_number_to_call(claim: str) -> None:
+    assert sum(c.isdecimal() for c in neutralise(claim)) <= 6
+
+
 def test_ordinary_claims_stay_readable() -> None:
+    assert neutralise("Scale web from 3 to 12 (was 10) on 2·31") == "Scale web from 3 to 12 (was 10) on 2·31"
     assert neutralise("Publish app 1.2.3 to pkg:pypi/app") == "Publish app 1·2·3 to pkg·pypi·app"
     assert neutralise("Déployer l'app (6 Stück), größer") == "Déployer l'app (6 Stück), größer"
     assert len(neutralise("word " * 200)) == 100

@@ -32,6 +32,9 @@ _SHOWN_OF_MANY = 3
 _KEPT_PUNCTUATION = frozenset(" ,-'()")
 # Two letters apart, and no program sees an address in it.
 _LINK_WORDS = re.compile(r"(?i)(ht)(?=tp)|(ww)(?=w)|(mail)(?=to)|(xn)(?=--)")
+# Phones and mail programs offer to call any number that is long enough, however it is spaced.
+_MAX_DIGITS = 6
+_NUMBER = re.compile(r"\d(?:[ ,'()·-]*\d)+")
 _CLOSING = "Nothing here is verified, and nothing here approves. Open your approval terminal."
 
 
@@ -136,7 +139,12 @@ def neutralise(text: str) -> str:
     kept = re.sub("·{2,}", "·", kept)
     if len(kept) > _MAX_SUMMARY:
         kept = kept[: _MAX_SUMMARY - 1].rstrip() + "…"
-    return _LINK_WORDS.sub(lambda found: f"{found[0]}·", kept)
+    return _NUMBER.sub(_shorten, _LINK_WORDS.sub(lambda found: f"{found[0]}·", kept))
+
+
+def _shorten(number: re.Match[str]) -> str:
+    places = [i for i, c in enumerate(number[0]) if c.isdecimal()]
+    return number[0] if len(places) <= _MAX_DIGITS else number[0][: places[_MAX_DIGITS - 1] + 1] + "…"
 
 
 def _stays(c: str) -> bool:
