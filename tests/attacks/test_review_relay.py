@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,3 +105,30 @@ def test_an_answer_whose_head_drips_is_given_up_in_time() -> None:
         ):
             client.health()
         assert time.monotonic() - start < 4
+
+
+def test_a_relay_that_is_reached_too_late_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a name of the relay's own making that leads to dead addresses first."""
+    connect = socket.create_connection
+
+    def connect_late(*args: Any, **options: Any) -> socket.socket:
+        time.sleep(0.6)
+        return connect(*args, **options)
+
+    ended: list[BaseException] = []
+
+    def ask(url: str) -> None:
+        with RelayClient(url, timeout=0.3, sleep=lambda _: None) as client:
+            try:
+                client.health()
+            except RelayUnavailableError as e:
+                ended.append(e)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip, args=(listener,), daemon=True).start()
+        monkeypatch.setattr(socket, "create_connection", connect_late)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        asking = threading.Thread(target=ask, args=(url,), daemon=True)
+        asking.start()
+        asking.join(8)
+    assert ended, "still waiting"

@@ -54,6 +54,7 @@ class RelayClient:
         timeout: how long one call may take, in seconds, waiting on purpose not counted.
         trust_env: honour the environment's proxies and ``SSL_CERT_FILE``; never for a relay on this machine.
         sleep: how to pause between tries.
+        on_pause: called before each pause within a call, with why and for how many seconds.
         unsafe_token_in_clear: send the token over plain HTTP to another machine, where something else
             protects the way.
 
@@ -70,6 +71,7 @@ class RelayClient:
         timeout: float = connection.DEFAULT_TIMEOUT,
         trust_env: bool = True,
         sleep: Callable[[float], object] = time.sleep,
+        on_pause: calls.OnPause | None = None,
         unsafe_token_in_clear: bool = False,
     ) -> None:
         prepared = connection.prepare(
@@ -80,7 +82,9 @@ class RelayClient:
             unsafe_token_in_clear=unsafe_token_in_clear,
         )
         self._shown, self._timeout, self._sleep = prepared.shown, timeout, sleep
+        self._on_pause = on_pause or (lambda error, seconds: None)
         self._socket: socket.socket | None = None
+        self._is_late = threading.Event()
         self._http = httpx.Client(**prepared.options)
 
     def __enter__(self) -> Self:
@@ -268,12 +272,14 @@ class RelayClient:
                 pause = calls.pause_before(attempt, e)
                 if pause is None:
                     raise
+                self._on_pause(e, pause)
                 self._sleep(pause)
 
     def _exchange(self, call: calls.Call[Any], seconds: float) -> Reply:
         deadline = time.monotonic() + seconds
         # The library's timeouts start anew with every byte: a head that drips could hold us for ever.
-        alarm = threading.Timer(seconds, self._hang_up)
+        self._is_late = threading.Event()
+        alarm = threading.Timer(seconds, self._hang_up, [self._is_late])
         alarm.daemon = True
         alarm.start()
         try:
@@ -303,8 +309,12 @@ class RelayClient:
     def _note_socket(self, event: str, info: Mapping[str, Any]) -> None:
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
+            if self._is_late.is_set():
+                # Looking for a name's one live address took longer than the call may.
+                self._hang_up(self._is_late)
 
-    def _hang_up(self) -> None:
+    def _hang_up(self, is_late: threading.Event) -> None:
+        is_late.set()
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
