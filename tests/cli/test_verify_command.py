@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from placet.ceremony.publish import add_answer, empty_bundle
+from placet.ceremony.trust_revoke import remove_person
 from placet.core.bundle import encode_answer, encode_bundle, encode_request
+from placet.core.trust import compile_trust
 from placet.testing import world as worlds
 from placet.testing.world import ALICE, BOB, World
 
@@ -178,3 +180,15 @@ def test_a_snapshot_that_is_none_is_named(case: Case) -> None:
     (case.folder / "snapshot.json").write_bytes(b"{")
     done = case.verify("--artifact", "app.whl")
     assert (done.returncode, "DENIED: snapshot.json: " in done.stdout) == (1, True)
+
+
+def test_an_approver_who_was_revoked_since_is_a_denial_that_says_so_and_what_next(case: Case) -> None:
+    files = dict(case.world.files())
+    after = files | remove_person(files, BOB)
+    snapshot = compile_trust(files=after, versions=case.world.versions, expires_at=case.world.expires_at)
+    (case.folder / "snapshot.json").write_bytes(snapshot)
+    done = case.verify("--artifact", "app.whl")
+    assert done.returncode == 1
+    assert "Ignored   No enrolled person has this key (any more). (unknown-key)" in done.stderr + done.stdout
+    assert "Next      The key was never enrolled here, or was revoked since" in done.stderr + done.stdout
+    assert "placet trust history" in done.stderr + done.stdout

@@ -31,6 +31,13 @@ _KINDS = {
     "application/vnd.placet.trust-snapshot.v1+json": ("a trust snapshot", "Name it with --trust."),
 }
 
+# What to do about refusals of the core that say only what is wrong.
+_NEXT = {
+    Reason.UNKNOWN_KEY: "The key was never enrolled here, or was revoked since: `placet trust show` "
+    "lists the keys that count, an administrator's `placet trust history` says why one went. "
+    "Have somebody who is enrolled approve, or enrol the key and refresh trust.",
+}
+
 _HEX = frozenset("0123456789abcdef")
 _DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -189,6 +196,7 @@ def describe_refusal(refusal: PlacetError) -> list[str]:
             text = ", ".join(map(str, value)) or "nothing" if isinstance(value, tuple) else str(value)
             lines.append(f"{name:<9} {text}")
     lines += [f"Ignored   {cause} ({cause.reason})" for cause in refusal.causes]
-    if refusal.hint:
-        lines.append(f"Next      {refusal.hint}")
+    hints = [hint for e in (refusal, *refusal.causes) if (hint := e.hint or _NEXT.get(e.reason, ""))]
+    if hints:
+        lines.append(f"Next      {hints[0]}")
     return [visible(line) for line in lines]

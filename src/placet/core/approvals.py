@@ -117,7 +117,7 @@ def _verify_one(
 ) -> Approver:
     found = trust.credentials.get(signature.keyid)
     if found is None:
-        raise PolicyError(Reason.UNKNOWN_KEY, "No enrolled person has this key.")  # APR-02
+        raise PolicyError(Reason.UNKNOWN_KEY, "No enrolled person has this key (any more).")  # APR-02
     person, credential = found
     _check_credential_time(credential, person, at)
     # RPT-07: a signature made on a page counts for the terminal whose page it was, and for no other.

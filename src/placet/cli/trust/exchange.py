@@ -12,7 +12,7 @@ from placet.cli import UserError
 from placet.cli._shared import read_file
 from placet.cli.trust.shared import add_repository, open_repository
 from placet.cli.trust.sign import mailbox_cache
-from placet.core.errors import visible
+from placet.core.errors import PlacetError, visible
 
 if TYPE_CHECKING:
     from placet.adapters.tuf.exchange import Collected
@@ -76,7 +76,6 @@ def _collect(args: argparse.Namespace, repository: TrustRepository) -> int:
     from placet.adapters.tuf.exchange import attach_signatures
     from placet.adapters.tuf.signing import pending_roles
     from placet.adapters.tuf.state import is_complete, state_lines, state_object
-    from placet.core.errors import PlacetError
 
     found: list[tuple[str, Collected]] = []
     broken: list[tuple[str, PlacetError]] = []
@@ -102,6 +101,18 @@ def _collect(args: argparse.Namespace, repository: TrustRepository) -> int:
         }
         print(json.dumps(value, indent=2))
         return code
+    _print_collected(found, broken, only_stale=bool(refused) and only_stale)
+    print("\n".join(state_lines(pending)) or "Nothing waits for signatures.")
+    if pending:
+        print(
+            "Next: `placet trust publish`." if is_complete(pending) else "Next: those who are missing sign."
+        )
+    return code
+
+
+def _print_collected(
+    found: list[tuple[str, Collected]], broken: list[tuple[str, PlacetError]], *, only_stale: bool
+) -> None:
     for name, item in found:
         if item.refusal is None:
             print(visible(f"{item.person} has signed {item.role} ({name})."))
@@ -110,18 +121,10 @@ def _collect(args: argparse.Namespace, repository: TrustRepository) -> int:
             print(visible(f"  {item.refusal.hint}"))
     for name, error in broken:
         print(visible(f"Refused: {name} is no file of signatures. {error} [{error.reason}]"))
-    if refused and only_stale:
-        print(
-            "Note: nothing is missing without what was refused; it is of an earlier draft, and can go."
-        )
+    if only_stale:
+        print("Note: nothing is missing without what was refused; it is of an earlier draft, and can go.")
     if not found and not broken:
         print("No signatures are there yet.")
-    print("\n".join(state_lines(pending)) or "Nothing waits for signatures.")
-    if pending:
-        print(
-            "Next: `placet trust publish`." if is_complete(pending) else "Next: those who are missing sign."
-        )
-    return code
 
 
 def _signature_files(places: list[str]) -> Iterator[tuple[str, bytes]]:
