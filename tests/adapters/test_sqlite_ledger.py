@@ -309,3 +309,12 @@ def _report_refusal_unprivileged(sender: object, path: Path) -> None:
         sender.send(("allowed", "", ""))  # type: ignore[attr-defined]
     except BaseException as error:
         sender.send((type(error).__name__, getattr(error, "reason", ""), str(error)))  # type: ignore[attr-defined]
+
+
+def test_a_folder_in_the_ledgers_place_is_told_with_what_to_do(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    error = refusal(lambda: SqliteLedger(path))
+    assert error.reason is Reason.LEDGER_UNAVAILABLE
+    assert "cannot be opened" in str(error)
+    assert "a file, not a folder" in error.hint

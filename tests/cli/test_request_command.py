@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,32 @@ def test_in_a_closed_scope_nobody_is_asked(world: World, tmp_path: Path) -> None
     assert f"The scope default is closed, since {why}; nobody can approve" in done.stderr
     assert "Its owners sign" in done.stderr
     assert not (tmp_path / "a.request.json").exists()
+
+
+class Patient(BaseHTTPRequestHandler):
+    """A relay that asks everybody to wait."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"error":{"reason":"rate-limited","message":"m","hint":""}}'
+        self.send_response(429)
+        for name, value in (("Content-Type", "application/json"), ("Content-Length", str(len(body)))):
+            self.send_header(name, value)
+        self.send_header("Retry-After", "1")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_a_relay_that_asks_to_wait_is_no_silence(world: World, tmp_path: Path, private_homes: None) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Patient) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = placet(tmp_path, *ask_run(tmp_path, "--relay", f"http://127.0.0.1:{server.server_port}"))
+        server.shutdown()
+    assert done.stderr.count("The relay asks to wait: trying again in 1 s.") == 2
+    assert (done.returncode, "rate-limited" in done.stderr) == (3, True)
 
 
 def test_a_file_that_holds_something_else_is_not_overwritten(world: World, tmp_path: Path) -> None:

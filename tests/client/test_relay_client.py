@@ -180,12 +180,18 @@ def test_a_busy_relay_is_asked_again_after_the_pause_it_wants() -> None:
         {"error": {"reason": "store-busy", "message": "m", "hint": ""}}, "503 Busy", "Retry-After: 2"
     )
     pauses: list[float] = []
+    told: list[tuple[float, float]] = []
     with (
         lying_relay(busy, reply({"status": "ok"})) as (url, seen),
-        RelayClient(url, sleep=pauses.append) as client,
+        RelayClient(
+            url,
+            sleep=pauses.append,
+            on_pause=lambda error, seconds: told.append((error.retry_after, seconds)),
+        ) as client,
     ):
         client.health()
     assert 2.0 < pauses[0] <= 2.4
+    assert told == [(2.0, pauses[0])]
     assert len(seen) == 2
 
 

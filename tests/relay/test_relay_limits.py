@@ -448,7 +448,9 @@ def test_the_command_reads_callers_anew_on_sighup(tmp_path: Path) -> None:
         assert http.get("/v1/requests", headers=token).status_code == 200
         _, _, err = relay.stop()
     assert "the callers stay as they were" in err
-    assert err.count("the callers were read again; 1 are known by a token") == 1  # once a minute, as all lines
+    assert (
+        err.count("the callers were read again; 1 are known by a token") == 1
+    )  # once a minute, as all lines
     assert TOKEN not in err
 
 

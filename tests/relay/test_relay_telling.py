@@ -104,6 +104,7 @@ def test_metrics_and_logs_tell_everything_and_no_secret(tmp_path: Path) -> None:
 
 
 def check_metrics(text: str) -> None:
+    assert "_created" not in text
     families = {family.name: family for family in text_string_to_metric_families(text)}
     for name in (
         "placet_relay_calls",

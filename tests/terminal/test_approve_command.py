@@ -216,9 +216,11 @@ def test_key_made_without_verify_required_is_told_both_steps(place: Place, tmp_p
 
 def test_missing_ssh_keygen_and_missing_file_are_sentences(place: Place) -> None:
     done = place.approve(ALICE, path=place.folder / "nowhere.json")
-    assert done.returncode == 3
-    assert "cannot be read" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.returncode == 2
+    assert "nowhere.json is not there. Nothing was signed" in done.stderr
+    assert "or the request's ID" in done.stderr
+    done = place.approve(ALICE, path=place.folder)
+    assert (done.returncode, "is no file" in done.stderr) == (2, True)
 
 
 def test_request_at_the_relay_is_decided_by_its_id(place: Place, tmp_path: Path) -> None:

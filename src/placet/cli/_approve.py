@@ -112,6 +112,12 @@ def _find(args: argparse.Namespace) -> tuple[Source, Pending]:
     """Finds the request in its file, or at the relay."""
     path = Path(args.request)
     by_id = is_hex(args.request, 64) and not path.exists()
+    if not by_id and not path.is_file():
+        problem = "is no file" if path.exists() else "is not there"
+        raise UserError(
+            f"The request {path} {problem}. {NOTHING_SIGNED}",
+            "Name the *.request.json file, or the request's ID of 64 characters as it was printed.",
+        )
     if not by_id and args.relay is None:
         source = FileSource([path], args.bundle, evidence=evidence_verifier(args.trust))
         request = read_request_file(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -55,9 +56,16 @@ def open_relay(url: str | None) -> RelayClient:
         raise UserError("Talking to a relay needs httpx.", "Install it: pip install 'placet[client]'") from e
     settings = relay_settings(url)
     try:
-        return RelayClient(settings.url, token=settings.token, verify=settings.ca_file)
+        return RelayClient(settings.url, token=settings.token, verify=settings.ca_file, on_pause=_say_pause)
     except PlacetError as e:
         raise UserError(e.message, e.hint) from e
+
+
+def _say_pause(error: RelayClientError, seconds: float) -> None:
+    """Says that the relay asks for patience; pauses of our own are too short to be told."""
+    if error.retry_after > 0:
+        text = f"The relay asks to wait: trying again in {seconds:.0f} s."
+        print(text, file=sys.stderr, flush=True)
 
 
 def relay_failed(

@@ -173,9 +173,12 @@ def _read_callers(args: argparse.Namespace, max_kept_bytes: int) -> CallerBook:
 
 def _reload_callers(args: argparse.Namespace, parts: _Parts) -> None:
     try:
-        parts.gatekeeper.book = _read_callers(args, parts.max_kept_bytes)
+        book = parts.gatekeeper.book = _read_callers(args, parts.max_kept_bytes)
     except UserError as e:
         log.error("the callers stay as they were: %s", e)
+    else:
+        # The log has nothing below warnings; who reloads wants to see that it happened.
+        log.warning("the callers were read again; %d are known by a token", len(book.known))
 
 
 def _load_filter(path: Path) -> AnswerFilter:

@@ -57,6 +57,7 @@ class AsyncRelayClient:
         timeout: float = connection.DEFAULT_TIMEOUT,
         trust_env: bool = True,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        on_pause: calls.OnPause | None = None,
         unsafe_token_in_clear: bool = False,
     ) -> None:
         prepared = connection.prepare(
@@ -67,6 +68,7 @@ class AsyncRelayClient:
             unsafe_token_in_clear=unsafe_token_in_clear,
         )
         self._shown, self._timeout, self._sleep = prepared.shown, timeout, sleep
+        self._on_pause = on_pause or (lambda error, seconds: None)
         self._http = httpx.AsyncClient(**prepared.options)
 
     async def __aenter__(self) -> Self:
@@ -233,6 +235,7 @@ class AsyncRelayClient:
                 pause = calls.pause_before(attempt, e)
                 if pause is None:
                     raise
+                self._on_pause(e, pause)
                 await self._sleep(pause)
 
     async def _exchange(self, call: calls.Call[Any], seconds: float) -> Reply:

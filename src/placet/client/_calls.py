@@ -34,6 +34,7 @@ from placet.core.encoding import Digest, encode_canonical, sha256_hex
 from placet.ports.request_store import MAX_PAGE, StateFilter
 
 T = TypeVar("T")
+OnPause = Callable[[RelayUnavailableError, float], object]
 
 # Proxies commonly cut silent connections after a minute.
 MAX_WAIT_SECONDS = 60

@@ -34,6 +34,8 @@ from placet.ports.request_store import MAX_ANSWERS, MAX_PAGE, RequestState
 
 # A request with all its answers, and room for what stands around them.
 MAX_REPLY_BYTES = MAX_REQUEST_BYTES + MAX_ANSWERS * MAX_ANSWER_BYTES + 64 * 1024
+# What a relay answers is a few long texts; as small lists, the same bytes would fill hundreds of megabytes.
+_MAX_COMMAS = 20_000
 # Bounded: a hostile relay must not park us for a year.
 MAX_RETRY_AFTER = 10.0
 # The relay is there and cannot serve just now; the same call may work later.
@@ -131,6 +133,8 @@ def read_reply(relay: str, reply: Reply) -> Any:
             status=status,
             hint="Ask the relay's operator for its own address (often the same with https), and use that.",
         )
+    if reply.body.count(b",") > _MAX_COMMAS:
+        raise nonsense(relay, "more parts than any answer has", status=status)
     try:
         value = parse_json(reply.body, max_bytes=MAX_REPLY_BYTES, what="relay's answer")
     except PlacetError as e:

@@ -6,6 +6,7 @@ are kept, so a relay that shows each of them only once withholds nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -41,7 +42,9 @@ class Standing(NamedTuple):
     def text(self) -> str:
         """One sentence for a person."""
         if self.trouble is not None:
-            return f"{self.trouble.message} Trying again."
+            asked = math.ceil(self.trouble.retry_after)
+            in_time = f" in {asked} s, as the relay asks" if asked > PAUSE_AFTER_FAILURE else ""
+            return f"{self.trouble.message} Trying again{in_time}."
         return describe_progress(self.progress)
 
 

@@ -62,8 +62,8 @@ class RequestStoreError(Exception):
         reason: stable name in kebab-case.
         message: one sentence for a person.
         hint: what to do next, as a sentence, or "".
-        for_clients: whether a relay's clients may read message and hint; what the store's own trouble says names
-            addresses and paths, which are the operator's.
+        for_clients: whether a relay's clients may read message and hint; those of the store's own trouble
+            name addresses and paths, which are the operator's.
         operator_knows: whether the store has told the operator of this trouble already.
     """
 

@@ -240,6 +240,12 @@ _PROBLEMS = (
     ("SQLITE_LOCKED", "is locked by another process", "Try again; look for a gate that hangs."),
     ("SQLITE_FULL", "cannot grow: the disk is full", "Make room on the disk; nothing was executed."),
     ("SQLITE_READONLY", "cannot be written", "Check its owner and mode, and the file system's."),
+    (
+        "SQLITE_CANTOPEN",
+        "cannot be opened",
+        "Check the path: it must be a file, not a folder, in a folder that the gate's user may write to; "
+        "`placet ledger create` makes a new ledger.",
+    ),
     ("SQLITE_CORRUPT", "is damaged", "`placet ledger reborn` sets it aside and starts a new one."),
     ("SQLITE_NOTADB", "is damaged", "`placet ledger reborn` sets it aside and starts a new one."),
 )
@@ -262,7 +268,10 @@ def named_failures(path: Path) -> Iterator[None]:
                     Reason.LEDGER_UNAVAILABLE, f"The use ledger at {path} {problem}.", hint=hint
                 ) from error
         raise IndeterminateError(
-            Reason.LEDGER_UNAVAILABLE, f"The use ledger at {path} failed: {error}.", actual=name
+            Reason.LEDGER_UNAVAILABLE,
+            f"The use ledger at {path} failed: {error}.",
+            actual=name,
+            hint="Check the disk and the path; if it stays so, `placet ledger reborn` starts a new one.",
         ) from error
     except OSError as error:
         raise IndeterminateError(
