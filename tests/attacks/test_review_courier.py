@@ -1,4 +1,4 @@
-"""Review: nobody fills the relay's memory from one connection."""
+"""Review: nobody fills the relay's memory from one connection, nor keeps its parser busy with tiny parts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "relay"))
 
 from relay_process import RelayProcess, running
+
+from placet.client import RelayNonsenseError
+from placet.client._replies import MAX_REPLY_BYTES, Reply, read_reply
+from placet.core.errors import MalformedError, Reason
+from placet.relay import _shape
 
 WAIT = b"GET /v1/wait?timeout=20 HTTP/1.1\r\nHost: x\r\n"
 
@@ -65,3 +70,21 @@ def test_a_body_in_small_chunks_is_read(relay: RelayProcess) -> None:
         line.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
         line.sendall(b"8\r\n        \r\n" * 20_000 + b"2\r\n{}\r\n0\r\n\r\n")
         assert line.recv(4096).startswith(b"HTTP/1.1 400")
+
+
+@pytest.mark.parametrize("part", [b"[]", b'{"a":1}', b"1", b'""'])
+def test_a_body_of_small_parts_is_refused_before_it_is_parsed(
+    part: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_shape, "parse_json", lambda *_, **__: pytest.fail("it was parsed"))
+    body = b'{"answer":[' + (part + b",") * (_shape.MAX_ANSWER_BODY // (len(part) + 2)) + part + b"]}"
+    assert len(body) <= _shape.MAX_ANSWER_BODY
+    with pytest.raises(MalformedError) as refused:
+        _shape.parse_answering(body)
+    assert refused.value.reason == Reason.TOO_LARGE
+
+
+def test_a_relays_answer_of_a_million_small_parts_is_not_unfolded() -> None:
+    body = b'{"requests":[' + b"[]," * (MAX_REPLY_BYTES // 4) + b"[]]}"
+    with pytest.raises(RelayNonsenseError, match="more parts than any answer has"):
+        read_reply("https://relay.example", Reply(200, {}, body))
