@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "relay"))
 
 from relay_process import RelayProcess, running
 
-from placet.client import RelayNonsenseError
+from placet.client import RelayClient, RelayNonsenseError
 from placet.client._replies import MAX_REPLY_BYTES, Reply, read_reply
 from placet.core.errors import MalformedError, Reason
 from placet.relay import _shape
@@ -88,3 +88,17 @@ def test_a_relays_answer_of_a_million_small_parts_is_not_unfolded() -> None:
     body = b'{"requests":[' + b"[]," * (MAX_REPLY_BYTES // 4) + b"[]]}"
     with pytest.raises(RelayNonsenseError, match="more parts than any answer has"):
         read_reply("https://relay.example", Reply(200, {}, body))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ci:hunter2@relay.example",
+        "https://ci:hun/hunter2@relay.example",
+        "https://relay.example/?token=hunter2",
+    ],
+)
+def test_no_secret_in_an_address_is_told_or_logged(url: str) -> None:
+    with pytest.raises(MalformedError) as refused:
+        RelayClient(url)
+    assert "hunter2" not in f"{refused.value} {refused.value.hint}"

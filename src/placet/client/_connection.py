@@ -89,9 +89,11 @@ def check_url(url: str) -> httpx.URL:
         address = httpx.URL("")
     if address.scheme in ("http", "https") and address.host and not address.userinfo and not address.query:
         return address
+    # What stands before an "@" may be a password, and messages are logged; what follows a "?" a token.
+    shown = "..." if "@" in str(url) else str(url).partition("?")[0]
     raise MalformedError(
         Reason.BAD_VALUE,
-        f"{printable(url)!r} is not the address of a relay.",
+        f"{printable(shown)!r} is not the address of a relay.",
         hint="Give it as https://relay.example or http://127.0.0.1:8471.",
     )
 
