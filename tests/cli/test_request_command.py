@@ -369,6 +369,12 @@ def test_a10_a_bundle_is_fetched_long_after_it_was_asked_for(
         now=int(time.time()),
     )
     assert approval.payload_digest == request_id
+    # This machine has a snapshot and no record of how it came: nobody loses an approval by that.
+    archived = wait(tmp_path, relay, request_id, "-o", "archive.json", "--with-trust")
+    assert (archived.returncode, "does not carry the trust of its time" in archived.stderr) == (0, True)
+    assert "placet trust attach" in archived.stderr
+    assert (tmp_path / "archive.json").read_bytes() == (tmp_path / "late.json").read_bytes()
+    assert "which --wait writes" in placet(tmp_path, *ask_run(tmp_path, "--with-trust")).stderr
 
 
 def test_a_time_out_is_undecided_and_says_how_to_go_on(world: World, tmp_path: Path, relay: str) -> None:

@@ -16,6 +16,7 @@ from tuf_trust_world import ANNA, BEN, DAY, TrustWorld
 
 from placet.adapters.tuf.audit import attach_trust, audit_trust
 from placet.cli import main
+from placet.cli._request_wait import add_trust
 from placet.core.bundle import encode_bundle, parse_bundle
 from placet.core.encoding import b64encode, encode_canonical, format_time, sha256_hex
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
@@ -341,3 +342,13 @@ def test_without_reports_nothing_ties_an_approval_to_the_trust_of_a_time(
     assert main(audit) == 3
     assert "time-unproven" in capsys.readouterr().out
     assert main(["verify", str(path), "--unsafe-any-action", "--accept-replaced-root"]) == 2
+
+
+def test_a_bundle_for_archives_carries_the_trust_of_its_time(
+    archive: Archive, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`placet request wait --with-trust`, as soon as the people have approved."""
+    kept = add_trust(archive.approve(ALICE, BOB), snapshot=archive.snapshot)
+    assert "names all people" in capsys.readouterr().err
+    archive.revoke(BOB, NOW + 40 * DAY)
+    assert archive.audit(kept).people == (ALICE, BOB)

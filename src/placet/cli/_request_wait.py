@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from placet.adapters.private_file import write_atomically
 from placet.cli import EXIT_ALLOW, EXIT_DENY, EXIT_INTERRUPTED, EXIT_UNDECIDED, UserError
-from placet.cli._shared import now
+from placet.cli._shared import now, setting
 from placet.client import Approved, RelayClient
 from placet.core.bundle import IntentRequest
 from placet.core.encoding import format_time
@@ -59,6 +60,7 @@ def wait_for_quorum(
     output: Path,
     timeout: int,
     words: str = "",
+    complete: Callable[[bytes], bytes] | None = None,
 ) -> int:
     """Waits until enough people approved, then writes the bundle.
 
@@ -67,6 +69,7 @@ def wait_for_quorum(
         output: where the bundle goes.
         timeout: seconds to wait at most; the request itself may expire before.
         words: what the commands that are suggested need besides the ID, such as " --relay URL".
+        complete: adds to the bundle before it is written; see `add_trust`.
 
     Returns:
         0 when the bundle is complete; 1 when the request expired, was withdrawn or can no longer be approved;
@@ -94,7 +97,7 @@ def wait_for_quorum(
         return EXIT_INTERRUPTED
     except PlacetError as e:
         return _give_up(e, reporter, stays_open)
-    return _finish(approved, reporter, output)
+    return _finish(approved, complete(approved.bundle) if complete else approved.bundle, reporter, output)
 
 
 def _give_up(error: PlacetError, reporter: Reporter, stays_open: str) -> int:
@@ -109,10 +112,33 @@ def _give_up(error: PlacetError, reporter: Reporter, stays_open: str) -> int:
     return EXIT_UNDECIDED if undecided else EXIT_DENY
 
 
-def _finish(approved: Approved, reporter: Reporter, output: Path) -> int:
+def add_trust(bundle: bytes, *, snapshot: Path) -> bytes:
+    """Returns the bundle with the trust of its time; as it is, and says so, where that is not to be had.
+
+    The approval is good either way: whoever waited for it must not lose it to an archive's needs.
+    """
+    try:
+        from placet.adapters.tuf.audit import attach_trust
+        from placet.cli.trust.gate import read_source
+
+        source = setting(None, "trust_source") or read_source(snapshot)
+        attached = attach_trust(bundle, snapshot=snapshot, source=source, root_sha256=None)
+    except (PlacetError, ModuleNotFoundError) as e:
+        print(
+            f"\nNote: the bundle does not carry the trust of its time: {visible(str(e))}\n"
+            "  Add it later: placet trust attach BUNDLE -o FILE --from WHERE",
+            file=sys.stderr,
+        )
+        return bundle
+    print("\nThe bundle names all people of the deployment: keep it with your archives.", file=sys.stderr)
+    return attached
+
+
+def _finish(approved: Approved, bundle: bytes, reporter: Reporter, output: Path) -> int:
     progress = approved.progress
     try:
-        write_atomically(output, approved.bundle, mode=0o644)
+        # Who may read a bundle may not always read the list of people.
+        write_atomically(output, bundle, mode=0o644 if bundle == approved.bundle else 0o600)
     except OSError as e:
         raise UserError(f"The bundle cannot be written to {output}: {e.strerror}.") from e
     level = f"{level_name(progress.level)} ({LEVEL_NAMES[progress.level]})" if progress.level else "no level"

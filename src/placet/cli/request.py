@@ -9,9 +9,11 @@ import secrets
 import socket
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from placet.adapters.paths import snapshot_path
 from placet.adapters.private_file import write_atomically
 from placet.ceremony.new_request import new_request
 from placet.ceremony.request import check_trust_is_current, find_open_rules
@@ -100,6 +102,11 @@ def _configure_waiting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="BUNDLE", help="the bundle that is written at the end"
     )
+    parser.add_argument(
+        "--with-trust",
+        action="store_true",
+        help="put the trust of its time into the bundle, for archives; it names all people of the deployment",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -128,6 +135,8 @@ def _check_can_be_approved(statement: IntentStatement, trust: Trust) -> None:
 
 
 def _read_timeout(args: argparse.Namespace) -> int:
+    if args.with_trust and not args.wait:
+        raise UserError("--with-trust is about the bundle, which --wait writes.", "Use both of them.")
     if args.file and args.wait:
         raise UserError("--wait needs a relay; --file works without one.", "Use one of them.")
     return parse_duration(args.timeout)
@@ -285,7 +294,7 @@ def _wait_again(args: argparse.Namespace, trust: Trust) -> int:
 def _wait(
     relay: RelayClient, request: IntentRequest, args: argparse.Namespace, trust: Trust, timeout: int
 ) -> int:
-    from placet.cli._request_wait import wait_for_quorum
+    from placet.cli._request_wait import add_trust, wait_for_quorum
 
     return wait_for_quorum(
         relay,
@@ -295,7 +304,12 @@ def _wait(
         output=args.output or Path(f"{request.id[:16]}.intent.json"),
         timeout=timeout,
         words=_named_relay(args),
+        complete=partial(add_trust, snapshot=_snapshot(args)) if args.with_trust else None,
     )
+
+
+def _snapshot(args: argparse.Namespace) -> Path:
+    return args.trust or _path(setting(None, "trust")) or snapshot_path()
 
 
 def _named_relay(args: argparse.Namespace) -> str:
