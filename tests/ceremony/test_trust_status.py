@@ -143,3 +143,10 @@ def test_a_date_of_signing_that_is_no_date_is_as_none() -> None:
     for value, issued in (("2026-11-23T10:00:00Z", NOW), ("yesterday", None), (3, None), (None, None)):
         assert read_role_dates("root", {"version": 1, "issuedAt": value}, NOW).issued_at == issued
     assert read_role_dates("root", {"version": "1"}, NOW) == RoleDates("root", 0, NOW)
+
+
+def test_the_name_of_a_scope_breaks_no_column() -> None:
+    status = judge_trust("demo", roles(scope_production_europe=20), (), now=NOW, at_gate=False)
+    lines = status_lines(status, now=NOW)[: len(VALID) + 1]
+    assert len({line.index(" version ") for line in lines}) == 1
+    assert any("scope-production-europe version" in line for line in lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import os
 import shutil
@@ -132,6 +133,28 @@ def test_two_administrators_on_two_machines_by_a_stick(office: Office) -> None:
     assert office.ann.placet("publish").code == 0
     said = office.ann.placet("export", office.stick)
     assert (said.code, "Nothing waits" in said.err) == (2, True)
+
+
+class Typing(io.StringIO):
+    """An administrator at the keyboard."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_each_fingerprint_fits_while_its_holder_is_still_on_the_line(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.enroll_zoe()
+    office.ann.placet("export", office.stick)
+    heard = [word.rpartition("=") for word in office.heard() if "=" in word]
+    words = {holder: text for holder, _, text in heard if holder != BEN}
+    monkeypatch.setattr("sys.stdin", Typing("".join(f"{text}\n" for text in words.values())))
+    said = office.ben.sign("--challenge", office.stick)
+    assert said.code == 0, said.err + said.out
+    first, second = words
+    assert said.out.index(f"Fits: {first}") < said.out.index(f"Fingerprint of {second}")
+    assert f"Fits: {second}" in said.out
 
 
 def test_a_stale_signature_is_refused_by_name_and_the_others_are_kept(office: Office) -> None:

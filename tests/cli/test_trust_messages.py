@@ -110,6 +110,37 @@ def test_what_is_no_digest_is_refused_before_anybody_is_asked(
     assert sentence in capsys.readouterr().err
 
 
+def test_a_refresh_says_whether_trust_came_or_was_updated(
+    published: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["trust", "refresh", "--from", "web"])
+    main(["trust", "refresh"])
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()[::3]] == [
+        "The trust of demo is here",
+        "The trust of demo was updated",
+    ]
+
+
+@pytest.mark.parametrize("command", [["trust", "refresh"], ["ledger", "show"], ["trust", "revoke", "key"]])
+def test_an_unknown_option_is_answered_with_the_usage_of_the_command(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--nonsense", *(["0f"] if "key" in command else [])])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: placet {' '.join(command)} [-h]")
+    assert "unrecognized arguments: --nonsense" in said
+
+
+@pytest.mark.parametrize("command", ["status", "show"])
+def test_a_snapshot_that_is_not_there_is_named_with_the_option_that_names_one(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["trust", command, "--snapshot", str(tmp_path / "none.json")]) == 3
+    assert "name a snapshot with --snapshot" in capsys.readouterr().err
+
+
 def test_the_script_without_us_says_how_it_is_called(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "examples" / "check-with-ssh-keygen.sh"
     done = subprocess.run([script], capture_output=True, text=True, check=False)

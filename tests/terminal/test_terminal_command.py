@@ -132,6 +132,15 @@ def test_port_is_not_lost_between_the_terminal_and_the_administrator(world: Page
     assert "--origin http://t1.demo.placet.localhost:8499" in named.stdout
 
 
+def test_a_terminal_that_is_enrolled_asks_nobody_to_enrol_it(world: PageWorld, port: int) -> None:
+    shown = call("show", "--port", str(port)).stdout
+    assert "Enrolled:    yes, with this page" in shown
+    assert "add-terminal" not in shown
+    assert "Read it aloud" in shown  # who signs elsewhere may still ask
+    (data_dir() / "trust" / "snapshot.json").unlink()
+    assert "add-terminal" in call("show", "--deployment", "demo").stdout
+
+
 def test_page_is_served_until_it_is_told_to_stop(world: PageWorld, tmp_path: Path, port: int) -> None:
     request = write_request(tmp_path, "it", world.request_deploy())
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -92,8 +92,9 @@ def prepare(
 
 
 def _check_gate(statement: IntentStatement, trust: Trust) -> None:
-    if statement.audience.removeprefix("gate:") not in trust.gates:
-        raise PolicyError(Reason.UNKNOWN_GATE, f"The trust root knows no gate named {statement.audience!r}.")
+    gate = statement.audience.removeprefix("gate:")
+    if gate not in trust.gates:
+        raise PolicyError(Reason.UNKNOWN_GATE, f"The trust root knows no gate named {gate!r}.")
 
 
 def _evidence_results(

@@ -89,11 +89,13 @@ def edit_person(
     add_accounts: Sequence[tuple[str, str]] = (),
     remove_accounts: Collection[tuple[str, str]] = (),
 ) -> dict[str, bytes]:
-    """Changes a person's groups and accounts; accounts are (issuer, subject), where an issuer may be one of `PRESETS`.
+    """Changes a person's groups and accounts.
+
+    An account is (issuer, subject), where an issuer may be one of `PRESETS`.
 
     Raises:
-        MalformedError: there is no such person, or they are not in a group, or lack an account, that goes; or an issuer is
-            no https address.
+        MalformedError: there is no such person, or they are not in a group, or lack an account, that goes;
+            or an issuer is no https address.
     """
     added = [(find_issuer(issuer), subject) for issuer, subject in add_accounts]
 

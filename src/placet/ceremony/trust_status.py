@@ -88,10 +88,11 @@ def summary_line(status: TrustStatus, *, now: int) -> str:
 def status_lines(status: TrustStatus, *, now: int) -> list[str]:
     """Returns every role with its dates, then every warning."""
     lines = []
+    width = max((len(item.dates.role) for item in status.roles), default=0)
     for item in status.roles:
         mark = {OK: " ", ATTENTION: "!", EXPIRED: "X"}[item.state]
         lines.append(
-            f"{mark} {item.dates.role:<10} version {item.dates.version:<4} until "
+            f"{mark} {item.dates.role:<{max(width, 10)}} version {item.dates.version:<4} until "
             f"{format_time(item.dates.expires_at)}, {time_left(item.dates.expires_at, now)}"
         )
     return lines + [f"! {warning}" for warning in status.warnings]

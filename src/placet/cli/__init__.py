@@ -14,6 +14,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from placet.core.errors import IndeterminateError, PlacetError, visible
 
@@ -63,6 +64,20 @@ class UndecidedError(UserError):
     exit_code = EXIT_UNDECIDED
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose commands say themselves what they do not know.
+
+    argparse would leave it to the outermost one, whose usage names no option of the command.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parses; nothing may be left over."""
+        found, left = super().parse_known_args(args, namespace)
+        if left:
+            self.error(f"unrecognized arguments: {' '.join(left)}")
+        return found, left
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; no traceback ever reaches the user."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -107,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser | None]:
     """Builds the parser, and that of the called command; only its part is built and imported."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="placet",
         description="Per-action human approval, signed by FIDO2 hardware, checked where it counts.",
         formatter_class=HelpFormatter,

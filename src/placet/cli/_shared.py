@@ -63,8 +63,10 @@ def read_file(path: str | os.PathLike[str], what: str, max_bytes: int) -> bytes:
     return data
 
 
-def load_trust(path: str | os.PathLike[str] | None) -> Trust:
+def load_trust(path: str | os.PathLike[str] | None, *, option: str = "--trust") -> Trust:
     """Loads the verified trust snapshot, by default the one that `placet trust refresh` leaves.
+
+    `option` is what the command calls it.
 
     Raises:
         IndeterminateError: TRUST_UNAVAILABLE where there is none.
@@ -78,7 +80,7 @@ def load_trust(path: str | os.PathLike[str] | None) -> Trust:
             Reason.TRUST_UNAVAILABLE,
             str(e),
             hint="On a new machine: placet trust refresh --from WHERE --root-sha256 HEX "
-            "(an administrator tells you both). Or name a snapshot with --trust.",
+            f"(an administrator tells you both). Or name a snapshot with {option}.",
         ) from e
     try:
         return parse_trust(data)

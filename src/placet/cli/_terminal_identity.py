@@ -15,6 +15,7 @@ from placet.core.encoding import b64encode
 from placet.core.errors import PlacetError
 from placet.core.people import Deployment
 from placet.core.sshsig import key_id
+from placet.terminal.readiness import check_terminal
 from placet.terminal.screen import group_digest
 from placet.terminal.trust_file import TrustFile
 
@@ -31,18 +32,29 @@ def run(args: argparse.Namespace) -> int:
     key = b64encode(identity.wire)
     print(f"Public key:  {key}")
     print(f"Key ID:      {' '.join(group_digest(key_id(identity.wire)))}")
-    command = f"placet trust add-terminal {identity.terminal_id} --key {key}"
+    command, origin = f"placet trust add-terminal {identity.terminal_id} --key {key}", None
     if deployment is not None:
         origin = origin_of(identity.terminal_id, deployment, args.port)
         print(f"Page:        {origin}")
         command += f" --origin {origin}"
     else:
         print(f"Page:        http://{identity.terminal_id}.<deployment>.placet.localhost:{DEFAULT_PORT}")
-    print(f"\nNext, an administrator enrols it:\n  {command}")
-    print("If they are not beside you, answer their invite instead: placet terminal prove --help")
+    if origin in _enrolled_at(identity):
+        print("Enrolled:    yes, with this page")
+    else:
+        print(f"\nNext, an administrator enrols it:\n  {command}")
+        print("If they are not beside you, answer their invite instead: placet terminal prove --help")
     print("\nEach administrator who signs asks for this fingerprint. Read it aloud, on a line on which")
     print(f"they know your voice: {spoken_fingerprint(key_id(identity.wire))}")
     return 0
+
+
+def _enrolled_at(identity: FileTerminalIdentity) -> tuple[str, ...]:
+    """Returns the pages with which the trust root knows this terminal; none where it does not."""
+    try:
+        return check_terminal(TrustFile(trust_path(None)).load(), identity).origins
+    except PlacetError:
+        return ()
 
 
 def find_deployment(args: argparse.Namespace) -> Deployment | None:

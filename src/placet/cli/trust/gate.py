@@ -36,6 +36,7 @@ def _refresh(args: argparse.Namespace) -> int:
             "Name the folder or address with --from; after the first success it is remembered.",
         )
     root = None if args.root is None else read_file(args.root, "root", _MAX_ROOT_BYTES)
+    first = not snapshot.exists()
     try:
         refreshed = refresh(source, snapshot, root=root, root_sha256=args.root_sha256)
     except PlacetError:
@@ -43,7 +44,7 @@ def _refresh(args: argparse.Namespace) -> int:
         raise
     _keep_source(snapshot, source)
     trust = refreshed.trust
-    word = "is new" if refreshed.changed else "was fresh already"
+    word = ("is here" if first else "was updated") if refreshed.changed else "was fresh already"
     print(f"The trust of {trust.deployment.name} {word}: {_versions(refreshed)}.")
     print(
         f"People: {len(trust.people)}, keys: {len(trust.credentials)}, terminals: {len(trust.terminals)}, "

@@ -25,7 +25,7 @@ from placet.core.trust import Trust, compile_trust, parse_trust
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     if args.snapshot is not None or not args.repository.exists():
-        trust = load_trust(args.snapshot)  # a gate has a snapshot and no repository
+        trust = load_trust(args.snapshot, option="--snapshot")  # a gate has a snapshot and no repository
         if args.allowed_signers:
             return _print_allowed_signers(trust)
         print(

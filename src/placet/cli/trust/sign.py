@@ -277,9 +277,10 @@ def _ask_fingerprints(session: TrustSession, own: str, say: TextIO) -> None:
         print(
             f"screen: ten words, or {SPOKEN_DIGITS} digits. A terminal's: `placet terminal show`.", file=say
         )
-    for key in left:
-        _ask_fingerprint(session, key, say)
     for key in session.fingerprints.keys:
+        if key in left:
+            _ask_fingerprint(session, key, say)
+        # At once, while the person is still on the line.
         if key not in session.fingerprints.left():
             print(f"Fits: {key.holder}, key {group_digits(key.keyid)}", file=say)
 

@@ -94,7 +94,7 @@ def _find(args: argparse.Namespace) -> _Found:
 def _judge_snapshot(snapshot: Path, soon: int | None, *, at_gate: bool) -> TrustStatus:
     from placet.adapters.tuf.status import snapshot_dates
 
-    trust = load_trust(snapshot)
+    trust = load_trust(snapshot, option="--snapshot")
     return judge_trust(
         trust.deployment.name,
         snapshot_dates(trust, snapshot),
