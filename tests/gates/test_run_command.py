@@ -151,6 +151,14 @@ def test_repeated_event_gets_the_recorded_exit_code(world: CommandWorld) -> None
     assert "Nothing was executed again" in second.stderr
 
 
+def test_event_id_that_no_ledger_can_keep_is_refused(world: CommandWorld) -> None:
+    bundle = shell(world, "echo ran")
+    done = placet_run(world, bundle, "--event-id", "e\udcff")
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "An event ID has printable ASCII characters only." in done.stderr
+    assert world.approval_count(bundle) == 0
+
+
 def test_tampered_input_is_denied_with_both_digests(world: CommandWorld) -> None:
     bundle = world.approve("cat", "app.whl", inputs={"app.whl": b"approved"})
     world.add_input("app.whl", b"tampered")

@@ -45,7 +45,8 @@ class CallerLimits(NamedTuple):
     answers_per_minute: int = 300
     reads_per_minute: int = 3000
     waiters: int = 64
-    open_requests: int = 200
+    # A terminal reads the 200 oldest: one stranger must not fill every inbox.
+    open_requests: int = 50
     requests_per_day: int = 5_000
     kept_bytes: int = 256 * 1024**2
     answers_per_request: int = 8
