@@ -212,6 +212,40 @@ def test_a_renewal_on_another_machine_needs_nothing_typed_and_the_root_told_once
     assert office.ben.sign("--challenge", office.stick, "--root-sha256", digest).code == 0
 
 
+def test_a_machine_that_refreshes_its_trust_knows_the_root_that_it_was_told_for_that(
+    office: Office,
+) -> None:
+    digest = office.publish()
+    shutil.rmtree(office.ben.home / "state")  # a new machine
+    office.ann.placet("sign", "--renew")
+    office.ann.placet("export", office.stick)
+    said = office.ben.sign("--challenge", office.stick)
+    assert (said.code, "--root-sha256" in said.err) == (3, True)
+    assert office.ben.placet("refresh", "--from", office.repository, "--root-sha256", digest).code == 0
+    said = office.ben.sign("--challenge", office.stick)
+    assert said.code == 0, said.err
+    assert f"Compared with root 1 (SHA-256 {digest})" in said.out
+
+
+def test_a_machine_that_refreshes_other_trust_learns_nothing_about_this_one(
+    office: Office,
+) -> None:
+    """Whoever founds a trust root of the same name has another first root."""
+    digest = office.publish()
+    assert office.ben.placet("refresh", "--from", office.repository, "--root-sha256", digest).code == 0
+    shutil.rmtree(office.ben.home / "state")
+    (office.folder / "mallory").mkdir()
+    (office.folder / "mallory" / "keys").symlink_to(office.folder / "keys")
+    mallory = Office(office.folder / "mallory", office.ben._run)
+    mallory.publish()
+    mallory.ann.placet("sign", "--renew")
+    mallory.ann.placet("export", mallory.stick)
+    shutil.rmtree(office.ben.home / "state", ignore_errors=True)
+    said = office.ben.sign("--challenge", mallory.stick)
+    assert said.code == 1
+    assert "Sign nothing" in said.err
+
+
 def test_what_was_signed_is_kept_where_the_stick_takes_it_no_more(office: Office) -> None:
     office.ann.placet("export", office.stick)
     (office.folder / "full").write_text("no folder")

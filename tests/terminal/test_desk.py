@@ -14,6 +14,7 @@ from terminal_world import MovableClock, PageWorld, keep_credentials, write_requ
 from placet.core.encoding import b64url_encode
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
 from placet.core.sshsig import NAMESPACE_INTENT
+from placet.core.trust import compile_trust, parse_trust
 from placet.terminal.credentials import CredentialStore, KnownCredential
 from placet.terminal.desk import MAX_VIEWS, Assertion, Desk, DeskError, OpenView
 from placet.terminal.history import History, rate_notice
@@ -287,6 +288,17 @@ def test_request_that_others_completed_waits_for_nobody(bench: Bench) -> None:
         (bench.other.id, False, ()),
         (bench.request.id, True, ()),
     ]
+
+
+def test_a_gate_that_is_not_there_is_named_as_the_trust_root_would(bench: Bench) -> None:
+    from placet.ceremony.decide import prepare
+
+    files = bench.world.files() | {"gates.json": b'{"gates":[]}'}
+    trust = parse_trust(
+        compile_trust(files=files, versions=bench.world.versions, expires_at=bench.world.expires_at)
+    )
+    with pytest.raises(PlacetError, match=r"no gate named 'prod-eu'\."):
+        prepare(bench.request, trust=trust, now=bench.clock.now())
 
 
 def test_verified_requester_is_a_fact_and_an_unverified_one_a_claim(bench: Bench) -> None:

@@ -53,8 +53,14 @@ class Anchor(NamedTuple):
 class TrustAnchors:
     """The records of this machine and user."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, *, followed: Mapping[str, Digest] | None = None) -> None:
+        """Reads and keeps records in a folder.
+
+        `followed` names the first roots of trust that is refreshed on this machine, by deployment.  A person
+        told it each of them once, by hand; so they begin a record as well as one that is told now.
+        """
         self._folder = folder or state_dir() / "trust-anchor"
+        self._followed = followed or {}
 
     def path(self, deployment: str) -> Path:
         """Where the record of a deployment lies."""
@@ -65,7 +71,7 @@ class TrustAnchors:
         return tuple(sorted(path.stem for path in self._folder.glob("[!.]*.json")))
 
     def load(self, deployment: str) -> Anchor | None:
-        """Returns what is known of a deployment; None where nothing is.
+        """Returns what is known of a deployment, at least the root that is followed; None where nothing is.
 
         Raises:
             IndeterminateError: TRUST_UNAVAILABLE where the record is damaged, or others can write it.
@@ -78,7 +84,8 @@ class TrustAnchors:
             if anchor.deployment != deployment:
                 raise MalformedError(Reason.BAD_TRUST, "it is about another deployment")
         except FileNotFoundError:
-            return None
+            root = self._followed.get(deployment)
+            return None if root is None else Anchor(deployment, root, {}, {})
         except (OSError, PlacetError) as e:
             raise IndeterminateError(
                 Reason.TRUST_UNAVAILABLE,

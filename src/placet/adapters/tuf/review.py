@@ -286,11 +286,12 @@ def _anchor_for_draft(
             draft,
         )
     if known is not None and known.root_sha256 != draft:
+        kept = anchors.path(deployment.name)
         raise no_continuation(
             "Nothing is published here, and the draft root is not the one that this machine knows.",
             expected=known.root_sha256,
             actual=draft,
-            forget=f" If the trust root was founded anew, remove {anchors.path(deployment.name)}.",
+            forget=f" If the trust root was founded anew, remove {kept}." if kept.exists() else "",
         )
     if known is not None and known.published:
         raise no_continuation("This machine has seen a published trust root, and none is published here.")

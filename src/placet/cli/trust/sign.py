@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from placet.cli import UserError
-from placet.cli._shared import now, root_digest
+from placet.cli._shared import load_trust, now, root_digest
 from placet.cli.trust.shared import add_repository, open_repository
 
 if TYPE_CHECKING:
     from placet.adapters.tuf.repository import TrustRepository
     from placet.ceremony.new_keys import NewKey
+    from placet.core.encoding import Digest
     from placet.terminal.trust_session import TrustSession
 
 # Whoever mishears three times in a row asks again, calmly.
@@ -178,11 +179,27 @@ def open_session(args: argparse.Namespace, repository: TrustRepository) -> Trust
     return TrustSession(
         repository,
         args.person,
-        anchors=TrustAnchors(),
+        anchors=TrustAnchors(followed=_followed()),
         verifier=FidoAttestationVerifier(),
         now=now(),
         root_sha256=args.root_sha256,
     )
+
+
+def _followed() -> dict[str, Digest]:
+    """Returns the first root of the trust that this machine refreshes, which a person told it."""
+    from placet.adapters.paths import snapshot_path
+    from placet.adapters.tuf.refresh import first_root_of
+    from placet.core.encoding import sha256_hex
+    from placet.core.errors import PlacetError
+
+    kept = snapshot_path().with_suffix(".tuf")
+    try:
+        if kept.is_dir() and kept.stat().st_mode & 0o022:
+            return {}  # others can write there
+        return {load_trust(None).deployment.name: sha256_hex(first_root_of(kept))}
+    except (PlacetError, UserError):
+        return {}  # then it is told with --root-sha256
 
 
 def deliver(args: argparse.Namespace, session: TrustSession) -> str:
