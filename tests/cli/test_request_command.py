@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from placet.adapters.paths import config_dir
 from placet.adapters.tuf.scope_refresh import closed_policy
 from placet.cli._relay import token_path
+from placet.cli._request_wait import Reporter
 from placet.client import RelayClient
 from placet.core.bundle import parse_request
 from placet.core.encoding import Digest, is_hex
@@ -494,3 +496,21 @@ def test_for_the_next_level_names_only_those_who_hold_it_back(
     done = wait(tmp_path, relay, request_id)
     assert f"For the next level: {BOB} signed with a software key" in done.stderr
     assert f"{ALICE}'s authenticator model" not in done.stderr
+
+
+class _Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_clock_runs_on_a_terminal_while_there_is_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = _Screen()
+    monkeypatch.setattr("sys.stderr", screen)
+    reporter = Reporter(int(time.time()) + 600)
+    reporter.say("Nobody has decided yet.")
+    deadline = time.monotonic() + 10
+    while "waited 0:01" not in screen.getvalue() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    reporter.finish("APPROVED")
+    assert screen.getvalue().count("Nobody has decided yet.") >= 2
+    assert screen.getvalue().endswith("APPROVED\n")

@@ -139,6 +139,7 @@ def test_a_relay_that_fails_is_asked_until_the_time_is_over(
         asked = sum(seen.kind == "request" for seen in hostile.seen)
     assert error.value.reason is Reason.APPROVAL_PENDING
     assert 3 < asked < 10
+    assert [standing.trouble is not None for standing in standings] == [False, True]  # each once
     assert standings[-1].text.endswith("Trying again.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,20 +27,36 @@ class Reporter:
     def __init__(self, expires_at: int) -> None:
         self._started, self._expires_at = time.monotonic(), expires_at
         self._live, self._last = sys.stderr.isatty(), ""
+        self._lock, self._finished = threading.Lock(), threading.Event()
+        if self._live:
+            threading.Thread(target=self._keep_time, daemon=True).start()
 
     def say(self, text: str) -> None:
         """Shows where things stand, with elapsed and remaining time."""
         text = visible(text)
-        if self._live:
-            sys.stderr.write(f"\r\x1b[2K{self._times()}  {text}")
-            sys.stderr.flush()
-        elif text != self._last:
-            sys.stderr.write(f"{self._times()}  {text}\n")
-        self._last = text
+        with self._lock:
+            if not self._live and text != self._last:
+                sys.stderr.write(f"{self._times()}  {text}\n")
+            self._last = text
+            if self._live:
+                self._show()
 
     def finish(self, text: str) -> None:
         """Ends the changing line and leaves one that stays."""
-        sys.stderr.write(f"\r\x1b[2K{text}\n" if self._live else f"{text}\n")
+        self._finished.set()
+        with self._lock:
+            sys.stderr.write(f"\r\x1b[2K{text}\n" if self._live else f"{text}\n")
+
+    def _show(self) -> None:
+        sys.stderr.write(f"\r\x1b[2K{self._times()}  {self._last}")
+        sys.stderr.flush()
+
+    def _keep_time(self) -> None:
+        """Lets the clock run on a terminal while there is no news."""
+        while not self._finished.wait(1):
+            with self._lock:
+                if self._last and not self._finished.is_set():
+                    self._show()
 
     def _times(self) -> str:
         elapsed = int(time.monotonic() - self._started)

@@ -32,6 +32,7 @@ from placet.client._waiting import (
     Approved,
     OnStanding,
     Standing,
+    tell_news,
 )
 from placet.core.bundle import Answer, IntentRequest
 from placet.core.encoding import Digest
@@ -204,7 +205,7 @@ class AsyncRelayClient:
             IndeterminateError: APPROVAL_PENDING: not enough people decided in time.  The request stays open.
         """
         waiting = ApprovalWait(request, trust=trust, evidence=evidence, timeout=timeout, now=_now())
-        told = on_standing or (lambda standing: None)
+        told = tell_news(on_standing)
         told(Standing(waiting.progress, None))
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:

@@ -51,6 +51,19 @@ class Standing(NamedTuple):
 OnStanding = Callable[[Standing], None]
 
 
+def tell_news(on_standing: OnStanding | None) -> OnStanding:
+    """Returns a caller of `on_standing` that leaves out what was said last: an answer need not change it."""
+    said = ""
+
+    def tell(standing: Standing) -> None:
+        nonlocal said
+        if on_standing is not None and standing.text != said:
+            said = standing.text
+            on_standing(standing)
+
+    return tell
+
+
 class Approved(NamedTuple):
     """A request that enough people approved, as this machine's own trust sees it.
 
