@@ -119,13 +119,7 @@ def _configure_page(parser: argparse.ArgumentParser, *, suppress: bool = False) 
     )
 
 
-def _configure_enroll(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Serves a page on which PERSON makes a new credential with their security key and proves that it "
-        "answers the administrator's invite; with --ctap it speaks to the key itself, without a browser. "
-        "The file it writes goes to the administrator."
-    )
-    parser.add_argument("person", metavar="PERSON")
+def _add_invite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--invite", required=True, metavar="WORDS", help="what the administrator told you")
     parser.add_argument(
         "--root-sha256",
@@ -135,6 +129,16 @@ def _configure_enroll(parser: argparse.ArgumentParser) -> None:
         help="the trust root's digest, from the administrator",
     )
     parser.add_argument("--deployment", metavar="NAME", help="needed while there is no trust snapshot yet")
+
+
+def _configure_enroll(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Serves a page on which PERSON makes a new credential with their security key and proves that it "
+        "answers the administrator's invite; with --ctap it speaks to the key itself, without a browser. "
+        "The file it writes goes to the administrator."
+    )
+    parser.add_argument("person", metavar="PERSON")
+    _add_invite(parser)
     parser.add_argument("--out", type=Path, metavar="FILE.enrolment.json", help="where the proof goes")
     parser.add_argument(
         "--ctap", action="store_true", help="speak to the security key directly, without a browser"
@@ -154,15 +158,7 @@ def _configure_prove(parser: argparse.ArgumentParser) -> None:
         "Writes the *.terminal.json file from which an administrator enrols this terminal. It proves that "
         "this machine holds the identity key and was told the invite, which is not in the file."
     )
-    parser.add_argument("--invite", required=True, metavar="WORDS", help="what the administrator told you")
-    parser.add_argument(
-        "--root-sha256",
-        required=True,
-        type=root_digest,
-        metavar="HEX",
-        help="the trust root's digest, from the administrator",
-    )
-    parser.add_argument("--deployment", metavar="NAME", help="needed while there is no trust snapshot yet")
+    _add_invite(parser)
     parser.add_argument(
         "--port", type=port_number, default=DEFAULT_PORT, metavar="N", help="the page's port (8470)"
     )

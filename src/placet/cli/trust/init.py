@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from placet.ceremony import trust_edit
 from placet.cli import UserError
 from placet.cli._shared import now
-from placet.cli.trust.shared import add_repository, kind_of
+from placet.cli.trust.shared import add_admin_keys, add_repository, kind_of
 from placet.core.people import Deployment
 from placet.core.sshsig import parse_public_key
 
@@ -40,19 +40,7 @@ def add_administrators(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold", required=True, type=int, metavar="K", help="how many of them must sign"
     )
-    parser.add_argument(
-        "--admin-origin",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="URL",
-        help="pages on which administrators' browser keys may sign",
-    )
-    parser.add_argument(
-        "--admin-no-uv",
-        action="store_true",
-        help="accept administrators' signatures without PIN or fingerprint (not advised)",
-    )
+    add_admin_keys(parser)
 
 
 def run(args: argparse.Namespace) -> int:

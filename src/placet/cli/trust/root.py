@@ -14,6 +14,7 @@ from placet.cli._shared import now, read_file
 from placet.cli.trust.init import add_administrators, read_administrator
 from placet.cli.trust.revoke import add_reason
 from placet.cli.trust.shared import (
+    add_admin_keys,
     add_repository,
     open_repository,
     people_who_signed,
@@ -52,7 +53,7 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         parser.add_argument(
             "--threshold", type=int, metavar="K", help="how many must sign (default: as many as now)"
         )
-        _add_key_options(parser)
+        add_admin_keys(parser)
         parsers.append(parser)
     online = commands.add_parser(
         "rotate-online-keys", help="make new keys for snapshot and timestamp, named by a new root"
@@ -61,22 +62,6 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     for parser in (*parsers, online):
         add_reason(parser)
         add_repository(parser)
-
-
-def _add_key_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--admin-origin",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="URL",
-        help="pages on which a browser key may sign",
-    )
-    parser.add_argument(
-        "--admin-no-uv",
-        action="store_true",
-        help="accept signatures without PIN or fingerprint (not advised)",
-    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -29,6 +29,23 @@ def default_repository() -> Path:
     return data_dir() / "trust-repository"
 
 
+def add_admin_keys(parser: argparse.ArgumentParser) -> None:
+    """Declares how administrators' keys may sign."""
+    parser.add_argument(
+        "--admin-origin",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="URL",
+        help="pages on which administrators' browser keys may sign",
+    )
+    parser.add_argument(
+        "--admin-no-uv",
+        action="store_true",
+        help="accept administrators' signatures without PIN or fingerprint (not advised)",
+    )
+
+
 def add_repository(parser: argparse.ArgumentParser) -> None:
     """Declares ``--repository``."""
     parser.add_argument(
