@@ -168,7 +168,7 @@ def _run(args: argparse.Namespace) -> int:
         )
         raise UserError("Which approval? No bundle is named.", f"Name it with --intent{named or ' BUNDLE'}.")
     if args.event_id is not None and not (args.event_id.isascii() and args.event_id.isprintable()):
-        raise UserError("An event ID has printable ASCII characters only.", "Give it as the host system does.")
+        raise UserError("An event ID has printable ASCII characters only.", "Give another.")
     chosen = setting(None if args.trust is None else str(args.trust), "trust")
     trust = load_trust(None if chosen is None else Path(chosen))
     bundle = read_file(args.intent, "bundle", MAX_BUNDLE_BYTES)
