@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from tuf_trust_world import ANNA, BEN, CLEO, TrustWorld, administrator
 
 from placet.adapters.fido.attestation import FidoAttestationVerifier
+from placet.adapters.tuf.ceremony_box import FolderBox
 from placet.adapters.tuf.delegations import ScopeOwners
 from placet.adapters.tuf.exchange import (
     attach_signatures,
@@ -252,3 +254,24 @@ def test_owners_of_a_scope_sign_on_their_own_terminals_too(trust: TrustWorld) ->
     trust.repository.stage({"policy/default.toml": STRICTER.encode()}, now=trust.now + 60)
     back = sign_elsewhere(trust, "olga@example.com")  # now the published rules travel, too
     assert attach_signatures(trust.repository, back)[0].refusal is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "file"), [(0o755, 0o600), (0o1777, 0o600), (0o2770, 0o660), (0o770, 0o660)]
+)
+def test_a_challenge_is_read_by_those_who_share_its_folder_and_nobody_else(
+    tmp_path: Path, folder: int, file: int
+) -> None:
+    """It lists all staff, with the credential IDs of new keys."""
+    place = tmp_path / "stick"
+    place.mkdir()
+    place.chmod(folder)
+    before = os.umask(0)
+    try:
+        written = [FolderBox(place).write_challenge(b"{}"), FolderBox(place).write_signatures("a", b"{}")]
+        made = FolderBox(tmp_path / "new" / "folder").write_challenge(b"{}")
+    finally:
+        os.umask(before)
+    assert [Path(name).stat().st_mode & 0o777 for name in written] == [file] * 2
+    assert Path(made).stat().st_mode & 0o777 == 0o600
+    assert Path(made).parent.stat().st_mode & 0o777 == 0o700

@@ -32,8 +32,9 @@ _MAX_SIGNATURE_FILES = 256
 _TIMEOUT_SECONDS = 60.0
 # What a person's ID may hold and a file's name on every kind of stick may not.
 _UNSAFE = re.compile(r"[^A-Za-z0-9@._+-]")
-# Shared with other administrators as far as this user's umask lets it; it holds nothing that signs.
-_MODE = 0o666
+# A challenge lists all staff and holds credential IDs, so it is its owner's alone; in a folder that a group
+# shares (g+w), the other administrators are that group.
+_PRIVATE, _OF_THE_GROUP = 0o600, 0o660
 
 
 class CeremonyBox(Protocol):
@@ -260,8 +261,11 @@ def _read_plain_file(path: Path, max_bytes: int) -> bytes:
 
 def _write(path: Path, data: bytes) -> str:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data, mode=_MODE)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = path.parent.stat().st_mode
+        # The group of a sticky folder, such as /tmp, is nobody's choice.
+        shared = folder & stat.S_IWGRP and not folder & stat.S_ISVTX
+        write_atomically(path, data, mode=_OF_THE_GROUP if shared else _PRIVATE)
     except OSError as e:
         raise IndeterminateError(
             Reason.TRUST_UNAVAILABLE,
