@@ -203,7 +203,7 @@ def test_a_gate_gets_another_ledger_and_no_other_gate_does(files: dict[str, byte
         "prod-eu": "placet-ledger:01",
         "prod-us": "l2",
     }
-    with pytest.raises(MalformedError, match="no gate prod-asia. It knows: prod-eu, prod-us") as error:
+    with pytest.raises(MalformedError, match=r"no gate prod-asia\. It knows: prod-eu, prod-us") as error:
         edit.set_gate(files, "prod-asia", ledger="l3")
     assert error.value.hint == "Add it: placet trust add-gate prod-asia --ledger l3"
 

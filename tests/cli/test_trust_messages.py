@@ -13,6 +13,7 @@ import pytest
 from placet.adapters.paths import snapshot_path
 from placet.cli import main
 from placet.cli.trust import gate as _trust_gate
+from placet.cli.trust.help import GROUPS
 from placet.core.bundle import parse_bundle
 from placet.core.dsse import PAYLOAD_TYPE, pae
 from placet.core.sshsig import armor
@@ -139,6 +140,20 @@ def test_a_snapshot_that_is_not_there_is_named_with_the_option_that_names_one(
 ) -> None:
     assert main(["trust", command, "--snapshot", str(tmp_path / "none.json")]) == 3
     assert "name a snapshot with --snapshot" in capsys.readouterr().err
+
+
+def test_the_help_lists_every_command_once_by_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    importlib.import_module("placet.cli.trust").configure(parser)
+    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(commands.choices)
+    with pytest.raises(SystemExit):
+        main(["trust", "--help"])
+    said = capsys.readouterr().out
+    assert [line[:-1] for line in said.splitlines() if line[:-1] in GROUPS] == list(GROUPS)
+    for name in commands.choices:
+        assert sum(line.startswith(f"  {name} ") for line in said.splitlines()) == 1
+    assert all(len(line) <= 110 for line in said.splitlines())
 
 
 def test_the_script_without_us_says_how_it_is_called(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib
 from pathlib import Path
+from typing import cast
 
 from placet.cli import UserError
 from placet.cli._shared import root_digest
+from placet.cli.trust.help import GroupedCommands
 from placet.cli.trust.shared import add_repository
 from placet.ports.authenticator import AuthenticatorError
 
@@ -55,7 +57,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.description = DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    commands = parser.add_subparsers(dest="trust_command", required=True, metavar="COMMAND")
+    parser.usage = "placet trust COMMAND …"
+    commands = parser.add_subparsers(
+        dest="trust_command",
+        required=True,
+        metavar="COMMAND",
+        action=GroupedCommands,
+        help="one of those below; `placet trust COMMAND --help` says more",
+        prog="placet trust",
+    )
     for name in _MODULES:
         known = set(commands.choices)
         importlib.import_module(f"placet.cli.trust.{name}").configure(commands)
@@ -64,6 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _configure_gate(commands)
     for command, name in _OLDER_MODULES.items():
         commands.choices[command].set_defaults(module=name)
+    parser.epilog = cast(GroupedCommands, commands).describe()
 
 
 def run(args: argparse.Namespace) -> int:
