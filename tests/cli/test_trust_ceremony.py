@@ -348,6 +348,13 @@ def test_by_git_from_challenge_to_gate(
     said = office.ann.placet("publish", "--to", checkout, "--commit")
     assert (said.code, "It is committed. Next: git -C" in said.out) == (0, True), said.err
     digest = sha256_hex((checkout / "metadata" / "1.root.json").read_bytes())
+    assert office.ann.placet("keep-fresh", "--once", "--commit").code == 2
+    plain = office.ann.placet("keep-fresh", "--once", "--to", office.folder / "plain", "--commit")
+    assert (plain.code, "git checkout" in plain.err) == (2, True)
+    assert office.ann.placet("keep-fresh", "--once", "--to", checkout, "--commit").code == 0
+    log = [git, "-C", str(checkout), "log", "-1", "--format=%s", "--name-only"]
+    done = subprocess.run(log, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n\n") == ["Trust root: snapshot 1, timestamp 2", "metadata/timestamp.json\n"]
     gate = office.ben
     said = gate.placet("refresh", "--from", f"git+file://{checkout}", "--root-sha256", digest)
     assert said.code == 0, said.err

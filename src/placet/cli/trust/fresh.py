@@ -53,6 +53,9 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         metavar="DIR",
         help="copy what is published there, too",
     )
+    fresh.add_argument(
+        "--commit", action="store_true", help="where --to lies in a git checkout: commit it, and nothing else"
+    )
     add_repository(fresh)
     online = commands.add_parser(
         "online-keys", help="move the online keys to the host that keeps trust fresh"
@@ -72,9 +75,18 @@ def run(args: argparse.Namespace) -> int:
     repository = open_repository(args)
     if args.trust_command == "online-keys":
         return _export(repository, args) if args.verb == "export" else _import(repository, args.file)
+    if args.commit:
+        _check_checkouts(args.to)
     if args.once:
         return _renew(repository, args)
     return _keep(repository, args)
+
+
+def _check_checkouts(folders: list[Path]) -> None:
+    from placet.adapters.tuf.git import is_working_tree
+
+    if not folders or not all(is_working_tree(folder) for folder in folders):
+        raise UserError("--commit needs --to with a folder of a git checkout.", "Make one with: git clone")
 
 
 def _keep(repository: TrustRepository, args: argparse.Namespace) -> int:
@@ -98,6 +110,7 @@ def _keep(repository: TrustRepository, args: argparse.Namespace) -> int:
 
 def _renew(repository: TrustRepository, args: argparse.Namespace) -> int:
     """Renews once, prints one line, and returns the exit code."""
+    from placet.adapters.tuf.git import commit_published
     from placet.adapters.tuf.online import renew_online
     from placet.adapters.tuf.publish import mirror
     from placet.adapters.tuf.status import repository_dates
@@ -113,8 +126,11 @@ def _renew(repository: TrustRepository, args: argparse.Namespace) -> int:
         )
     valid = parse_duration(args.valid)
     renewal = renew_online(repository, now=now(), validity={"timestamp": valid})
+    message = f"Trust root: {', '.join(f'{role} {version}' for role, version in renewal.versions.items())}"
     for folder in args.to:
         mirror(repository, folder)
+        if args.commit:
+            commit_published(folder, message)
     parts = [
         f"{role} {version} until {format_time(renewal.expires_at[role])}"
         for role, version in renewal.versions.items()
