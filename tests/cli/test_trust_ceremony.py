@@ -354,7 +354,10 @@ def test_by_git_from_challenge_to_gate(
     assert office.ann.placet("keep-fresh", "--once", "--to", checkout, "--commit").code == 0
     log = [git, "-C", str(checkout), "log", "-1", "--format=%s", "--name-only"]
     done = subprocess.run(log, capture_output=True, text=True, check=True)
-    assert done.stdout.split("\n\n") == ["Trust root: snapshot 1, timestamp 2", "metadata/timestamp.json\n"]
+    assert done.stdout.split("\n\n") == [
+        "Trust root: snapshot 1, timestamp 2",
+        "metadata/2.timestamp.json\nmetadata/timestamp.json\n",
+    ]
     gate = office.ben
     said = gate.placet("refresh", "--from", f"git+file://{checkout}", "--root-sha256", digest)
     assert said.code == 0, said.err
