@@ -300,6 +300,52 @@ def test_a12_stolen_keys_of_a_root_that_was_replaced_leave_an_audit_undecided(
     assert "root 2" in json.loads(capsys.readouterr().out)["audit"]["notes"][0]
 
 
+def test_a12_thieves_of_an_old_root_cannot_make_a_newer_one_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = Archive(tmp_path)
+    trust, later = archive.trust, NOW + 2 * DAY
+    shutil.copytree(trust.repository.path, tmp_path / "stolen")
+    real = trust.repository
+    trust.repository.renew(now=NOW + DAY)
+    trust.publish(ANNA, BEN, now=NOW + DAY)
+    trust.refresh(now=NOW + DAY)
+
+    trust.repository = TrustRepository(tmp_path / "stolen")
+    rotate_online_keys(trust.repository, now=later)
+    archive.world = World(seed=b"thief")
+    trust.repository.stage(archive.world.files(), now=later)
+    archive.world.versions = trust.publish(ANNA, BEN, now=later).versions
+    archive.world.expires_at = NOW + 60 * DAY
+    assert (archive.world.versions["root"], real.published_root().version) == (2, 2)
+    made = archive.approve(ALICE, BOB, now=later)
+    source, own = str(trust.repository.public_folder), tmp_path / "thief" / "snapshot.json"
+    carried = attach_trust(made, snapshot=own, source=source, root_sha256=archive.root_sha256)
+    (tmp_path / "a.intent.json").write_bytes(carried)
+    audit = ["verify", str(tmp_path / "a.intent.json"), "--audit", "--at", format_time(later + 120)]
+    audit += ["--root-sha256", archive.root_sha256, "--trust", str(archive.snapshot)]
+    assert main(audit) == 1
+    assert "Root 2 in the bundle is not the root 2 that this machine followed" in capsys.readouterr().out
+
+
+def test_a_root_that_was_only_renewed_leaves_old_approvals_as_they_were(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = Archive(tmp_path)
+    made = archive.approve(ALICE, BOB, now=NOW)
+    source = str(archive.trust.repository.public_folder)
+    own = tmp_path / "own" / "snapshot.json"
+    carried = attach_trust(made, snapshot=own, source=source, root_sha256=archive.root_sha256)
+    (tmp_path / "a.intent.json").write_bytes(carried)
+    archive.trust.repository.renew(now=NOW + DAY)
+    archive.trust.publish(ANNA, BEN, now=NOW + DAY)
+    assert archive.trust.refresh(now=NOW + DAY).versions["root"] == 2
+    audit = ["verify", str(tmp_path / "a.intent.json"), "--audit", "--at", format_time(NOW + 120)]
+    audit += ["--root-sha256", archive.root_sha256, "--trust", str(archive.snapshot)]
+    assert main(audit) == 0
+    assert "VALID THEN" in capsys.readouterr().out
+
+
 # -- issuers who vouch for requesters
 
 

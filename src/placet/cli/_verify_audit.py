@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from placet.adapters.paths import snapshot_path
 from placet.cli import EXIT_ALLOW, UserError
@@ -18,10 +19,13 @@ from placet.cli.verify import (
     verify_evidence,
 )
 from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
-from placet.core.encoding import format_time, parse_time
+from placet.core.encoding import format_time, parse_time, sha256_hex
 from placet.core.errors import IndeterminateError, MalformedError, PlacetError, Reason, visible
 from placet.core.trust import Trust
 from placet.core.verify import VerifiedApproval, verify_for_audit
+
+if TYPE_CHECKING:
+    from placet.adapters.tuf.audit import CarriedTrust
 
 _ONLINE_ROLES = frozenset({"snapshot", "timestamp"})
 
@@ -111,28 +115,41 @@ def _find_trust(args: argparse.Namespace, bundle: bytes, at: int) -> tuple[Trust
         if e.name not in ("tuf", "securesystemslib"):
             raise
         raise UserError("An audit needs python-tuf.", "Install it with: pip install 'placet[trust]'") from e
-    if read_carried_trust(bundle) is None:
+    carried = read_carried_trust(bundle)
+    if carried is None:
         return _own_trust(snapshot, bundle, at), "snapshot", ()
     known_root = _known_root(args, snapshot)
     audited = audit_trust(bundle, root_sha256=known_root, at=at)
-    replaced = _judge_root(args, snapshot, audited.trust, known_root)
+    replaced = _judge_root(args, snapshot, audited.trust, carried, known_root)
     return audited.trust, "bundle", (*audited.notes, *replaced)
 
 
-def _judge_root(args: argparse.Namespace, snapshot: Path, audited: Trust, known_root: str) -> tuple[str, ...]:
-    """Judges what this machine knows and the bundle leaves out: that the root's keys were given up since.
+def _judge_root(
+    args: argparse.Namespace, snapshot: Path, audited: Trust, carried: CarriedTrust, known_root: str
+) -> tuple[str, ...]:
+    """Judges what this machine knows and the bundle leaves out: that keys of the root were given up since.
+
+    A root that was only renewed gave up none, and says nothing against an old approval.
 
     Raises:
         IndeterminateError: TIME_UNPROVEN, unless the auditor accepts it; then it is returned as a note.
+        VerificationError: BAD_TRUST: the bundle's roots part from those that this machine followed.
     """
+    from placet.adapters.tuf.audit import check_same_roots, keeps_keys, read_followed_roots
+
     try:
         known = load_trust(snapshot)
     except (PlacetError, UserError):
         return ()
     then, now = (trust.versions.get("root", 0) for trust in (audited, known))
+    followed = read_followed_roots(snapshot)
+    on_our_chain = known_root.lower() in {sha256_hex(root) for root in followed.values()}
     # By the chain, too: who has the old keys can write another deployment's name into the list.
-    same = known.deployment == audited.deployment or known_root in _roots_followed(snapshot)
-    if not same or now <= then:
+    if not on_our_chain and known.deployment != audited.deployment:
+        return ()
+    if on_our_chain:
+        check_same_roots(carried, followed)
+    if now <= then or keeps_keys(followed.get(then), followed.get(now)):
         return ()
     message = (
         f"This was judged under root {then}; this machine follows root {now}. Whoever stole keys that were "
@@ -146,14 +163,6 @@ def _judge_root(args: argparse.Namespace, snapshot: Path, audited: Trust, known_
             "--accept-replaced-root.",
         )
     return (f"{message} You accept that.",)
-
-
-def _roots_followed(snapshot: Path) -> frozenset[str]:
-    """Returns the SHA-256 of every root that this machine's client has followed."""
-    from placet.core.encoding import sha256_hex
-
-    roots = snapshot.with_suffix(".tuf") / "metadata" / "root_history"
-    return frozenset(sha256_hex(path.read_bytes()) for path in roots.glob("*.root.json"))
 
 
 def _own_trust(snapshot: Path, bundle: bytes, at: int) -> Trust:
@@ -182,7 +191,6 @@ def _known_root(args: argparse.Namespace, snapshot: Path) -> str:
     digest: str | None = args.root_sha256
     if digest is None:
         from placet.adapters.tuf.refresh import first_root_of
-        from placet.core.encoding import sha256_hex
 
         return sha256_hex(first_root_of(snapshot.with_suffix(".tuf")))
     return digest

@@ -9,19 +9,27 @@ the auditor says it.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote, unquote
 
 from tuf.api.exceptions import DownloadHTTPError
-from tuf.api.metadata import Metadata
+from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]
 from tuf.ngclient.fetcher import FetcherInterface
 
 from placet.adapters.tuf.online import ISSUED_AT
 from placet.adapters.tuf.refresh import Followed, first_root_of, follow, open_source
 from placet.adapters.tuf.sk_key import register
-from placet.adapters.tuf.trust import ROOT, SIGNED_ONLINE, SNAPSHOT, TARGETS, TIMESTAMP, named_errors
+from placet.adapters.tuf.trust import (
+    ROOT,
+    SIGNED_ONLINE,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    named_errors,
+    parse_metadata,
+)
 from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
 from placet.core.decode import read_map, read_string, read_time
 from placet.core.encoding import (
@@ -105,6 +113,50 @@ def audit_trust(bundle: bytes, *, root_sha256: str, at: int) -> AuditedTrust:
     _check_begun(metadata, at)
     compiled = compile_trust(files=followed.files, versions=followed.versions, expires_at=followed.expires_at)
     return AuditedTrust(parse_trust(compiled), followed.notes)
+
+
+def read_followed_roots(snapshot: Path) -> dict[int, bytes]:
+    """Returns the roots that this machine's client has followed, by version."""
+    folder = snapshot.with_suffix(".tuf") / "metadata" / "root_history"
+    found = {path.name.removesuffix(".root.json"): path for path in folder.glob("*.root.json")}
+    return {int(name): path.read_bytes() for name, path in found.items() if name.isdecimal()}
+
+
+def check_same_roots(carried: CarriedTrust, followed: Mapping[int, bytes]) -> None:
+    """Refuses roots that part from those followed here: stolen keys can sign a chain of their own.
+
+    Raises:
+        VerificationError: BAD_TRUST.
+    """
+    for version, known in followed.items():
+        data = carried.metadata.get(f"{version}.root.json")
+        if data is not None and _signed(data) != _signed(known):
+            raise VerificationError(
+                Reason.BAD_TRUST,
+                f"Root {version} in the bundle is not the root {version} that this machine followed.",
+                expected=sha256_hex(known),
+                actual=sha256_hex(data),
+                hint="Both begin alike, so somebody holds keys of an earlier root. Tell the administrators.",
+            )
+
+
+def keeps_keys(then: bytes | None, now: bytes | None) -> bool:
+    """Tells whether every key that counted under one root still counts under a later one.
+
+    A higher threshold counts as keys given up, too: fewer stolen ones were enough before.  False where a
+    root is not known here.
+    """
+    if then is None or now is None:
+        return False
+    old, new = (cast(Root, parse_metadata(data, ROOT).signed).roles for data in (then, now))
+    return all(
+        set(role.keyids) <= set(new[name].keyids) and new[name].threshold <= role.threshold
+        for name, role in old.items()
+    )
+
+
+def _signed(root: bytes) -> object:
+    return cast(Root, parse_metadata(root, ROOT).signed)
 
 
 def _follow(carried: CarriedTrust, root_sha256: str, at: int) -> tuple[Followed, dict[str, Metadata[Any]]]:
