@@ -37,7 +37,7 @@ from placet.adapters.tuf.owners import delegate, renew_scope
 from placet.adapters.tuf.refresh import refresh
 from placet.adapters.tuf.trust import utc
 from placet.core.errors import PlacetError, PolicyError, Reason
-from placet.core.policy import select_rules
+from placet.core.policy import Rule, select_rules
 from placet.core.trust import Trust
 from placet.core.verify import VerifiedApproval, verify_for_use
 from placet.testing.authenticator import SoftSk
@@ -361,11 +361,22 @@ def test_a_closed_scope_is_refused_in_words_and_all_else_is_decided(
     assert decide(trust, before, INSIDE, monkeypatch).people == (ALICE, BOB)
     trust.publish_as_owners(lambda t: None, contents={FILE: b"[[rule]"})
     closed = trust.refresh(now=NOW).trust
+    with pytest.raises(
+        PolicyError, match="The scope payments is closed, since its rules are malformed"
+    ) as error:
+        decide(trust, closed, INSIDE, monkeypatch)
+    assert error.value.reason is Reason.QUORUM_NOT_MET
+    assert decide(trust, closed, OUTSIDE, monkeypatch).people == (ALICE, BOB)
+
+    # A requester who asks all the same is refused by terminals and gates.
+    def rules_of(trust: Trust, *, action: str, target: str) -> tuple[Rule, ...]:
+        return select_rules(trust.rules, trust.scopes, action=action, target=target)
+
+    monkeypatch.setattr("placet.ceremony.request.find_open_rules", rules_of)
     with pytest.raises(PolicyError) as error:
         decide(trust, closed, INSIDE, monkeypatch)
     assert error.value.reason is Reason.QUORUM_NOT_MET
     assert "the owners of the scope payments, since its rules are malformed" in str(error.value)
-    assert decide(trust, closed, OUTSIDE, monkeypatch).people == (ALICE, BOB)
 
 
 def test_nobody_can_be_enrolled_under_the_name_that_closes_a_scope(trust: ScopeWorld) -> None:
