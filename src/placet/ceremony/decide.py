@@ -24,7 +24,7 @@ from placet.core.sshsig import NAMESPACE_INTENT, NAMESPACE_REPORT, key_id, parse
 from placet.core.statement import IntentStatement, check_action, parse_statement
 from placet.core.trust import Trust
 from placet.core.verify import current_definition
-from placet.ports.evidence_verifier import EvidenceVerifier, NoEvidence
+from placet.ports.evidence_verifier import NO_EVIDENCE, EvidenceVerifier
 from placet.ports.terminal_identity import TerminalIdentity
 
 
@@ -44,12 +44,26 @@ class Review(NamedTuple):
     facts: tuple[EvidenceFact, ...]
 
 
+def check_trust_current(trust: Trust, now: int) -> None:
+    """Checks that this terminal's trust snapshot has not expired.
+
+    Raises:
+        IndeterminateError: TRUST_EXPIRED.
+    """
+    if now >= trust.expires_at:
+        raise IndeterminateError(
+            Reason.TRUST_EXPIRED,
+            f"This terminal's trust snapshot expired at {format_time(trust.expires_at)}.",
+            hint="Run `placet trust refresh` on this terminal.",
+        )
+
+
 def prepare(
     request: IntentRequest,
     *,
     trust: Trust,
     now: int,
-    evidence: EvidenceVerifier = NoEvidence(),  # noqa: B008 -- it has no state
+    evidence: EvidenceVerifier = NO_EVIDENCE,
 ) -> Review:
     """Verifies a request as the gate would, and renders every leaf of it.
 
@@ -57,12 +71,7 @@ def prepare(
         MalformedError, VerificationError, PolicyError: the request must not be shown for signing.
         IndeterminateError: TRUST_EXPIRED, EVIDENCE_NOT_VERIFIED.
     """
-    if now >= trust.expires_at:
-        raise IndeterminateError(
-            Reason.TRUST_EXPIRED,
-            f"This terminal's trust snapshot expired at {format_time(trust.expires_at)}.",
-            hint="Run `placet trust refresh` on the terminal.",
-        )
+    check_trust_current(trust, now)
     statement = parse_statement(request.payload)
     if statement.decision != "approve":
         raise PolicyError(Reason.DECISION_IS_DENY, "A request asks for an approval; this one is a denial.")

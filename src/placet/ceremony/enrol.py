@@ -98,7 +98,7 @@ def draft_enrolment(
     """
     none_yet = Digest("")
     made = Enrolment(person, deployment, public_key, kind, root_sha256, aaguid, evidence, none_yet, b"")
-    return made._replace(invite_mac=_invite_mac(made, invite))
+    return made._replace(invite_mac=invite_code(_claim(made), invite))
 
 
 def enrolment_message(enrolment: Enrolment) -> bytes:
@@ -119,9 +119,10 @@ def _claim(enrolment: Enrolment) -> dict[str, Any]:
     }
 
 
-def _invite_mac(enrolment: Enrolment, invite: str) -> Digest:
+def invite_code(claim: dict[str, Any], invite: str) -> Digest:
+    """Returns the code under the invite over everything else that an enrolment claims."""
     key = invite.encode("utf-8", "surrogatepass")
-    return Digest(hmac.new(key, encode_canonical(_claim(enrolment)), hashlib.sha256).hexdigest())
+    return Digest(hmac.new(key, encode_canonical(claim), hashlib.sha256).hexdigest())
 
 
 def evidence_digest(evidence: AttestationEvidence) -> Digest:
@@ -225,7 +226,7 @@ def verify_enrolment(
     """
     check_invite(invite)
     _check_addressee(enrolment, person, deployment, root_digests)
-    if not hmac.compare_digest(enrolment.invite_mac, _invite_mac(enrolment, invite)):
+    if not hmac.compare_digest(enrolment.invite_mac, invite_code(_claim(enrolment), invite)):
         raise VerificationError(
             Reason.CHALLENGE_MISMATCH,
             f"This key does not answer the invite that {person} was given.",
@@ -264,12 +265,21 @@ def _check_addressee(
             expected=(person, deployment.name),
             actual=(enrolment.person, enrolment.deployment),
         )
-    if enrolment.root_sha256 not in root_digests:
+    check_root(enrolment.root_sha256, root_digests)
+
+
+def check_root(root_sha256: Digest, root_digests: Collection[str]) -> None:
+    """Refuses an enrolment, of a person or a terminal, that was made under another trust root.
+
+    Raises:
+        VerificationError: CHALLENGE_MISMATCH.
+    """
+    if root_sha256 not in root_digests:
         raise VerificationError(
             Reason.CHALLENGE_MISMATCH,
             "The enrolment was made under another trust root.",
             expected=tuple(root_digests),
-            actual=enrolment.root_sha256,
+            actual=root_sha256,
         )
 
 

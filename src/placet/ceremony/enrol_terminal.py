@@ -10,12 +10,11 @@ know the invite (see `placet.ceremony.enrol` for why a code under the invite is 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from placet.ceremony.enrol import check_invite
+from placet.ceremony.enrol import check_invite, check_root, invite_code
 from placet.core.decode import read_ascii, read_hex_digest, read_list, read_name, read_object, read_string
 from placet.core.encoding import Digest, b64decode_strict, b64encode, encode_canonical, parse_json
 from placet.core.errors import MalformedError, PolicyError, Reason, VerificationError
@@ -52,7 +51,7 @@ def draft_terminal_enrolment(
     """Returns an enrolment that the terminal's key has yet to sign: its `terminal_message`, into `sig`."""
     none_yet = Digest("")
     made = TerminalEnrolment(terminal, deployment, public_key, origins, root_sha256, none_yet, b"")
-    return made._replace(invite_mac=_invite_mac(made, invite))
+    return made._replace(invite_mac=invite_code(_claim(made), invite))
 
 
 def terminal_message(enrolment: TerminalEnrolment) -> bytes:
@@ -69,11 +68,6 @@ def _claim(enrolment: TerminalEnrolment) -> dict[str, Any]:
         "rootSha256": enrolment.root_sha256,
         "terminal": enrolment.terminal,
     }
-
-
-def _invite_mac(enrolment: TerminalEnrolment, invite: str) -> Digest:
-    key = invite.encode("utf-8", "surrogatepass")
-    return Digest(hmac.new(key, encode_canonical(_claim(enrolment)), hashlib.sha256).hexdigest())
 
 
 def encode_terminal_enrolment(enrolment: TerminalEnrolment) -> bytes:
@@ -129,14 +123,8 @@ def verify_terminal_enrolment(
             expected=(terminal, deployment.name),
             actual=(enrolment.terminal, enrolment.deployment),
         )
-    if enrolment.root_sha256 not in root_digests:
-        raise VerificationError(
-            Reason.CHALLENGE_MISMATCH,
-            "The enrolment was made under another trust root.",
-            expected=tuple(root_digests),
-            actual=enrolment.root_sha256,
-        )
-    if not hmac.compare_digest(enrolment.invite_mac, _invite_mac(enrolment, invite)):
+    check_root(enrolment.root_sha256, root_digests)
+    if not hmac.compare_digest(enrolment.invite_mac, invite_code(_claim(enrolment), invite)):
         raise VerificationError(
             Reason.CHALLENGE_MISMATCH,
             f"This key does not answer the invite that the terminal {terminal} was given.",

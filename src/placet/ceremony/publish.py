@@ -20,7 +20,7 @@ from placet.core.requester import verify_requester
 from placet.core.rules import applicable_rules, check_rule_quorum, reached_level
 from placet.core.statement import IntentStatement, parse_statement
 from placet.core.trust import Trust
-from placet.ports.evidence_verifier import EvidenceVerifier, NoEvidence
+from placet.ports.evidence_verifier import NO_EVIDENCE, EvidenceVerifier
 
 
 class Progress(NamedTuple):
@@ -79,7 +79,7 @@ def assemble(
     *,
     trust: Trust,
     now: int,
-    evidence: EvidenceVerifier = NoEvidence(),  # noqa: B008 -- it has no state
+    evidence: EvidenceVerifier = NO_EVIDENCE,
 ) -> Progress:
     """Builds the bundle from all answers that count, and says what is still missing.
 
@@ -128,7 +128,7 @@ def can_be_met_without(
     *,
     trust: Trust,
     now: int,
-    evidence: EvidenceVerifier = NoEvidence(),  # noqa: B008 -- it has no state
+    evidence: EvidenceVerifier = NO_EVIDENCE,
 ) -> bool:
     """Returns whether the people who are enrolled, without those absent, could still meet every quorum.
 

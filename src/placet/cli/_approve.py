@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from placet.adapters.fido.ssh_keygen import SshKeygenAuthenticator
-from placet.ceremony.decide import Review, deny, make_answer, message, prepare
+from placet.ceremony.decide import Review, check_trust_current, deny, make_answer, message, prepare
 from placet.ceremony.publish import Progress, assemble
 from placet.cli import EXIT_ALLOW, EXIT_DENY, UserError
 from placet.cli._evidence import evidence_verifier
@@ -29,7 +29,7 @@ from placet.ports.request_store import RequestState
 from placet.terminal.desk import NOTHING_LEFT, NOTHING_SIGNED
 from placet.terminal.history import Decision, History
 from placet.terminal.progress import describe_outcome
-from placet.terminal.readiness import check_terminal, check_trust_current
+from placet.terminal.readiness import check_terminal
 from placet.terminal.screen import build_screen, describe_changes
 from placet.terminal.sources import Delivery, FileSource, Pending, Source, read_request_file
 from placet.terminal.text import digest_lines, render_text, wrap

@@ -26,7 +26,6 @@ from placet.client._replies import (
 )
 from placet.client._waiting import (
     MIN_SECONDS_BETWEEN_LOOKS,
-    NO_EVIDENCE,
     PAUSE_AFTER_FAILURE,
     ApprovalWait,
     Approved,
@@ -37,7 +36,7 @@ from placet.client._waiting import (
 from placet.core.bundle import Answer, IntentRequest
 from placet.core.encoding import Digest
 from placet.core.trust import Trust
-from placet.ports.evidence_verifier import EvidenceVerifier
+from placet.ports.evidence_verifier import NO_EVIDENCE, EvidenceVerifier
 from placet.ports.request_store import MAX_PAGE, StateFilter
 
 T = TypeVar("T")

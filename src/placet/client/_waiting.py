@@ -19,7 +19,7 @@ from placet.core.encoding import format_time
 from placet.core.errors import IndeterminateError, PolicyError, Reason
 from placet.core.statement import parse_statement
 from placet.core.trust import Trust
-from placet.ports.evidence_verifier import EvidenceVerifier, NoEvidence
+from placet.ports.evidence_verifier import EvidenceVerifier
 from placet.ports.request_store import RequestState
 
 # Long enough to be rare, short enough that a connection which died silently is noticed.
@@ -29,7 +29,6 @@ MIN_SECONDS_BETWEEN_LOOKS = 0.5
 PAUSE_AFTER_FAILURE = 3.0
 # On top of what the relay was asked to wait, where the caller's own time runs out.
 _GRACE_SECONDS = 2.0
-NO_EVIDENCE = NoEvidence()
 
 
 class Standing(NamedTuple):

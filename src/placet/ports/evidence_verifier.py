@@ -43,3 +43,6 @@ class NoEvidence:
     ) -> tuple[EvidenceFact, ...]:
         """Returns no facts."""
         return ()
+
+
+NO_EVIDENCE = NoEvidence()

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from placet.adapters.oidc.tokens import TokenVerifier
-from placet.ceremony.decide import Review, challenge, deny, make_answer, prepare
+from placet.ceremony.decide import Review, challenge, check_trust_current, deny, make_answer, prepare
 from placet.ceremony.publish import Progress, assemble
 from placet.core.bundle import Answer
 from placet.core.encoding import Digest, b64url_encode
@@ -29,7 +29,7 @@ from placet.ports.clock import Clock
 from placet.ports.terminal_identity import TerminalIdentity
 from placet.terminal.credentials import CredentialStore
 from placet.terminal.history import Decision, History
-from placet.terminal.readiness import check_origin, check_terminal, check_trust_current
+from placet.terminal.readiness import check_origin, check_terminal
 from placet.terminal.screen import Screen, build_screen, describe_changes
 from placet.terminal.sources import Delivery, Pending, Source
 from placet.terminal.trust_file import TrustFile

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from placet.core.encoding import format_time
-from placet.core.errors import IndeterminateError, PolicyError, Reason
+from placet.core.errors import PolicyError, Reason
 from placet.core.people import Terminal
 from placet.core.sshsig import key_id
 from placet.core.trust import Trust
 from placet.ports.terminal_identity import TerminalIdentity
-
-
-def check_trust_current(trust: Trust, now: int) -> None:
-    """Checks that the trust snapshot has not expired.
-
-    Raises:
-        IndeterminateError: TRUST_EXPIRED.
-    """
-    if now >= trust.expires_at:
-        raise IndeterminateError(
-            Reason.TRUST_EXPIRED,
-            f"This terminal's trust snapshot expired at {format_time(trust.expires_at)}.",
-            hint="Run `placet trust refresh` on this terminal.",
-        )
 
 
 def check_terminal(trust: Trust, identity: TerminalIdentity) -> Terminal:

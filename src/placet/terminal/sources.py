@@ -24,7 +24,7 @@ from placet.core.bundle import (
 from placet.core.encoding import Digest
 from placet.core.errors import IndeterminateError, PlacetError, Reason
 from placet.core.trust import Trust
-from placet.ports.evidence_verifier import EvidenceVerifier, NoEvidence
+from placet.ports.evidence_verifier import NO_EVIDENCE, EvidenceVerifier
 
 
 class Pending(NamedTuple):
@@ -104,7 +104,7 @@ class FileSource:
         paths: list[Path],
         bundle: Path | None = None,
         *,
-        evidence: EvidenceVerifier = NoEvidence(),  # noqa: B008 -- it has no state
+        evidence: EvidenceVerifier = NO_EVIDENCE,
     ) -> None:
         """Names the request files.
 
@@ -240,7 +240,7 @@ def extend_bundle_file(
     *,
     trust: Trust,
     now: int,
-    evidence: EvidenceVerifier = NoEvidence(),  # noqa: B008 -- it has no state
+    evidence: EvidenceVerifier = NO_EVIDENCE,
 ) -> Progress:
     """Adds an approval to a bundle file, making it where there is none.
 

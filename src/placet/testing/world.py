@@ -24,7 +24,7 @@ from placet.core.encoding import b64encode, encode_canonical, format_time, parse
 from placet.core.sshsig import NAMESPACE_INTENT
 from placet.core.trust import Trust, compile_trust, parse_trust
 from placet.core.verify import Expected
-from placet.ports.evidence_verifier import EvidenceVerifier, NoEvidence
+from placet.ports.evidence_verifier import NO_EVIDENCE, EvidenceVerifier
 from placet.testing.authenticator import SoftSk, SoftTerminalKey, SoftWebAuthn
 
 DEPLOY = "https://placet.dev/actions/deploy/v1"
@@ -122,7 +122,7 @@ class World:
         self.groups: dict[str, list[str]] = {person: ["release"] for person in (ALICE, BOB, CAROL)}
         self.accounts: dict[str, list[Object]] = {}
         self.more_files: dict[str, bytes] = {}
-        self.evidence: EvidenceVerifier = NoEvidence()
+        self.evidence: EvidenceVerifier = NO_EVIDENCE
         self.assurance: dict[str, str] = {}
         self.credential_members: dict[str, Object] = {}
         self.terminals = {

@@ -12,8 +12,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from placet.adapters.oidc.keys import KnownIssuer
+from placet.adapters.oidc.tokens import invalid_token
 from placet.core.decode import Object
-from placet.core.errors import IndeterminateError, Reason, VerificationError, visible
+from placet.core.errors import IndeterminateError, Reason, visible
 from placet.documents.issuers import Issuer
 
 _KEY_CLASSES: dict[str, type[RSAKey | ECKey | OKPKey]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
@@ -35,10 +36,10 @@ def verify_token(token: str, issuers: Sequence[KnownIssuer]) -> tuple[dict[str, 
         claimed = _read_claims(seen.payload)
         header = seen.headers()
     except (JoseError, ValueError, RecursionError) as e:
-        raise _invalid("The token is no signed JWT.") from e
+        raise invalid_token("The token is no signed JWT.") from e
     known = next((item for item in issuers if item.issuer.issuer == claimed.get("iss")), None)
     if known is None:
-        raise _invalid(
+        raise invalid_token(
             f"The token is of the issuer {claimed.get('iss')!r:.200}, which the trust root does not name."
         )
     keys = [key for key in known.keys if header.get("kid") in (None, key.get("kid"))]
@@ -54,7 +55,7 @@ def verify_token(token: str, issuers: Sequence[KnownIssuer]) -> tuple[dict[str, 
             return _read_claims(verified.payload), known.issuer
         except (JoseError, UnsupportedAlgorithm, ValueError, TypeError, KeyError, RecursionError):
             continue  # a key of another kind, or one that the issuer lists and nobody can use
-    raise _invalid(f"The token's signature is not one of {known.issuer.issuer}.")
+    raise invalid_token(f"The token's signature is not one of {known.issuer.issuer}.")
 
 
 def _import(key: Object) -> RSAKey | ECKey | OKPKey:
@@ -77,9 +78,3 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise ValueError("a claim stands there twice")
     return members
-
-
-def _invalid(message: str) -> VerificationError:
-    return VerificationError(
-        Reason.REQUEST_PROOF_INVALID, visible(message), hint="Ask again, with a fresh token."
-    )

@@ -73,27 +73,32 @@ class TokenVerifier:
             or not isinstance(subject, str)
             or not 0 < len(subject) <= _MAX_SUBJECT
         ):
-            raise _invalid(f"The token has not exactly one audience, or no claim {issuer.person_claim!r}.")
+            raise invalid_token(
+                f"The token has not exactly one audience, or no claim {issuer.person_claim!r}."
+            )
         for name, value in issuer.claims.items():
             if claims.get(name) != value:
-                raise _invalid(f"The token's claim {name!r} is not {value!r}, as the trust root requires.")
+                raise invalid_token(
+                    f"The token's claim {name!r} is not {value!r}, as the trust root requires."
+                )
         return EvidenceFact(TOKEN_NAME, item.digest, frozenset(), Identity(issuer.issuer, subject, audience))
 
 
 def _check_times(claims: dict[str, Any], issued_at: int) -> None:
     begins, ends = _time(claims, "nbf" if "nbf" in claims else "iat"), _time(claims, "exp")
     if not begins - _LEEWAY_SECONDS <= issued_at < ends + _LEEWAY_SECONDS:
-        raise _invalid("The token was not valid when the request was issued.")
+        raise invalid_token("The token was not valid when the request was issued.")
 
 
 def _time(claims: dict[str, Any], name: str) -> float:
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _invalid(f"The token has no time {name!r}.")
+        raise invalid_token(f"The token has no time {name!r}.")
     return value
 
 
-def _invalid(message: str) -> VerificationError:
+def invalid_token(message: str) -> VerificationError:
+    """Returns the refusal of a token that proves nothing."""
     return VerificationError(
         Reason.REQUEST_PROOF_INVALID, visible(message), hint="Ask again, with a fresh token."
     )
