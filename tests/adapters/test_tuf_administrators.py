@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tuf.api.metadata import Root
-from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
+from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator, killed_script
 
 from placet.adapters.tuf.administrators import (
     current_administrators,
@@ -285,22 +285,7 @@ def test_lost_online_keys_are_replaced(trust: TrustWorld) -> None:
 
 # -- crashes and readers
 
-_KILLED_PUBLISH = """
-import os, signal, sys
-from pathlib import Path
-from placet.adapters.tuf.publish import mirror, publish
-from placet.adapters.tuf.repository import TrustRepository
-repository, left = TrustRepository(Path(sys.argv[1])), int(sys.argv[2])
-def hook(event, arguments):
-    global left
-    if event in ("os.rename", "os.remove", "os.rmdir", "shutil.rmtree"):
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(hook)
-publish(repository, now=int(sys.argv[3]))
-mirror(repository, Path(sys.argv[4]))
-"""
+_KILLED_PUBLISH = killed_script("publish(repository, now=now)", "mirror(repository, Path(sys.argv[4]))")
 
 
 def rotate_everything(trust: TrustWorld) -> None:
@@ -374,25 +359,13 @@ def test_a_mirror_can_be_read_while_all_keys_change(trust: TrustWorld) -> None:
     assert len(seen) > 4
 
 
-_KILLED_STAGE = """
-import os, signal, sys, time
-from pathlib import Path
-from placet.adapters.tuf.administrators import *
-from placet.adapters.tuf.repository import TrustRepository
-repository, left, now = TrustRepository(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
-def hook(event, arguments):
-    global left
-    if event in ("os.rename", "os.remove", "os.rmdir", "shutil.rmtree"):
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(hook)
-people, _ = current_administrators(repository)
-stage_administrators(repository, people, threshold=3, now=now)
-rotate_online_keys(repository, now=now)
-repository.stage({}, removals=["policy/payments.toml"], now=now)
-repository.clear_drafts()
-"""
+_KILLED_STAGE = killed_script(
+    "people, _ = current_administrators(repository)",
+    "stage_administrators(repository, people, threshold=3, now=now)",
+    "rotate_online_keys(repository, now=now)",
+    'repository.stage({}, removals=["policy/payments.toml"], now=now)',
+    "repository.clear_drafts()",
+)
 
 
 def test_sigkill_anywhere_in_drafting_leaves_a_readable_repository(trust: TrustWorld) -> None:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
+from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator, killed_script
 
 from placet.adapters.tuf.publish import mirror, publish
 from placet.adapters.tuf.refresh import refresh
@@ -278,21 +278,7 @@ def test_publishing_again_only_renews_what_is_online(trust: TrustWorld) -> None:
 
 # -- crashes
 
-_KILLED_PUBLISH = """
-import os, signal, sys
-from pathlib import Path
-from placet.adapters.tuf.publish import publish
-from placet.adapters.tuf.repository import TrustRepository
-repository, left = TrustRepository(Path(sys.argv[1])), int(sys.argv[2])
-def hook(event, arguments):
-    global left
-    if event in ("os.rename", "os.remove", "os.rmdir", "shutil.rmtree"):
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(hook)
-publish(repository, now=int(sys.argv[3]))
-"""
+_KILLED_PUBLISH = killed_script("publish(repository, now=now)")
 
 
 def test_sigkill_anywhere_in_publishing_leaves_a_readable_repository(trust: TrustWorld) -> None:

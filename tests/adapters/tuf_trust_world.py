@@ -26,6 +26,29 @@ DAY = 86_400
 ANNA, BEN, CLEO = "anna@example.com", "ben@example.com", "cleo@example.com"
 
 
+# Arguments: the repository, how many changes of the file system it survives, the time.
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from placet.adapters.tuf.administrators import *
+from placet.adapters.tuf.publish import mirror, publish
+from placet.adapters.tuf.repository import TrustRepository
+repository, left, now = TrustRepository(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
+def hook(event, arguments):
+    global left
+    if event in ("os.rename", "os.remove", "os.rmdir", "shutil.rmtree"):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+"""
+
+
+def killed_script(*lines: str) -> str:
+    """Returns a program that does `lines` and is killed on the way; see above for its arguments."""
+    return _KILLED + "\n".join(lines) + "\n"
+
+
 def administrator(person: str, key: SoftSk | SoftWebAuthn) -> Administrator:
     origins = (DEFAULT_WEB_ORIGIN,) if key.kind == "webauthn" else ()
     return make_administrator(person, key.wire, kind=key.kind, origins=origins, uv=True)
