@@ -26,9 +26,9 @@ from _trust_scene import make_files, publish_files
 from memory_verify import peak_mb
 from tuf.ngclient import Updater
 
+from placet.adapters.securesystemslib import register
 from placet.adapters.tuf.fetch import FOLDER_SCHEME, FolderFetcher
 from placet.adapters.tuf.refresh import refresh
-from placet.adapters.tuf.sk_key import register
 
 PEOPLE, RULES = 1000, 200
 GOAL_MB = 100.0

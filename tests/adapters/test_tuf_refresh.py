@@ -21,11 +21,11 @@ from tuf.api.serialization.json import JSONSerializer
 from tuf.ngclient import FetcherInterface, Updater
 from tuf_trust_world import ANNA, BEN, CLEO, DAY, TrustWorld, administrator
 
+from placet.adapters.securesystemslib import register
 from placet.adapters.tuf import online as tuf_online
 from placet.adapters.tuf import release as tuf_release
 from placet.adapters.tuf.ceremony_box import open_box
 from placet.adapters.tuf.refresh import FolderFetcher, refresh
-from placet.adapters.tuf.sk_key import register
 from placet.adapters.tuf.trust import assemble, build_root, encode_signed, utc
 from placet.core.encoding import sha256_hex
 from placet.core.errors import IndeterminateError, MalformedError, PlacetError, Reason, VerificationError

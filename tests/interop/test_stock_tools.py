@@ -11,10 +11,10 @@ import pytest
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 
-from placet.adapters.tuf.sk_key import IntentSkKey
+from placet.adapters.securesystemslib import SkKey
 from placet.core.bundle import encode_bundle, parse_bundle
 from placet.core.dsse import PAYLOAD_TYPE, envelope_to_object, pae
-from placet.core.sshsig import NAMESPACE_REPORT, armor, parse_public_key
+from placet.core.sshsig import NAMESPACE_INTENT, NAMESPACE_REPORT, armor, parse_public_key
 from placet.testing.authenticator import SoftSk
 from placet.testing.world import ALICE, BOB, CAROL, World
 
@@ -118,7 +118,12 @@ def test_securesystemslib_verifies_our_envelope() -> None:
     request = world.request_run(argv=["/usr/bin/true"], executable=b"x")
     envelope = parse_bundle(world.bundle(request, ALICE, BOB, CAROL)).envelope
     keys = [
-        IntentSkKey.from_wire(key.wire, kind=key.kind, origins=(world.origin("t1"), world.origin("t2")))
+        SkKey.from_wire(
+            key.wire,
+            kind=key.kind,
+            origins=(world.origin("t1"), world.origin("t2")),
+            namespace=NAMESPACE_INTENT,
+        )
         for key in world.keys.values()
     ]
     theirs = Envelope.from_dict(envelope_to_object(envelope))

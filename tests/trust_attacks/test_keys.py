@@ -10,7 +10,7 @@ from securesystemslib.signer import CryptoSigner, Signature  # type: ignore[attr
 from trust_simulator import ALL, ANNA, PEOPLE, Gate, PersonSigner, Simulator
 from tuf.api.metadata import Metadata  # type: ignore[attr-defined]
 
-from placet.adapters.tuf.sk_key import SkKey
+from placet.adapters.securesystemslib import SkKey
 from placet.adapters.tuf.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from placet.cli import main
 from placet.core.errors import Reason

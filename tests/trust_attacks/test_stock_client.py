@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
 
 from tuf_trust_world import ANNA, BEN, CLEO, TrustWorld
 
-from placet.adapters.tuf.sk_key import register
+from placet.adapters.securesystemslib import register
 from placet.testing.world import DEFAULT_POLICY
 
 STRICTER = DEFAULT_POLICY.replace("threshold = 2", "threshold = 3")

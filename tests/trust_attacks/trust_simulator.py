@@ -32,8 +32,8 @@ from tuf.api.metadata import (
 )
 from tuf.api.serialization.json import JSONSerializer
 
+from placet.adapters.securesystemslib import SkKey, register
 from placet.adapters.tuf.refresh import Refreshed, refresh
-from placet.adapters.tuf.sk_key import SkKey, register
 from placet.adapters.tuf.trust import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, utc
 from placet.core.encoding import sha256_hex
 from placet.core.errors import PlacetError, Reason

@@ -14,8 +14,8 @@ from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Root  # type: ignore[attr-defined]  # re-exported without saying so
 
+from placet.adapters.securesystemslib import SkKey
 from placet.adapters.tuf.repository import TrustRepository
-from placet.adapters.tuf.sk_key import SkKey
 from placet.adapters.tuf.trust import (
     ROOT,
     SIGNED_ONLINE,

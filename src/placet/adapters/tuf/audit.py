@@ -18,9 +18,9 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]
 from tuf.ngclient.fetcher import FetcherInterface
 
+from placet.adapters.securesystemslib import register
 from placet.adapters.tuf.online import ISSUED_AT
 from placet.adapters.tuf.refresh import Followed, first_root_of, follow, open_source
-from placet.adapters.tuf.sk_key import register
 from placet.adapters.tuf.trust import (
     ROOT,
     SIGNED_ONLINE,

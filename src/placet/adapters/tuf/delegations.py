@@ -18,7 +18,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported with
     Targets,
 )
 
-from placet.adapters.tuf.sk_key import SkKey
+from placet.adapters.securesystemslib import SkKey
 from placet.adapters.tuf.trust import (
     TARGETS,
     Administrator,

@@ -27,10 +27,10 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from placet.adapters.git.courier import is_git_address
 from placet.adapters.private_file import write_atomically
+from placet.adapters.securesystemslib import register
 from placet.adapters.tuf.fetch import FOLDER_SCHEME, MAX_SECONDS, FolderFetcher, HttpFetcher
 from placet.adapters.tuf.git import open_git
 from placet.adapters.tuf.scope_refresh import read_scopes
-from placet.adapters.tuf.sk_key import register
 from placet.adapters.tuf.trust import (
     ROOT,
     SIGNED_ONLINE,

@@ -35,6 +35,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported with
 )
 
 from placet.adapters.private_file import write_atomically
+from placet.adapters.securesystemslib import register
 from placet.adapters.tuf.delegations import is_safe_name
 from placet.adapters.tuf.online_keys import OnlineKeys
 from placet.adapters.tuf.published import (
@@ -42,7 +43,6 @@ from placet.adapters.tuf.published import (
     delegated_paths,
     role_file_name,
 )
-from placet.adapters.tuf.sk_key import register
 from placet.adapters.tuf.trust import (
     ROOT,
     SCOPE_VALIDITY_SECONDS,

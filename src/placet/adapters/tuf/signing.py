@@ -14,8 +14,8 @@ from securesystemslib.signer import Signature  # type: ignore[attr-defined]
 from tuf.api.metadata import Root, Targets  # type: ignore[attr-defined]  # re-exported without saying so
 
 from placet.adapters.private_file import write_atomically
+from placet.adapters.securesystemslib import SkKey
 from placet.adapters.tuf.repository import TrustRepository
-from placet.adapters.tuf.sk_key import SkKey
 from placet.adapters.tuf.trust import (
     ROOT,
     check_one_key_each,

@@ -31,7 +31,7 @@ from tuf.api.metadata import (  # type: ignore[attr-defined]  # re-exported with
 from tuf.api.serialization import SerializationError
 from tuf.api.serialization.json import CanonicalJSONSerializer, JSONSerializer
 
-from placet.adapters.tuf.sk_key import SkKey
+from placet.adapters.securesystemslib import SkKey
 from placet.core.encoding import KeyId
 from placet.core.errors import (
     IndeterminateError,
@@ -41,6 +41,7 @@ from placet.core.errors import (
     Reason,
     VerificationError,
 )
+from placet.core.sshsig import NAMESPACE_TRUST
 
 ROOT, TARGETS, SNAPSHOT, TIMESTAMP = Root.type, Targets.type, Snapshot.type, Timestamp.type
 SIGNED_BY_PEOPLE = (ROOT, TARGETS)
@@ -171,13 +172,18 @@ def person_of(key: Key) -> str:
     """Returns the person that holds a key of root metadata.
 
     Raises:
-        PolicyError: BAD_TRUST where the key is no hardware key or names no person.
+        PolicyError: BAD_TRUST where the key is no hardware key, names no person, or is for another purpose.
     """
     person = key.unrecognized_fields.get("person")
     named = isinstance(person, str) and person.isascii() and person.isprintable()
     if not isinstance(key, SkKey) or not isinstance(person, str) or not person or not named:
         raise PolicyError(
             Reason.BAD_TRUST, f"The key {key.keyid[:16]} in the root metadata belongs to no person."
+        )
+    if key.namespace != NAMESPACE_TRUST:
+        # Or what its holder signs as a functionary would be a change of the trust root, were the bytes to fit.
+        raise PolicyError(
+            Reason.BAD_TRUST, f"The key of {person} in the root metadata signs {key.namespace}, not trust."
         )
     return person
 

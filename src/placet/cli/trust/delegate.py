@@ -187,7 +187,7 @@ def _origins(files: dict[str, bytes], args: argparse.Namespace) -> list[str]:
 
 
 def _administrator_key(repository: TrustRepository, person: str) -> Administrator | None:
-    from placet.adapters.tuf.sk_key import SkKey
+    from placet.adapters.securesystemslib import SkKey
     from placet.adapters.tuf.trust import ROOT, Administrator, person_of, role_keys
 
     for key in role_keys(repository.current_root(), ROOT).values():

@@ -5,11 +5,12 @@ from securesystemslib.dsse import Envelope as DsseEnvelope
 from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
 from securesystemslib.signer import Key, Signature
 
-from placet.adapters.tuf.sk_key import IntentSkKey, LinkSkKey, SkKey, register
+from placet.adapters.securesystemslib import NAMESPACES, SkKey, register
+from placet.adapters.tuf.trust import person_of
 from placet.core.bundle import parse_bundle
 from placet.core.dsse import envelope_to_object
-from placet.core.errors import MalformedError
-from placet.core.sshsig import NAMESPACE_INTENT, NAMESPACE_TRUST
+from placet.core.errors import MalformedError, PolicyError
+from placet.core.sshsig import NAMESPACE_INTENT, NAMESPACE_LINK, NAMESPACE_TRUST
 from placet.testing.authenticator import BE, UP, UV, SoftSk, SoftTerminalKey, SoftWebAuthn
 from placet.testing.world import ALICE, BOB, CAROL, World
 
@@ -19,9 +20,9 @@ ORIGIN = "http://t1.demo.placet.localhost:8470"
 Soft = SoftSk | SoftWebAuthn
 
 
-def key_of(soft: Soft, key_class: type[SkKey] = SkKey, **members: object) -> SkKey:
+def key_of(soft: Soft, **members: object) -> SkKey:
     origins = (ORIGIN,) if soft.kind == "webauthn" else ()
-    return key_class.from_wire(soft.wire, kind=soft.kind, origins=origins, **members)
+    return SkKey.from_wire(soft.wire, kind=soft.kind, origins=origins, **members)
 
 
 def signature_of(
@@ -98,6 +99,8 @@ def test_one_key_under_two_ids_is_refused() -> None:
         {"uv": "yes"},
         {"backup": "maybe"},
         {"origins": "http://t1.demo.placet.localhost:8470"},
+        {"namespace": "git"},
+        {"namespace": ["link-v1@placet.dev"]},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -117,7 +120,12 @@ def test_securesystemslib_verifies_our_intent_envelope() -> None:
     world = World()
     bundle = parse_bundle(world.bundle(world.request_deploy(), ALICE, BOB))
     keys = [
-        IntentSkKey.from_wire(key.wire, kind=key.kind, origins=(world.origin("t1"), world.origin("t2")))
+        SkKey.from_wire(
+            key.wire,
+            kind=key.kind,
+            origins=(world.origin("t1"), world.origin("t2")),
+            namespace=NAMESPACE_INTENT,
+        )
         for key in (world.keys[person] for person in (ALICE, BOB, CAROL))
     ]
     envelope = DsseEnvelope.from_dict(envelope_to_object(bundle.envelope))
@@ -129,10 +137,41 @@ def test_securesystemslib_verifies_our_intent_envelope() -> None:
 def test_an_approval_never_counts_as_link_or_trust_change() -> None:
     world = World()
     envelope_object = envelope_to_object(parse_bundle(world.bundle(world.request_deploy(), ALICE)).envelope)
-    for key_class in (SkKey, LinkSkKey):
-        key = key_class.from_wire(world.keys[ALICE].wire, kind="webauthn", origins=(world.origin("t1"),))
+    for namespace in (NAMESPACE_TRUST, NAMESPACE_LINK):
+        key = SkKey.from_wire(
+            world.keys[ALICE].wire, kind="webauthn", origins=(world.origin("t1"),), namespace=namespace
+        )
         envelope = DsseEnvelope.from_dict(
             {**envelope_object, "signatures": [dict(s) for s in envelope_object["signatures"]]}
         )
         with pytest.raises(VerificationError):
             envelope.verify([key], 1)
+
+
+@pytest.mark.parametrize("stated", NAMESPACES)
+def test_key_counts_for_the_one_purpose_that_it_states(stated: str) -> None:
+    register()
+    soft = SoftSk()
+    key = key_of(soft, namespace=stated)
+    read = Key.from_dict(key.keyid, key.to_dict())
+    for made_for in NAMESPACES:
+        signature = signature_of(soft, namespace=made_for)
+        if made_for == stated:
+            read.verify_signature(signature, MESSAGE)
+        else:
+            with pytest.raises(UnverifiedSignatureError, match="another purpose"):
+                read.verify_signature(signature, MESSAGE)
+
+
+def test_key_without_a_namespace_is_one_of_trust_metadata() -> None:
+    """Roots that were signed before keys could state a namespace stay what they were, byte for byte."""
+    members = key_of(SoftSk()).to_dict()
+    assert "namespace" not in members
+    assert key_of(SoftSk()).namespace == NAMESPACE_TRUST
+
+
+def test_trust_root_takes_no_key_of_another_purpose() -> None:
+    key = key_of(SoftSk(), namespace=NAMESPACE_LINK, person="alice@example.com")
+    with pytest.raises(PolicyError, match="not trust"):
+        person_of(key)
+    assert person_of(key_of(SoftSk(), person="alice@example.com")) == "alice@example.com"

@@ -3,13 +3,19 @@
 A key is ``{"keytype": "ssh", "scheme": <SSH key type>, "keyval": {"public": <wire key, base64>}}``.  How its
 signatures are judged stands beside it and is covered by whatever signs the key (root metadata, a layout):
 
-    kind      "webauthn" or "sk"
-    uv        whether the user must have been verified (default true)
-    backup    "forbid" or "allow" synced credentials (default "forbid")
-    origins   exact web origins that are accepted; needed for "webauthn"
+    kind       "webauthn" or "sk"
+    uv         whether the user must have been verified (default true)
+    backup     "forbid" or "allow" synced credentials (default "forbid")
+    origins    exact web origins that are accepted; needed for "webauthn"
+    namespace  the one purpose for which the key signs there (default "trust-v1@placet.dev")
 
-Other members, such as the ``person`` that holds the key, are preserved.  One class per namespace, so that a
-signature made for one purpose never counts for another.
+Other members, such as the ``person`` that holds the key, are preserved.
+
+**How a key knows its purpose.**  The bytes that come to `SkKey.verify_signature` do not say what they are,
+and the table of key types is the process's, shared by TUF and in-toto.  So the key itself states its
+namespace, in the document that lists it: a functionary of a layout ``link-v1@placet.dev``, a key of a TUF
+role or of a layout's owner nothing at all.  Exactly that namespace is tried, and signers sign for exactly
+that one; a signature made for one purpose never counts for another, whoever registers what in the process.
 
 Three traps of securesystemslib, each met and tested: any exception but `UnverifiedSignatureError` lets one
 bad signature abort a whole role; `Signature.signature` must be hexadecimal; key IDs are taken at their word,
@@ -18,11 +24,10 @@ so they are recomputed here, or one key under two IDs would count twice.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import (  # type: ignore[attr-defined]  # re-exported without saying so
-    KEY_FOR_TYPE_AND_SCHEME,
     Key,
     Signature,
 )
@@ -45,12 +50,11 @@ from placet.core.sshsig import (
 
 KEYTYPE = "ssh"
 SCHEMES = (SK_ECDSA, SK_ED25519)
+NAMESPACES = (NAMESPACE_TRUST, NAMESPACE_LINK, NAMESPACE_INTENT)
 
 
 class SkKey(Key):
-    """A person's FIDO key that signs trust metadata."""
-
-    namespace: ClassVar[str] = NAMESPACE_TRUST
+    """A person's FIDO key."""
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class SkKey(Key):
             raise MalformedError(Reason.BAD_KEY, "The key ID is not the SHA-256 of the key.", path="/keyid")
         extra = self.unrecognized_fields
         self._kind = read_choice(extra.get("kind"), "/kind", KINDS)
+        self._namespace = read_choice(extra.get("namespace", NAMESPACE_TRUST), "/namespace", NAMESPACES)
         self._require_uv = read_bool(extra.get("uv", True), "/uv")
         self._allow_backup = (
             read_choice(extra.get("backup", "forbid"), "/backup", ("forbid", "allow")) == "allow"
@@ -94,6 +99,7 @@ class SkKey(Key):
         origins: tuple[str, ...] = (),
         uv: bool = True,
         backup: str = "forbid",
+        namespace: str = NAMESPACE_TRUST,
         **members: Any,
     ) -> SkKey:
         """Makes a key from an SSH wire key.
@@ -104,12 +110,15 @@ class SkKey(Key):
             origins: the web origins that are accepted.
             uv: whether the user must have been verified.
             backup: ``forbid`` or ``allow``.
+            namespace: the purpose for which it signs, one of `NAMESPACES`.
             members: further members to keep beside the key.
 
         Raises:
             MalformedError: it is not a FIDO key, or a member is wrong.
         """
         extra = {"kind": kind, "uv": uv, "backup": backup, "origins": list(origins), **members}
+        if namespace != NAMESPACE_TRUST:
+            extra["namespace"] = namespace
         scheme = parse_public_key(wire).key_type
         return cls(key_id(wire), KEYTYPE, scheme, {"public": b64encode(wire)}, extra)
 
@@ -145,6 +154,21 @@ class SkKey(Key):
         """``webauthn`` or ``sk``."""
         return self._kind
 
+    @property
+    def namespace(self) -> str:
+        """The purpose for which its signatures count."""
+        return self._namespace
+
+    @property
+    def application(self) -> str:
+        """The RP ID of a browser's key, or the ``ssh:`` string of OpenSSH's."""
+        return self._key.application
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The web origins that are accepted."""
+        return self._origins
+
     def check_sshsig(self, blob: bytes, message: bytes) -> None:
         """Verifies a binary SSHSIG as `verify_signature` does, with the reason named.
 
@@ -156,7 +180,7 @@ class SkKey(Key):
         verify_sshsig(
             blob,
             message=message,
-            namespace=self.namespace,
+            namespace=self._namespace,
             key=self._key,
             kind=self._kind,
             origins=self._origins,
@@ -179,25 +203,3 @@ class SkKey(Key):
             # Whatever goes wrong here, it must be this type: python-tuf and in-toto skip an unverified
             # signature, and let anything else abort the role in which enough other signatures are good.
             raise UnverifiedSignatureError(f"{self.keyid[:8]}: {e}") from e
-
-
-class IntentSkKey(SkKey):
-    """A person's FIDO key that signs intent envelopes."""
-
-    namespace: ClassVar[str] = NAMESPACE_INTENT
-
-
-class LinkSkKey(SkKey):
-    """A person's FIDO key that signs in-toto links."""
-
-    namespace: ClassVar[str] = NAMESPACE_LINK
-
-
-def register(key_class: type[SkKey] = SkKey) -> None:
-    """Makes ``Key.from_dict`` of this process read SSH keys as `key_class`.
-
-    Explicit, because it changes the whole process.  The last call counts; metadata that is read with the
-    class of another purpose fails closed, since namespaces differ.
-    """
-    for scheme in SCHEMES:
-        KEY_FOR_TYPE_AND_SCHEME[(KEYTYPE, scheme)] = key_class
