@@ -4,8 +4,8 @@ A signer signs for the one namespace that its public key states (see `placet.ada
 and holds its own signature against that key before it hands it out: what would not verify is never written.
 
 ``ssh-sk:PATH`` names the file of an OpenSSH FIDO key, percent-encoded where needed; ``~`` is the home folder.
-ssh-keygen itself shows nothing of what it signs: use it where the machine that asks is one that you trust, and
-a terminal's page (``webauthn:``) where it is not.
+ssh-keygen itself shows nothing of what it signs: it is for machines that you trust, and a terminal's page
+(``webauthn:``) for reading first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,12 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from securesystemslib.signer import Key, SecretsHandler, Signature, Signer
+from securesystemslib.signer import (  # type: ignore[attr-defined]  # re-exported without saying so
+    Key,
+    SecretsHandler,
+    Signature,
+    Signer,
+)
 
 from placet.adapters.fido.ssh_keygen import SshKeygenAuthenticator, read_public_key_file
 from placet.adapters.securesystemslib.keys import SkKey
@@ -123,6 +128,6 @@ def check_signing_key(public_key: Key) -> SkKey:
             f"The key {public_key.keyid[:16]} is no FIDO key; call register() before reading it."
         )
     if public_key.namespace == NAMESPACE_INTENT:
-        # An approval is made where it is shown, rule by rule and row by row: by `placet approve` or the page.
+        # An approval is made where it is shown, row by row: by `placet approve` or on the page.
         raise ValueError("Approvals are signed on a placet terminal, never through a signer.")
     return public_key

@@ -181,7 +181,7 @@ def person_of(key: Key) -> str:
             Reason.BAD_TRUST, f"The key {key.keyid[:16]} in the root metadata belongs to no person."
         )
     if key.namespace != NAMESPACE_TRUST:
-        # Or what its holder signs as a functionary would be a change of the trust root, were the bytes to fit.
+        # Or what its holder signs as a functionary could pass for a change of the trust root.
         raise PolicyError(
             Reason.BAD_TRUST, f"The key of {person} in the root metadata signs {key.namespace}, not trust."
         )
