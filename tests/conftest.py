@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +72,18 @@ def require_tool() -> Callable[[str], str]:
         return str(path)
 
     return require
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of signed material that others made; it is not part of the project."""
+    place = os.environ.get("PLACET_TEST_DATA")
+    if place and Path(place).is_dir():
+        return Path(place)
+    message = "PLACET_TEST_DATA names no folder with real bundles (CONTRIBUTING.md says what is in it)"
+    if os.environ.get("CI") == "true" and place:
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,16 @@ from __future__ import annotations
 from typing import Any
 
 from placet.ceremony.request import attach_proof, attach_token, bind_nonce, requester_message, token_audience
-from placet.core.bundle import Answer, IntentRequest, encode_answer, encode_bundle, encode_request
+from placet.core.bundle import (
+    Answer,
+    IntentRequest,
+    SignatureRef,
+    encode_answer,
+    encode_bundle,
+    encode_request,
+    parse_answer,
+    parse_bundle,
+)
 from placet.core.dsse import Signature, envelope_to_object
 from placet.core.encoding import format_time, sha256_hex
 from placet.core.report import parse_report
@@ -68,6 +77,14 @@ def containers() -> Book:
     book.refuse("bundle", "pretty", "BND-03 ADM-09", "A bundle that was reformatted.", {"container": b64(bundle.replace(b":", b": ", 1))}, "not-canonical")
     no("bundle", "evidence-digest", "BND-04", "Evidence under another's digest.", bundle, {"/evidence/0/content": b64(other.content)}, "evidence-mismatch", "/evidence/0")
     no("bundle", "log", "BND-05 INV-7", "A log proof that nobody would check.", bundle, {"/log": {}}, "log-unsupported", "/log")
+    answered = parse_answer(answer)
+    linked = encode_answer(answered._replace(link=answered.report))
+    book.accept("answer", "link", "BND-09", "An answer with the in-toto link of the same key.", {"container": b64(linked)})
+    no("answer", "link-unsigned", "BND-09 BND-02", "A link that nobody signed.", linked, {"/link/signatures": []}, "bad-value", "/link")
+    along = encode_bundle(parse_bundle(bundle)._replace(links=(answered.report,), signatures=(SignatureRef("ab" * 32, "application/vnd.dev.sigstore.bundle.v0.3+json"),)))
+    book.accept("bundle", "links-and-signatures", "BND-09", "Links, and a signature made after the approval.", {"container": b64(along)}, signatures=2)
+    no("bundle", "too-many-links", "BND-09", "17 links.", bundle, {"/links": [envelope_to_object(report)] * 17}, "too-many", "/links")
+    no("bundle", "signature-without-type", "BND-09", "A signature named by its digest alone.", along, {"/signatures/0/mediaType": REMOVED}, "missing-member", "/signatures/0")
     no("bundle", "versions-zero", "TRU-03", "A version 0.", bundle, {"/trust/versions/root": 0}, "bad-value", "/trust/versions/root")
     return book
 

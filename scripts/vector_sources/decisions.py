@@ -194,7 +194,7 @@ def _evidence(book: Book, no: Any) -> None:
     fact = {"kind": "slsa-provenance", "digest": proof.digest, "subjects": digests}
     book.accept("verify-for-use", "evidence", "POL-11 BND-04 BND-07", "The gate verified what the rule requires.", inputs | {"evidence": [fact]}, level=1)
     no("evidence-unverified", "POL-11 INV-8", "The gate verified nothing.", "evidence-not-verified", "indeterminate", inputs)
-    no("evidence-other-subject", "POL-11", "Evidence about something else.", "evidence-not-verified", "indeterminate", inputs | {"evidence": [fact | {"subjects": ["sha256:" + "0" * 64]}]})
+    no("evidence-other-subject", "POL-11", "Evidence about something else.", "evidence-subject", "policy", inputs | {"evidence": [fact | {"subjects": ["sha256:" + "0" * 64]}]})
     no("evidence-other-digest", "POL-11", "Evidence that the statement does not name.", "evidence-not-verified", "indeterminate", inputs | {"evidence": [fact | {"digest": "0" * 64}]})
     no("evidence-other-kind", "POL-11", "Evidence of another kind.", "evidence-not-verified", "indeterminate", inputs | {"evidence": [fact | {"kind": "layout"}]})
     bare = source.request_deploy()

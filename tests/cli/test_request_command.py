@@ -23,7 +23,7 @@ from placet.cli._request_wait import Reporter
 from placet.client import RelayClient
 from placet.core.bundle import parse_request
 from placet.core.encoding import Digest, is_hex
-from placet.core.requester import verify_requester
+from placet.core.evidence.requester import verify_requester
 from placet.core.statement import parse_statement
 from placet.core.verify import UnsafeAnyAction, verify_for_use
 from placet.testing import world as worlds

@@ -20,7 +20,7 @@ from placet.core.bundle import (
 )
 from placet.core.encoding import encode_canonical, format_time, parse_json
 from placet.core.errors import PlacetError, Reason
-from placet.core.requester import verify_requester
+from placet.core.evidence.requester import verify_requester
 from placet.core.sshsig import NAMESPACE_REQUEST
 from placet.core.statement import parse_statement
 from placet.core.verify import verify_for_use

@@ -28,9 +28,9 @@ def test_undecidable_reasons_are_marked() -> None:
         if vector["expect"].get("category") == "indeterminate"
     }
     assert len(undecided) > 5
-    # No vector can show these: there is no trust yet, or what is missing is a relay's answer.
+    # No vector can show these: there is no trust or library yet, or what is missing is a relay's answer.
     asking = {"relay-unavailable", "relay-refused", "relay-nonsense", "relay-lied", "approval-pending"}
-    assert marked == undecided | {"trust-unavailable"} | asking
+    assert marked == undecided | {"trust-unavailable", "evidence-unsupported"} | asking
 
 
 def test_each_reason_is_given_somewhere() -> None:

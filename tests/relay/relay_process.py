@@ -15,15 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from placet.core.bundle import (
-    Answer,
-    Evidence,
-    IntentRequest,
-    encode_answer,
-    encode_request,
-)
+from placet.core.bundle import Answer, IntentRequest, encode_answer, encode_request
 from placet.core.dsse import PAYLOAD_TYPE, Envelope, Signature
 from placet.core.encoding import KeyId, encode_canonical, format_time, sha256_hex
+from placet.core.evidence.facts import Evidence
 from placet.core.statement import action_subject
 
 START_SECONDS = 20.0

@@ -12,8 +12,9 @@ import httpx
 import pytest
 from relay_process import RelayProcess, answering, make_answer, make_request, submission
 
-from placet.core.bundle import MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, Evidence, encode_answer, encode_request
+from placet.core.bundle import MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, encode_answer, encode_request
 from placet.core.encoding import sha256_hex
+from placet.core.evidence.facts import Evidence
 from placet.ports.request_store import MAX_ANSWERS
 from placet.relay._http import MAX_HEAD_BYTES
 

@@ -24,8 +24,9 @@ from relay_process import COMMAND, RelayProcess, answering, make_answer, make_re
 from placet.adapters.sqlite.store import SqliteRequestStore
 from placet.adapters.system_clock import SystemClock
 from placet.cli import main
-from placet.core.bundle import Evidence, IntentRequest
+from placet.core.bundle import IntentRequest
 from placet.core.encoding import Digest, encode_canonical, sha256_hex
+from placet.core.evidence.facts import Evidence
 from placet.ports.request_store import RequestId
 from placet.relay._shape import parse_answering, parse_submission
 from placet.relay.courier import Courier

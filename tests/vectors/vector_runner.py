@@ -16,8 +16,6 @@ from placet.core.actions import parse_action
 from placet.core.admission import admit
 from placet.core.approvals import Approver
 from placet.core.bundle import (
-    EvidenceFact,
-    Identity,
     encode_answer,
     encode_bundle,
     encode_request,
@@ -29,9 +27,10 @@ from placet.core.display import Row, check_complete, check_text, render_view
 from placet.core.dsse import encode_envelope, pae, parse_envelope
 from placet.core.encoding import Digest, KeyId, encode_canonical, format_time, parse_time
 from placet.core.errors import PlacetError
+from placet.core.evidence.facts import EvidenceFact, Identity
+from placet.core.evidence.requester import verify_requester
 from placet.core.policy import parse_policy, rule_from_object, rule_to_object
 from placet.core.report import encode_report, verify_report
-from placet.core.requester import verify_requester
 from placet.core.rules import check_rule_quorum
 from placet.core.signature import verify_sshsig
 from placet.core.sshsig import key_id, parse_public_key, signed_data

@@ -9,15 +9,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from placet.core.actions import ActionDefinition
-from placet.core.bundle import Answer, EvidenceFact, IntentRequest
+from placet.core.bundle import Answer, IntentRequest
 from placet.core.display import View, denial_text, render_text, render_view
 from placet.core.dsse import PAYLOAD_TYPE, Envelope, Signature, pae
 from placet.core.encoding import KeyId, encode_canonical, format_time, sha256_hex
 from placet.core.errors import IndeterminateError, MalformedError, PolicyError, Reason, VerificationError
+from placet.core.evidence.facts import EvidenceFact
+from placet.core.evidence.requester import PROOF_MEDIA_TYPE, verify_requester
 from placet.core.people import Credential, Person
 from placet.core.policy import Rule
 from placet.core.report import EvidenceResult, Report, encode_report
-from placet.core.requester import PROOF_MEDIA_TYPE, verify_requester
 from placet.core.rules import applicable_rules
 from placet.core.signature import SignatureFacts, verify_sshsig
 from placet.core.sshsig import NAMESPACE_INTENT, NAMESPACE_REPORT, key_id, parse_sshsig, signed_data

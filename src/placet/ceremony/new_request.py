@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 
 from placet.ceremony.request import Ask, build_request
-from placet.core.bundle import Evidence, IntentRequest
+from placet.core.bundle import IntentRequest
 from placet.core.decode import Object
+from placet.core.evidence.facts import Evidence
 from placet.core.trust import Trust
 
 _NONCE_BYTES = 32

@@ -14,9 +14,9 @@ from placet.core.approvals import Approver, verify_approvals
 from placet.core.bundle import Answer, IntentBundle, IntentRequest
 from placet.core.dsse import MAX_SIGNATURES, PAYLOAD_TYPE, Envelope
 from placet.core.errors import PlacetError, PolicyError, Reason
+from placet.core.evidence.requester import verify_requester
 from placet.core.quorum import evaluate_without_requester
 from placet.core.report import parse_report
-from placet.core.requester import verify_requester
 from placet.core.rules import applicable_rules, check_rule_quorum, reached_level
 from placet.core.statement import IntentStatement, parse_statement
 from placet.core.trust import Trust

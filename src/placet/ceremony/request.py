@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from placet.core.actions import ActionDefinition
-from placet.core.bundle import Evidence, IntentRequest
+from placet.core.bundle import IntentRequest
 from placet.core.decode import Object
 from placet.core.display import render_text, render_view
 from placet.core.encoding import Digest, KeyId, b64encode, encode_canonical, format_time, sha256_hex
 from placet.core.errors import IndeterminateError, PolicyError, Reason
-from placet.core.policy import Rule, select_rules
-from placet.core.requester import (
+from placet.core.evidence.facts import Evidence
+from placet.core.evidence.requester import (
     AUDIENCE_PREFIX,
     PROOF_MEDIA_TYPE,
     PROOF_NAME,
@@ -25,6 +25,7 @@ from placet.core.requester import (
     proof_message,
     token_nonce,
 )
+from placet.core.policy import Rule, select_rules
 from placet.core.statement import (
     PREDICATE_TYPE,
     STATEMENT_TYPE,

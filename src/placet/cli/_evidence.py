@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from placet.adapters.paths import snapshot_path
-from placet.core.bundle import EvidenceFact, parse_bundle
-from placet.core.requester import TOKEN_MEDIA_TYPE
+from placet.core.bundle import parse_bundle
+from placet.core.evidence.facts import EvidenceFact
+from placet.core.evidence.requester import TOKEN_MEDIA_TYPE
 from placet.core.statement import parse_statement
 from placet.core.trust import Trust
 

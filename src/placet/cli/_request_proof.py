@@ -24,7 +24,7 @@ from placet.cli._shared import read_file
 from placet.core.bundle import MAX_REQUEST_BYTES, IntentRequest, encode_request, parse_request
 from placet.core.decode import read_object, read_string
 from placet.core.encoding import b64decode_strict, b64encode, encode_canonical, parse_canonical_json
-from placet.core.requester import MAX_TOKEN_BYTES
+from placet.core.evidence.requester import MAX_TOKEN_BYTES
 from placet.core.sshsig import NAMESPACE_REQUEST, key_id
 
 _SALT_BYTES = 32

@@ -16,10 +16,11 @@ from placet.adapters.system_clock import SystemClock
 from placet.cli import UserError
 from placet.cli._evidence import verify_bundle_evidence
 from placet.cli._shared import choose_gate, describe_refusal, load_trust, name_file, read_file, setting
-from placet.core.bundle import MAX_BUNDLE_BYTES, EvidenceFact, parse_bundle
+from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
 from placet.core.decode import Object
 from placet.core.encoding import Digest, format_time
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, visible
+from placet.core.evidence.facts import EvidenceFact
 from placet.core.levels import LEVEL_NAMES, level_name
 from placet.core.people import Gate
 from placet.core.statement import parse_statement

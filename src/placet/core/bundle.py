@@ -27,6 +27,7 @@ from placet.core.encoding import (
     sha256_hex,
 )
 from placet.core.errors import MalformedError, Reason, VerificationError
+from placet.core.evidence.facts import Evidence
 from placet.core.trust import read_versions
 
 REQUEST_MEDIA_TYPE = "application/vnd.placet.request.v1+json"
@@ -35,6 +36,7 @@ BUNDLE_MEDIA_TYPE = "application/vnd.placet.intent.v1+json"
 
 _REQUEST = frozenset({"mediaType", "payload", "payloadType", "evidence"})
 _ANSWER = frozenset({"mediaType", "envelope", "report"})
+_NAMED = frozenset({"digest", "mediaType"})
 _BUNDLE = frozenset({"mediaType", "envelope", "reports", "evidence", "trust", "log"})
 _EVIDENCE = frozenset({"digest", "mediaType", "content"})
 _TRUST = frozenset({"versions"})
@@ -44,34 +46,7 @@ MAX_REQUEST_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 256 * 1024
 MAX_BUNDLE_BYTES = 4 * 1024 * 1024
 MAX_EVIDENCE_ITEMS = 32
-
-
-class Evidence(NamedTuple):
-    """A document that the statement names by digest."""
-
-    digest: Digest
-    media_type: str
-    content: bytes
-
-
-class Identity(NamedTuple):
-    """Whom an OIDC issuer vouches for in a token, and to what end."""
-
-    issuer: str
-    subject: str
-    audience: str
-
-
-class EvidenceFact(NamedTuple):
-    """Evidence that the caller verified itself: its kind, its digest, and the subjects that it covers.
-
-    `identity` is what a requester's token says, None for other evidence.
-    """
-
-    kind: str
-    digest: Digest
-    subjects: frozenset[str]
-    identity: Identity | None = None
+MAX_NAMED_SIGNATURES = 128
 
 
 class IntentRequest(NamedTuple):
@@ -87,19 +62,35 @@ class IntentRequest(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One person's decision: an envelope with one signature, and the terminal's report on it."""
+    """One person's decision: an envelope with one signature, and the terminal's report on it.
+
+    `link` is the in-toto link that the same key signed with a second touch, None where no layout asks for it.
+    """
 
     envelope: Envelope
     report: Envelope
+    link: Envelope | None = None
+
+
+class SignatureRef(NamedTuple):
+    """A signature that was made after the approval, named by the digest of its own bundle."""
+
+    digest: Digest
+    media_type: str
 
 
 class IntentBundle(NamedTuple):
-    """What a gate verifies.  `trust_versions` are those that the reports name, the newest of each role."""
+    """What a gate verifies.  `trust_versions` are those that the reports name, the newest of each role.
+
+    `links` and `signatures` come along for other frameworks; nothing that decides here reads them.
+    """
 
     envelope: Envelope
     reports: tuple[Envelope, ...]
     evidence: tuple[Evidence, ...]
     trust_versions: dict[str, int]
+    links: tuple[Envelope, ...] = ()
+    signatures: tuple[SignatureRef, ...] = ()
 
 
 def parse_request(data: bytes) -> IntentRequest:
@@ -136,12 +127,14 @@ def parse_answer(data: bytes) -> Answer:
     Raises:
         MalformedError: wrong shape, size or spelling, or not exactly one signature in each envelope.
     """
-    top = _read_container(data, ANSWER_MEDIA_TYPE, MAX_ANSWER_BYTES, _ANSWER)
-    answer = Answer(
-        parse_envelope(top["envelope"], "/envelope", max_signatures=1),
-        parse_envelope(top["report"], "/report", max_signatures=1),
-    )
-    for name, envelope in (("envelope", answer.envelope), ("report", answer.report)):
+    top = _read_container(data, ANSWER_MEDIA_TYPE, MAX_ANSWER_BYTES, _ANSWER, optional=("link",))
+    found = {
+        name: parse_envelope(top[name], f"/{name}", max_signatures=1)
+        for name in ("envelope", "report", "link")
+        if name in top
+    }
+    answer = Answer(found["envelope"], found["report"], found.get("link"))
+    for name, envelope in found.items():
         if len(envelope.signatures) != 1:
             raise MalformedError(Reason.BAD_VALUE, "An answer has exactly one signature.", path=f"/{name}")
     return answer
@@ -149,13 +142,14 @@ def parse_answer(data: bytes) -> Answer:
 
 def encode_answer(answer: Answer) -> bytes:
     """Encodes an answer container."""
-    return encode_canonical(
-        {
-            "mediaType": ANSWER_MEDIA_TYPE,
-            "envelope": envelope_to_object(answer.envelope),
-            "report": envelope_to_object(answer.report),
-        }
-    )
+    value = {
+        "mediaType": ANSWER_MEDIA_TYPE,
+        "envelope": envelope_to_object(answer.envelope),
+        "report": envelope_to_object(answer.report),
+    }
+    if answer.link is not None:
+        value["link"] = envelope_to_object(answer.link)
+    return encode_canonical(value)
 
 
 def parse_bundle(data: bytes) -> IntentBundle:
@@ -165,37 +159,47 @@ def parse_bundle(data: bytes) -> IntentBundle:
         MalformedError: wrong shape, size or spelling; LOG_UNSUPPORTED for a log member that is not null.
         VerificationError: EVIDENCE_MISMATCH.
     """
-    top = _read_container(data, BUNDLE_MEDIA_TYPE, MAX_BUNDLE_BYTES, _BUNDLE)
+    top = _read_container(
+        data, BUNDLE_MEDIA_TYPE, MAX_BUNDLE_BYTES, _BUNDLE, optional=("links", "signatures")
+    )
     if top["log"] is not None:  # BND-05, INV-7: a proof that nobody checks is worse than none.
         raise MalformedError(
             Reason.LOG_UNSUPPORTED, "This version of placet reads no log proofs.", path="/log"
         )
     # BND-08, INV-6: files of the trust root may ride along for audits; nothing that decides reads them.
     trust = read_object(top["trust"], "/trust", _TRUST, optional=("metadata", "targets"))
-    reports = read_list(top["reports"], "/reports", max_items=MAX_SIGNATURES)
     return IntentBundle(
         envelope=parse_envelope(top["envelope"], "/envelope"),
-        reports=tuple(parse_envelope(r, f"/reports/{i}", max_signatures=1) for i, r in enumerate(reports)),
+        reports=_read_envelopes(top["reports"], "/reports"),
         evidence=_read_evidence(top["evidence"]),
         trust_versions=read_versions(trust["versions"], "/trust/versions"),
+        links=_read_envelopes(top.get("links", []), "/links"),  # BND-09
+        signatures=_read_signatures(top.get("signatures", [])),
     )
 
 
 def encode_bundle(bundle: IntentBundle) -> bytes:
     """Encodes an intent bundle."""
-    return encode_canonical(
-        {
-            "mediaType": BUNDLE_MEDIA_TYPE,
-            "envelope": envelope_to_object(bundle.envelope),
-            "reports": [envelope_to_object(report) for report in bundle.reports],
-            "evidence": _evidence_to_objects(bundle.evidence),
-            "trust": {"versions": bundle.trust_versions},
-            "log": None,
-        }
-    )
+    value: Object = {
+        "mediaType": BUNDLE_MEDIA_TYPE,
+        "envelope": envelope_to_object(bundle.envelope),
+        "reports": [envelope_to_object(report) for report in bundle.reports],
+        "evidence": _evidence_to_objects(bundle.evidence),
+        "trust": {"versions": bundle.trust_versions},
+        "log": None,
+    }
+    if bundle.links:
+        value["links"] = [envelope_to_object(link) for link in bundle.links]
+    if bundle.signatures:
+        value["signatures"] = [
+            {"digest": {"sha256": s.digest}, "mediaType": s.media_type} for s in bundle.signatures
+        ]
+    return encode_canonical(value)
 
 
-def _read_container(data: bytes, media_type: str, max_bytes: int, names: frozenset[str]) -> Object:
+def _read_container(
+    data: bytes, media_type: str, max_bytes: int, names: frozenset[str], optional: tuple[str, ...] = ()
+) -> Object:
     value = parse_canonical_json(data, max_bytes=max_bytes, what="container")
     # The type is asked first: a person who passes the wrong file should hear that, not a member's name.
     found = value.get("mediaType") if isinstance(value, dict) else None
@@ -207,7 +211,21 @@ def _read_container(data: bytes, media_type: str, max_bytes: int, names: frozens
             expected=media_type,
             actual=found if isinstance(found, str) else None,
         )
-    return read_object(value, "", names)
+    return read_object(value, "", names, optional)
+
+
+def _read_envelopes(value: Any, path: str) -> tuple[Envelope, ...]:
+    items = read_list(value, path, max_items=MAX_SIGNATURES)
+    return tuple(parse_envelope(item, f"{path}/{i}", max_signatures=1) for i, item in enumerate(items))
+
+
+def _read_signatures(value: Any) -> tuple[SignatureRef, ...]:
+    refs = []
+    for i, item in enumerate(read_list(value, "/signatures", max_items=MAX_NAMED_SIGNATURES)):
+        members = read_object(item, f"/signatures/{i}", _NAMED)
+        media_type = read_ascii(members["mediaType"], f"/signatures/{i}/mediaType", max_length=200)
+        refs.append(SignatureRef(read_sha256(members["digest"], f"/signatures/{i}/digest"), media_type))
+    return tuple(refs)
 
 
 def _read_evidence(value: Any) -> tuple[Evidence, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from placet.core.actions import is_relative_path
 from placet.core.decode import (
     Object,
     read_ascii,
@@ -31,6 +32,8 @@ MAX_QUORUM_NESTED = 8
 MAX_QUORUM_MEMBERS = 64
 # What a rule grants where it does not say: a working day is too long for one approval.
 DEFAULT_WINDOW_SECONDS = 8 * 3600
+# The option of every kind: each artifact may have its own piece of evidence.
+EACH = "each"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -54,7 +57,11 @@ class EvidenceRule(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """One compiled rule.  `max_window` is in seconds."""
+    """One compiled rule.  `max_window` is in seconds.
+
+    `layout` names an in-toto layout in the trust root: whoever approves also signs its link of the step
+    ``approve``; "" where no layout asks for that.
+    """
 
     scope: str
     file: str
@@ -66,6 +73,7 @@ class Rule(NamedTuple):
     distinct_terminals: bool
     max_window: int
     evidence: tuple[EvidenceRule, ...]
+    layout: str = ""
 
 
 def parse_policy(toml: bytes, *, scope: str, file: str) -> tuple[Rule, ...]:
@@ -94,7 +102,7 @@ def parse_policy(toml: bytes, *, scope: str, file: str) -> tuple[Rule, ...]:
 
 
 def _read_rule(value: Any, path: str, scope: str, file: str) -> Rule:
-    optional = ["exclude_requester", "distinct_terminals", "max_window", "evidence"]
+    optional = ["exclude_requester", "distinct_terminals", "max_window", "evidence", "layout"]
     members = read_object(value, path, required=["action", "target", "level", "quorum"], optional=optional)
     return Rule(
         scope=scope,
@@ -110,7 +118,14 @@ def _read_rule(value: Any, path: str, scope: str, file: str) -> Rule:
             members.get("max_window", f"{DEFAULT_WINDOW_SECONDS}s"), f"{path}/max_window"
         ),
         evidence=_read_evidence_rules(members.get("evidence", []), f"{path}/evidence"),
+        layout=_read_layout(members, path),
     )
+
+
+def _read_layout(members: Object, path: str) -> str:
+    if "layout" not in members:
+        return ""
+    return read_pinned_file(members["layout"], f"{path}/layout", "layouts/")
 
 
 def _read_int(value: Any, path: str, minimum: int, maximum: int) -> int:
@@ -155,18 +170,39 @@ def _read_quorum(value: Any, path: str, depth: int) -> Quorum:
     return quorum
 
 
+def read_pinned_file(value: Any, path: str, folder: str) -> str:
+    """Reads the name of a file of the trust root that lies in one of its folders, such as ``layouts/``.
+
+    Raises:
+        MalformedError: WRONG_TYPE, BAD_VALUE.
+    """
+    name = read_ascii(value, path, max_length=200)
+    if not name.startswith(folder) or not is_relative_path(name):
+        raise MalformedError(
+            Reason.BAD_VALUE, f"A file of the trust root under {folder} belongs here.", path=path
+        )
+    return name
+
+
 def _read_evidence_rules(value: Any, path: str) -> tuple[EvidenceRule, ...]:
+    from placet.core.evidence.expectations import (
+        check_options,  # needed where policy is compiled, not at gates
+    )
+
     rules = []
     for i, item in enumerate(read_list(value, path, max_items=16)):
         members = dict(read_map(item, f"{path}/{i}", max_items=16))
         kind = read_ascii(members.pop("kind", None), f"{path}/{i}/kind", max_length=80)
+        read_bool(members.get(EACH, False), f"{path}/{i}/{EACH}")
+        check_options(kind, {name: o for name, o in members.items() if name != EACH}, f"{path}/{i}")
         rules.append(EvidenceRule(kind, members))
     return tuple(rules)
 
 
 def rule_to_object(rule: Rule) -> Object:
     """Returns the compiled rule as JSON for the gate's snapshot."""
-    return {
+    layout = {"layout": rule.layout} if rule.layout else {}
+    return layout | {
         "action": rule.action,
         "distinctTerminals": rule.distinct_terminals,
         "evidence": [{"kind": e.kind, "options": e.options} for e in rule.evidence],
@@ -192,7 +228,7 @@ def rule_from_object(value: Any, path: str) -> Rule:
         MalformedError: a member is missing or wrong.
     """
     names = ["action", "distinctTerminals", "evidence", "excludeRequester", "file", "level", "maxWindow"]
-    members = read_object(value, path, required=[*names, "quorum", "scope", "target"])
+    members = read_object(value, path, required=[*names, "quorum", "scope", "target"], optional=["layout"])
     return Rule(
         scope=read_ascii(members["scope"], f"{path}/scope"),
         file=read_ascii(members["file"], f"{path}/file"),
@@ -207,6 +243,7 @@ def rule_from_object(value: Any, path: str) -> Rule:
             _read_compiled_evidence(item, f"{path}/evidence/{i}")
             for i, item in enumerate(read_list(members["evidence"], f"{path}/evidence", max_items=16))
         ),
+        layout=_read_layout(members, path),
     )
 
 

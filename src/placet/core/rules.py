@@ -5,13 +5,14 @@ The gate selects the rules itself; the policy that a statement names is only com
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import product
 
 from placet.core.approvals import Approver, Ignored
-from placet.core.bundle import EvidenceFact
-from placet.core.errors import IndeterminateError, PolicyError, Reason
+from placet.core.errors import PolicyError, Reason
+from placet.core.evidence.facts import EvidenceFact, MetEvidence
 from placet.core.levels import LEVEL_NAMES, MAX_LEVEL_WITHOUT_LOG, level_name
-from placet.core.policy import Rule, select_rules
+from placet.core.policy import EvidenceRule, Rule, select_rules
 from placet.core.quorum import QuorumResult, evaluate_without_requester
 from placet.core.statement import IntentStatement
 from placet.core.trust import Trust
@@ -49,25 +50,30 @@ def applicable_rules(statement: IntentStatement, trust: Trust) -> tuple[Rule, ..
     return rules
 
 
-def check_rule_evidence(rule: Rule, statement: IntentStatement, facts: tuple[EvidenceFact, ...]) -> None:
-    """Checks that the evidence a rule requires is named, and was verified for every subject (POL-11).
+def check_evidence(
+    required: Iterable[EvidenceRule],
+    statement: IntentStatement,
+    facts: tuple[EvidenceFact, ...],
+    *,
+    at: int,
+    who: str,
+) -> tuple[MetEvidence, ...]:
+    """Checks that the evidence required is named, was verified for every subject, and says what it must.
+
+    Args:
+        at: when it must, in Unix seconds.
+        who: who requires it, for refusals.
 
     Raises:
-        PolicyError: EVIDENCE_REQUIRED.
+        PolicyError: EVIDENCE_REQUIRED, or why the evidence does not meet what is required.
         IndeterminateError: EVIDENCE_NOT_VERIFIED.
     """
-    needed = frozenset(subject.digest for subject in statement.subjects)
-    for required in rule.evidence:  # POL-11
-        named = {reference.digest for reference in statement.evidence if reference.name == required.kind}
-        if not named:
-            raise PolicyError(
-                Reason.EVIDENCE_REQUIRED, f"The rule for {rule.target} requires evidence: {required.kind}."
-            )
-        if not any(f.kind == required.kind and f.digest in named and f.subjects >= needed for f in facts):
-            raise IndeterminateError(
-                Reason.EVIDENCE_NOT_VERIFIED,
-                f"Nothing here verified the required evidence {required.kind} for every artifact.",
-            )
+    met: list[MetEvidence] = []
+    for rule in required:  # POL-11
+        from placet.core.evidence.matching import meet  # most rules require none
+
+        met += meet(rule, statement, facts, at=at, who=who)
+    return tuple(met)
 
 
 def check_rule_quorum(

@@ -12,13 +12,15 @@ from typing import NamedTuple
 
 from placet.core.actions import ActionDefinition
 from placet.core.approvals import Approver, Ignored, verify_approvals
-from placet.core.bundle import EvidenceFact, IntentBundle, parse_bundle
+from placet.core.bundle import IntentBundle, parse_bundle
 from placet.core.display import check_text
 from placet.core.encoding import Digest, format_time
 from placet.core.errors import IndeterminateError, MalformedError, PolicyError, Reason, VerificationError
+from placet.core.evidence.facts import EvidenceFact, MetEvidence
+from placet.core.evidence.requester import verify_requester
 from placet.core.expected import Expected, UnsafeAnyAction, check_expected, use_units_of
-from placet.core.requester import verify_requester
-from placet.core.rules import applicable_rules, check_rule_evidence, check_rule_quorum
+from placet.core.policy import EvidenceRule
+from placet.core.rules import applicable_rules, check_evidence, check_rule_quorum
 from placet.core.statement import IntentStatement, check_action, parse_statement
 from placet.core.trust import Trust
 
@@ -27,7 +29,7 @@ _ONLINE_ROLES = frozenset({"snapshot", "timestamp"})
 
 
 class VerifiedApproval(NamedTuple):
-    """What was approved, by whom, and how strongly.  Times are Unix seconds."""
+    """What was approved, by whom, how strongly, and on what evidence.  Times are Unix seconds."""
 
     payload_digest: Digest
     statement: IntentStatement
@@ -37,6 +39,7 @@ class VerifiedApproval(NamedTuple):
     requester: str | None
     ignored: tuple[Ignored, ...]
     use_units: tuple[str, ...]
+    evidence: tuple[MetEvidence, ...] = ()
 
     @property
     def text(self) -> str:
@@ -57,6 +60,7 @@ def verify_for_use(
     expected: Expected | UnsafeAnyAction,
     now: int,
     evidence: Iterable[EvidenceFact] = (),
+    required: Iterable[EvidenceRule] = (),
 ) -> VerifiedApproval:
     """Verifies that the action about to happen was approved, by the people it needs, and is so now.
 
@@ -67,6 +71,7 @@ def verify_for_use(
         expected: what is about to be done.
         now: the gate's clock, in Unix seconds.
         evidence: what the caller verified of the bundle's evidence.
+        required: evidence that the caller requires, beyond what the rules do.
 
     Raises:
         MalformedError: something is not in its format.
@@ -83,7 +88,7 @@ def verify_for_use(
     _check_window(statement, now)
     use_units = check_expected(statement, definition, expected)
     _check_trust_not_older(parsed, trust)
-    return _decide(parsed, statement, trust=trust, at=now, evidence=tuple(evidence), use_units=use_units)
+    return _decide(parsed, statement, trust, now, tuple(evidence), use_units, tuple(required))
 
 
 def verify_for_audit(
@@ -113,9 +118,7 @@ def verify_for_audit(
     _check_decision(statement)
     _check_window(statement, logged_at)
     use_units = use_units_of(statement, definition, frozenset(s.digest for s in statement.subjects))
-    return _decide(
-        parsed, statement, trust=trust, at=logged_at, evidence=tuple(evidence), use_units=use_units
-    )
+    return _decide(parsed, statement, trust, logged_at, tuple(evidence), use_units)
 
 
 def _check_trust_current(trust: Trust, now: int) -> None:
@@ -214,18 +217,19 @@ def _check_window(statement: IntentStatement, now: int) -> None:  # INV-4
 def _decide(
     bundle: IntentBundle,
     statement: IntentStatement,
-    *,
     trust: Trust,
     at: int,
-    evidence: tuple[EvidenceFact, ...],
+    facts: tuple[EvidenceFact, ...],
     use_units: tuple[str, ...],
+    required: tuple[EvidenceRule, ...] = (),
 ) -> VerifiedApproval:
     rules = applicable_rules(statement, trust)
     _check_evidence_named(bundle, statement)
-    requester = verify_requester(statement, bundle.evidence, trust=trust, at=at, facts=evidence)
+    requester = verify_requester(statement, bundle.evidence, trust=trust, at=at, facts=facts)
     approvers, ignored = verify_approvals(bundle, statement, trust=trust, at=at)
+    met = check_evidence(required, statement, facts, at=at, who="This check")
     for rule in rules:
-        check_rule_evidence(rule, statement, evidence)
+        met += check_evidence(rule.evidence, statement, facts, at=at, who=f"The rule for {rule.target}")
     level = min(check_rule_quorum(rule, approvers, ignored, requester) for rule in rules)  # LVL-05
     return VerifiedApproval(
         payload_digest=statement.payload_digest,
@@ -238,7 +242,13 @@ def _decide(
         requester=requester,
         ignored=ignored,
         use_units=use_units,
+        # What two rules require counts once, with the highest level that it reached.
+        evidence=tuple({(m.fact.digest, m.fact.kind): m for m in sorted(met, key=_level)}.values()),
     )
+
+
+def _level(met: MetEvidence) -> int:
+    return met.level or 0
 
 
 def _check_evidence_named(bundle: IntentBundle, statement: IntentStatement) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from placet.core.bundle import Evidence, EvidenceFact
+from placet.core.evidence.facts import Evidence, EvidenceFact
 from placet.core.statement import IntentStatement
 from placet.core.trust import Trust
 

@@ -25,7 +25,7 @@ from placet.core.encoding import Digest, format_time, is_hex
 from placet.core.errors import Reason, VerificationError
 from placet.core.levels import LEVEL_NAMES, level_name
 from placet.core.policy import Quorum, Rule
-from placet.core.requester import PROOF_NAME, TOKEN_NAME
+from placet.core.evidence.requester import PROOF_NAME, TOKEN_NAME
 from placet.core.statement import IntentStatement
 
 SECTION_WHY = "Why you are asked"

@@ -18,9 +18,10 @@ from typing import Any
 from placet.ceremony.decide import make_answer, message, prepare
 from placet.ceremony.publish import add_answer, empty_bundle
 from placet.ceremony.request import Ask, build_request
-from placet.core.bundle import Answer, Evidence, IntentRequest, encode_bundle
+from placet.core.bundle import Answer, IntentRequest, encode_bundle
 from placet.core.decode import Object
 from placet.core.encoding import b64encode, encode_canonical, format_time, parse_time
+from placet.core.evidence.facts import Evidence
 from placet.core.sshsig import NAMESPACE_INTENT
 from placet.core.trust import Trust, compile_trust, parse_trust
 from placet.core.verify import Expected

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from placet.core.bundle import Evidence, EvidenceFact, Identity
 from placet.core.errors import IndeterminateError, Reason, VerificationError, visible
-from placet.core.requester import TOKEN_MEDIA_TYPE, TOKEN_NAME, parse_token
+from placet.core.evidence.facts import Evidence, EvidenceFact, Identity
+from placet.core.evidence.requester import TOKEN_MEDIA_TYPE, TOKEN_NAME, parse_token
 from placet.core.statement import IntentStatement
 from placet.core.trust import Trust
 from placet.documents.issuers import ISSUERS_FILE

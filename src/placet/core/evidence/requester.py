@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from placet.core.bundle import Evidence, EvidenceFact
 from placet.core.decode import read_ascii, read_key_id, read_object, read_string
 from placet.core.dsse import MAX_SIGNATURE_BYTES, pae
 from placet.core.encoding import (
@@ -24,6 +23,7 @@ from placet.core.encoding import (
     sha256_hex,
 )
 from placet.core.errors import IndeterminateError, PlacetError, Reason, VerificationError
+from placet.core.evidence.facts import Evidence, EvidenceFact
 from placet.core.signature import verify_sshsig
 from placet.core.sshsig import NAMESPACE_REQUEST
 from placet.core.statement import IntentStatement
