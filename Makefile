@@ -1,12 +1,12 @@
 # placet, for people.  `make demo` and `make test` set up what they need.
 
-.PHONY: help setup demo test check bench fuzz vectors screenshots clean
+.PHONY: help setup demo test test-interop test-real-stack check bench fuzz vectors screenshots clean
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
 
 help:             ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 17
 
 setup:            ## install Debian packages and the locked environment
 	@scripts/setup test
@@ -18,6 +18,11 @@ demo:             ## walk one real approval from trust root to gate
 test:             ## run all tests
 	@scripts/setup test
 	@$(PY) -m pytest
+
+test-interop:     ## ask cosign, sigstore-go, rekor-cli, gh, sigstore-js, OPA and CEL; fetches them once
+	@scripts/setup test
+	@scripts/setup-interop
+	@$(PY) -m pytest -m interop_tools tests/interop_tools
 
 check: setup      ## format, lint, types, layers, tests: what CI runs
 	@$(PY) -m ruff format --check .
