@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from placet.core.decode import Object
-from placet.core.encoding import encode_canonical, format_time, parse_json, sha256_hex
+from placet.core.encoding import b64decode_strict, encode_canonical, format_time, parse_json, sha256_hex
 from placet.core.errors import MalformedError, Reason
 from placet.core.people import (
     Credential,
@@ -35,6 +35,7 @@ from placet.core.trust import (
 )
 from placet.documents.issuers import describe_issuers
 from placet.documents.models import describe_models
+from placet.documents.pinned import describe_pinned, is_pinned
 
 Files = Mapping[str, bytes]
 # Under which heading a row stands where people read it at ease; what is not named here stands last.
@@ -53,6 +54,7 @@ _TITLES = {
     "owner of": "Scopes and their owners",
     "authenticator model": "Models of security keys",
     "issuer": "Who vouches for requesters",
+    "evidence file": "What evidence is verified with",
 }
 _OTHER = "Everything else"
 _PLAIN_WORD = re.compile(r'[^\s,;()"\\]+')
@@ -247,6 +249,8 @@ def _describe_file(files: Files, name: str, deployment: Deployment) -> list[tupl
         return [
             ("rule", f"in {scope}: {_word(r.action)} on {_word(r.target)}", describe_rule(r)) for r in rules
         ]
+    if is_pinned(name):
+        return [("evidence file", name, describe_pinned(name, files[name]))]
     kind = "action" if name.startswith("actions/") else "file"
     return [(kind, name, _digest_text(files, name))]
 
@@ -289,6 +293,8 @@ def describe_rule(rule: Rule) -> str:
         f"at most {_describe_duration(rule.max_window)} from request to use",
     ]
     parts += [f"evidence {_word(e.kind)} {_plain(e.options)}" for e in rule.evidence]
+    if rule.layout:
+        parts.append(f"each also signs a link of the in-toto layout {_word(rule.layout)}")
     return "; ".join(parts)
 
 
@@ -305,8 +311,8 @@ def _describe_duration(seconds: int) -> str:
 
 
 def _describe_gate(gate: Object) -> str:
-    keys = _plain(gate["keys"]) if gate.get("keys") else "none"
-    return f"ledger {_word(gate['ledger'])}; keys {keys}"
+    keys = [group_digits(sha256_hex(b64decode_strict(key))) for key in gate.get("verdictKeys", [])]
+    return f"ledger {_word(gate['ledger'])}; verdict keys {', '.join(keys) or 'none'}"
 
 
 def _describe_root(root: bytes) -> dict[tuple[str, str], str]:

@@ -28,6 +28,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 from placet.adapters.git.courier import is_git_address
 from placet.adapters.private_file import write_atomically
 from placet.adapters.securesystemslib import register
+from placet.adapters.trust_files import drop_files, keep_files
 from placet.adapters.tuf.fetch import FOLDER_SCHEME, MAX_SECONDS, FolderFetcher, HttpFetcher
 from placet.adapters.tuf.git import open_git
 from placet.adapters.tuf.scope_refresh import read_scopes
@@ -128,8 +129,10 @@ def refresh(
             )
             old = _read_old(snapshot)
             _check_not_older(old, followed.versions, kept / "metadata")
+            named = keep_files(snapshot, followed.files)
             notes = followed.notes + _refresh_issuers(snapshot, followed.files.get(ISSUERS_FILE), now)
             write_atomically(snapshot, compiled)
+            drop_files(snapshot, named)
             write_atomically(kept / _FLOOR, str(now).encode())
     except OSError as e:
         raise IndeterminateError(

@@ -30,6 +30,7 @@ _MODULES = (
     "prove",
     "enroll",
     "models",
+    "files",
     "issuers",
     "revoke",
     "replace",

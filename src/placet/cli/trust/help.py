@@ -32,6 +32,8 @@ GROUPS = {
         "delegate",
         "undelegate",
         "renew-scope",
+        "set-file",
+        "remove-file",
     ),
     "administrators": (
         "set-administrators",

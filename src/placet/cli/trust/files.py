@@ -1,0 +1,46 @@
+"""``placet trust set-file`` and ``remove-file``: what evidence is verified with, signed by administrators."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from placet.cli import UserError
+from placet.cli._shared import read_file
+from placet.cli.trust.shared import add_repository, open_repository, stage
+from placet.documents.pinned import MAX_PINNED_BYTES, check_pinned, describe_pinned, is_pinned
+
+
+def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declares the commands' arguments."""
+    add = commands.add_parser("set-file", help="pin a Sigstore root, an in-toto layout or a public key")
+    add.description = (
+        "Gates and terminals verify evidence with these files alone. sigstore/trusted_root.json replaces the "
+        "built-in root of the public good instance; further instances lie beside it, such as "
+        "sigstore/github.json. Rules name layouts/NAME.layout, layouts/keys/NAME.pub and keys/NAME.pub."
+    )
+    add.add_argument("name", metavar="NAME", help="such as sigstore/trusted_root.json")
+    add.add_argument("file", type=Path, metavar="FILE")
+    remove = commands.add_parser("remove-file", help="no longer pin such a file")
+    remove.add_argument("name", metavar="NAME", help="as `placet trust show` lists it")
+    for command in (add, remove):
+        add_repository(command)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
+    repository = open_repository(args)
+    if args.trust_command == "remove-file":
+        pinned = sorted(name for name in repository.draft_files() if is_pinned(name))
+        if args.name not in pinned:
+            raise UserError(
+                f"No such file is pinned: {args.name}.", f"There are: {', '.join(pinned) or 'none'}."
+            )
+        return stage(repository, {}, f"{args.name} is no longer pinned.", removals=[args.name])
+    data = read_file(args.file, "file", MAX_PINNED_BYTES)
+    check_pinned(args.name, data)
+    return stage(
+        repository,
+        {args.name: data},
+        f"{args.name} is pinned in the draft.\n{describe_pinned(args.name, data)}",
+    )
