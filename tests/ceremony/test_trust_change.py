@@ -1,5 +1,7 @@
 """What administrators are shown: complete, in words, with nothing hidden."""
 
+import base64
+import hashlib
 import json
 
 import pytest
@@ -42,6 +44,22 @@ def test_a_first_draft_shows_everything_as_new() -> None:
     assert kinds == {"deployment", "person", "key of", "terminal", "gate", "rule", "scope", "action"}
 
 
+# A point of P-256, as DER SubjectPublicKeyInfo.
+VERDICT_KEY = (
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEjlM7b6C/e0YluzBmfAH7YH75+LioD+9bMAYocDGHsqNz6x294DMYNm0Gn4Om9ZAA"
+    "U8c2M8sEGyHFXhqGwfQAtA=="
+)
+
+
+def test_a_gates_verdict_key_is_shown_by_its_digest() -> None:
+    old = World().files() | {"gates.json": b'{"gates":[{"id":"prod-eu","ledger":"l"}]}'}
+    gate = {"id": "prod-eu", "ledger": "l", "verdictKeys": [VERDICT_KEY]}
+    (row,) = semantic_diff(old, old | {"gates.json": json.dumps({"gates": [gate]}).encode()})
+    assert row.before == "ledger l; verdict keys none"
+    digest = hashlib.sha256(base64.b64decode(VERDICT_KEY)).hexdigest()
+    assert row.after == f"ledger l; verdict keys {group_digits(digest)}"
+
+
 def test_a_new_key_of_a_person_is_shown_with_its_fingerprint() -> None:
     world = World()
     old = world.files()
@@ -59,7 +77,8 @@ def test_every_member_of_every_document_is_shown() -> None:
     files = world.files()
     account = b'"accounts":[{"issuer":"https://issuer.example","subject":"alice"}]'
     files["people.json"] = files["people.json"].replace(b'"accounts":[]', account, 1)
-    files["gates.json"] = b'{"gates":[{"id":"prod-eu","ledger":"l","keys":{"verdict":"k"}}]}'
+    gate = {"id": "prod-eu", "ledger": "l", "verdictKeys": [VERDICT_KEY]}
+    files["gates.json"] = json.dumps({"gates": [gate]}).encode()
     seen = 0
     for name in sorted(files):
         if not name.endswith(".json") or name.startswith("actions/"):

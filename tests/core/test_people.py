@@ -131,10 +131,11 @@ def test_a_terminals_origins() -> None:
     assert len({t["id"] for t in value["terminals"]}) == 2
 
 
-def test_a_gates_keys_are_an_object() -> None:
-    gate = {"id": "g", "ledger": "l", "keys": {"verdict": "x"}}
+def test_a_gate_has_nothing_but_its_ledger_and_verdict_keys() -> None:
+    gate = {"id": "g", "ledger": "l", "verdictKeys": []}
     assert parse_gates({"gates": [gate]})[0].ledger == "l"
-    assert refusal(lambda: parse_gates({"gates": [gate | {"keys": []}]}))[0] is Reason.WRONG_TYPE
+    assert refusal(lambda: parse_gates({"gates": [gate | {"verdictKeys": {}}]}))[0] is Reason.WRONG_TYPE
+    assert refusal(lambda: parse_gates({"gates": [gate | {"verdictKeys": ["AAAA"]}]}))[0] is Reason.BAD_KEY
     assert refusal(lambda: parse_gates({"gates": [gate | {"note": "x"}]}))[0] is Reason.UNKNOWN_MEMBER
 
 

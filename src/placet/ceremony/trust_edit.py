@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from placet.ceremony.trust_scopes import check_rules_inside, read_scopes
+from placet.core.decode import Object
 from placet.core.encoding import Digest, b64encode, format_time, parse_json
 from placet.core.errors import MalformedError, Reason
 from placet.core.people import (
@@ -124,11 +125,16 @@ def add_terminal(
     return {TERMINALS_FILE: encode_file(value)}
 
 
-def add_gate(files: Files, gate_id: str, *, ledger: str) -> dict[str, bytes]:
-    """Adds a gate with the name of its ledger.
+def add_gate(
+    files: Files, gate_id: str, *, ledger: str, verdict_keys: Sequence[bytes] = ()
+) -> dict[str, bytes]:
+    """Adds a gate with the name of its ledger, and the public keys that sign its verdicts.
+
+    Args:
+        verdict_keys: DER SubjectPublicKeyInfo of each.
 
     Raises:
-        MalformedError: the gate is there already, or a name is wrong.
+        MalformedError: the gate is there already, a name is wrong, or a key is none that can sign verdicts.
     """
     if not gate_id or set(gate_id) - _GATE_LETTERS:
         raise MalformedError(
@@ -138,16 +144,22 @@ def add_gate(files: Files, gate_id: str, *, ledger: str) -> dict[str, bytes]:
         )
     value = decode_file(files, GATES_FILE)
     _refuse_known([gate["id"] for gate in value["gates"]], gate_id, "gate")
-    value["gates"].append({"id": gate_id, "ledger": ledger})
+    value["gates"].append({"id": gate_id, "ledger": ledger} | _verdict_keys(verdict_keys))
     parse_gates(value)
     return {GATES_FILE: encode_file(value)}
 
 
-def set_gate(files: Files, gate_id: str, *, ledger: str) -> dict[str, bytes]:
-    """Gives a gate another ledger.
+def _verdict_keys(keys: Sequence[bytes]) -> Object:
+    return {"verdictKeys": [b64encode(key) for key in keys]} if keys else {}
+
+
+def set_gate(
+    files: Files, gate_id: str, *, ledger: str | None = None, verdict_keys: Sequence[bytes] | None = None
+) -> dict[str, bytes]:
+    """Gives a gate another ledger, or other verdict keys; None leaves what is there.
 
     Raises:
-        MalformedError: there is no such gate, or the ledger's name is wrong.
+        MalformedError: there is no such gate, or the ledger's name or a key is wrong.
     """
     value = decode_file(files, GATES_FILE)
     gate = next((gate for gate in value["gates"] if gate["id"] == gate_id), None)
@@ -156,9 +168,13 @@ def set_gate(files: Files, gate_id: str, *, ledger: str) -> dict[str, bytes]:
         raise MalformedError(
             Reason.BAD_VALUE,
             f"The trust root has no gate {gate_id}. It knows: {known}.",
-            hint=f"Add it: placet trust add-gate {gate_id} --ledger {ledger}",
+            hint=f"Add it: placet trust add-gate {gate_id} --ledger {ledger or 'NAME'}",
         )
-    gate["ledger"] = ledger
+    if ledger is not None:
+        gate["ledger"] = ledger
+    if verdict_keys is not None:
+        gate.pop("verdictKeys", None)
+        gate.update(_verdict_keys(verdict_keys))
     parse_gates(value)
     return {GATES_FILE: encode_file(value)}
 

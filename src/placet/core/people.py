@@ -7,7 +7,7 @@ terminal, and to nobody else: thresholds count people, so no key may serve two.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from placet.core.decode import (
     Object,
@@ -17,7 +17,6 @@ from placet.core.decode import (
     read_hex_digest,
     read_key_id,
     read_list,
-    read_map,
     read_name,
     read_object,
     read_string,
@@ -27,6 +26,9 @@ from placet.core.encoding import Digest, KeyId, b64decode_strict
 from placet.core.errors import MalformedError, Reason
 from placet.core.signature import check_key_usable
 from placet.core.sshsig import SK_ECDSA, SSH_ED25519, PublicKey, parse_public_key
+
+if TYPE_CHECKING:
+    from placet.core.verdict.keys import VerdictPublicKey
 
 MAX_PEOPLE = 10_000
 MAX_CREDENTIALS = 16
@@ -93,10 +95,11 @@ class Terminal(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """A gate: the one audience of an approval, named with its ledger."""
+    """A gate: the one audience of an approval, named with its ledger and the keys that sign its verdicts."""
 
     id: str
     ledger: str
+    verdict_keys: tuple[VerdictPublicKey, ...] = ()
 
 
 def parse_deployment(value: Any) -> Deployment:
@@ -281,14 +284,17 @@ def parse_gates(value: Any) -> tuple[Gate, ...]:
     items = read_list(read_object(value, "", required=["gates"])["gates"], "/gates", max_items=MAX_GATES)
     gates = []
     for i, item in enumerate(items):
-        members: Object = read_object(item, f"/gates/{i}", required=["id", "ledger"], optional=["keys"])
-        read_map(members.get("keys", {}), f"/gates/{i}/keys", max_items=8)
-        gates.append(
-            Gate(
-                read_ascii(members["id"], f"/gates/{i}/id", max_length=190),
-                read_ascii(members["ledger"], f"/gates/{i}/ledger", max_length=200),
-            )
-        )
+        at = f"/gates/{i}"
+        members: Object = read_object(item, at, required=["id", "ledger"], optional=["verdictKeys"])
+        gate_id = read_ascii(members["id"], f"{at}/id", max_length=190)
+        gate = Gate(gate_id, read_ascii(members["ledger"], f"{at}/ledger", max_length=200))
+        if "verdictKeys" in members:
+            from placet.core.verdict.keys import read_verdict_keys  # most gates write no verdicts
+
+            gate = gate._replace(verdict_keys=read_verdict_keys(members["verdictKeys"], f"{at}/verdictKeys"))
+        gates.append(gate)
     # PPL-06: single use is a property of one gate and its ledger.
     _refuse_duplicates([gate.id for gate in gates], "/gates", "two gates have the same ID")
+    keys = [key for gate in gates for key in gate.verdict_keys]  # VSA-09: a key speaks for one gate
+    _refuse_duplicates(keys, "/gates", "two gates have the same verdict key")
     return tuple(gates)

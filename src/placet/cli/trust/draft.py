@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from placet.ceremony import trust_edit
 from placet.ceremony.enrol_terminal import parse_terminal_enrolment, verify_terminal_enrolment
 from placet.ceremony.fingerprint import spoken_fingerprint
+from placet.ceremony.trust_change import group_digits
 from placet.cli import UserError
 from placet.cli._shared import read_file
 from placet.cli.trust.shared import (
@@ -18,6 +19,7 @@ from placet.cli.trust.shared import (
     read_plain_key,
     stage,
 )
+from placet.core.encoding import sha256_hex
 from placet.core.policy import MAX_POLICY_BYTES
 from placet.core.sshsig import PublicKey
 
@@ -47,9 +49,18 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     gate = commands.add_parser("add-gate", help="add a gate")
     gate.add_argument("id", metavar="ID", help="such as prod-eu")
     gate.add_argument("--ledger", metavar="NAME", help="its use ledger (default: ID)")
-    ledger = commands.add_parser("set-gate", help="give a gate another ledger, as after `ledger reborn`")
+    ledger = commands.add_parser("set-gate", help="give a gate another ledger or other verdict keys")
     ledger.add_argument("id", metavar="ID", help="a gate of the trust root")
-    ledger.add_argument("--ledger", required=True, metavar="NAME", help="as `placet ledger reborn` prints it")
+    ledger.add_argument("--ledger", metavar="NAME", help="as `placet ledger reborn` prints it")
+    for command in (gate, ledger):
+        command.add_argument(
+            "--verdict-key",
+            action="append",
+            default=[],
+            metavar="FILE.pub",
+            help="public key that signs its verdicts, as `placet verdict init` writes it; repeat for several",
+        )
+    ledger.add_argument("--no-verdict-keys", action="store_true", help="it signs no verdicts any more")
     policy = commands.add_parser("set-policy", help="set the rules of a scope")
     policy.add_argument("file", type=Path, metavar="FILE.toml")
     policy.add_argument("--scope", required=True, metavar="NAME")
@@ -70,14 +81,39 @@ def run(args: argparse.Namespace) -> int:
         case "add-terminal":
             changes, said = _add_terminal(args, repository, before)
         case "add-gate":
-            changes = trust_edit.add_gate(before, args.id, ledger=args.ledger or args.id)
-            said = f"Gate {args.id} is in the draft, with the ledger {args.ledger or args.id}."
+            keys = _read_verdict_keys(args.verdict_key)
+            ledger = args.ledger or args.id
+            changes = trust_edit.add_gate(before, args.id, ledger=ledger, verdict_keys=keys)
+            said = f"Gate {args.id} is in the draft, with the ledger {ledger}{_say_keys(keys)}."
         case "set-gate":
-            changes = trust_edit.set_gate(before, args.id, ledger=args.ledger)
-            said = f"Gate {args.id} has the ledger {args.ledger} in the draft."
+            changes, said = _set_gate(args, before)
         case _:
             changes, said = _set_policy(args, repository, before)
     return stage(repository, changes, said)
+
+
+def _set_gate(args: argparse.Namespace, before: dict[str, bytes]) -> tuple[dict[str, bytes], str]:
+    keys = _read_verdict_keys(args.verdict_key) if args.verdict_key or args.no_verdict_keys else None
+    if (args.ledger is None and keys is None) or (args.no_verdict_keys and args.verdict_key):
+        raise UserError(
+            "What shall change about this gate?",
+            "Name it: --ledger NAME, --verdict-key FILE.pub, or --no-verdict-keys.",
+        )
+    changes = trust_edit.set_gate(before, args.id, ledger=args.ledger, verdict_keys=keys)
+    ledger = f" has the ledger {args.ledger}" if args.ledger else ""
+    signs = "" if keys is None else _say_keys(keys) or " without verdict keys"
+    return changes, f"Gate {args.id}{ledger}{signs} in the draft."
+
+
+def _read_verdict_keys(paths: list[str]) -> list[bytes]:
+    from placet.adapters.verdict_key import read_public_key
+
+    return [read_public_key(Path(path)).der for path in paths]
+
+
+def _say_keys(keys: list[bytes]) -> str:
+    digests = " and ".join(group_digits(sha256_hex(key)) for key in keys)
+    return f" with the verdict key {digests}" if keys else ""
 
 
 def _set_policy(

@@ -114,7 +114,10 @@ def _trust_lines(trust: Trust, *, draft: bool = False) -> list[str]:
             f"  {terminal.id}: {', '.join(terminal.origins)}",
             f"    key {group_digits(terminal.keyid)}",
         ]
-    lines += ["", "Gates", *(f"  {gate.id}: ledger {gate.ledger}" for gate in trust.gates.values())]
+    lines += ["", "Gates"]
+    for gate in trust.gates.values():
+        lines += [f"  {gate.id}: ledger {gate.ledger}"]
+        lines += [f"    signs verdicts with the key SHA-256 {key.digest}" for key in gate.verdict_keys]
     lines += ["", "Rules (no matching rule means deny)"]
     for rule in trust.rules:
         lines += [f"  in {rule.scope}: {rule.action} on {rule.target}", f"    {describe_rule(rule)}"]
@@ -151,7 +154,10 @@ def _to_object(trust: Trust) -> dict[str, Any]:
         "terminals": [
             {"id": t.id, "keyid": t.keyid, "origins": list(t.origins)} for t in trust.terminals.values()
         ],
-        "gates": [{"id": gate.id, "ledger": gate.ledger} for gate in trust.gates.values()],
+        "gates": [
+            {"id": gate.id, "ledger": gate.ledger, "verdictKeys": [key.digest for key in gate.verdict_keys]}
+            for gate in trust.gates.values()
+        ],
         "scopes": {name: list(patterns) for name, patterns in trust.scopes.items()},
         "rules": [rule_to_object(rule) for rule in trust.rules],
         "actions": sorted(trust.actions),
