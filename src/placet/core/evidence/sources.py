@@ -1,4 +1,4 @@
-"""Where a build's source lies: repositories, references and commits in their one spelling (spec/17-evidence.md).
+"""Repositories, references and commits in their one spelling (spec/17-evidence.md).
 
 A rule that means ``github.com/acme/app`` must not be met by ``github.com/acme/app-evil``, by
 ``github.com/acme@evil.example/app``, nor by a second spelling of either.
@@ -37,7 +37,7 @@ def normalise_repository(uri: str, *, wildcards: bool = False) -> str:
 
 
 def split_source(uri: str) -> tuple[str, str]:
-    """Splits ``git+https://host/path@ref`` into the normalised repository and the reference; "" for what is missing."""
+    """Splits ``git+https://host/path@ref`` into the normalised repository and the reference."""
     repository, _, ref = uri.partition("@")
     return normalise_repository(repository), ref
 
