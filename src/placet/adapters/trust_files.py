@@ -8,6 +8,7 @@ snapshot names it: what the administrators withdrew is gone with the next refres
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,9 +22,9 @@ from placet.documents.pinned import MAX_PINNED_BYTES, is_pinned
 class TrustFiles:
     """Reads the pinned files that go with a snapshot."""
 
-    def __init__(self, snapshot: Path) -> None:
+    def __init__(self, snapshot: str | os.PathLike[str]) -> None:
         """Names the snapshot; nothing is read before it is needed."""
-        self._folder = files_folder(snapshot)
+        self._folder = files_folder(Path(snapshot))
 
     def read(self, name: str, trust: Trust) -> bytes:
         """Returns a file of the trust root, such as ``sigstore/trusted_root.json``.
