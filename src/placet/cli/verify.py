@@ -23,12 +23,11 @@ from placet.cli._shared import (
     root_digest,
     setting,
 )
-from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
+from placet.core.bundle import MAX_BUNDLE_BYTES, carries_evidence, parse_bundle
 from placet.core.display import escape_value
 from placet.core.encoding import encode_canonical, format_time, is_hex
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
 from placet.core.evidence.facts import EvidenceFact
-from placet.core.evidence.requester import TOKEN_MEDIA_TYPE
 from placet.core.levels import LEVEL_NAMES, level_name
 from placet.core.statement import parse_statement
 from placet.core.trust import Trust
@@ -140,7 +139,7 @@ def verify_evidence(bundle: bytes, args: argparse.Namespace, trust: Trust) -> tu
     Raises:
         PlacetError: it is false, or cannot be judged here.
     """
-    if TOKEN_MEDIA_TYPE.encode() not in bundle:
+    if not carries_evidence(bundle):
         return ()
     from placet.cli._evidence import verify_bundle_evidence
 
