@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from other_tools import OtherTools, default_cache
+from signing_people import Workshop
+
+from placet.testing.private_sigstore import PrivateSigstoreServer
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +24,13 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> OtherTools:
             pytest.fail(message)
         pytest.skip(message)
     return OtherTools(cache, tmp_path_factory.mktemp("home-of-others"))
+
+
+@pytest.fixture(scope="session")
+def workshop(tools: OtherTools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """A private Sigstore on loopback, and one artifact to sign."""
+    with PrivateSigstoreServer(intermediate=True) as server:
+        yield Workshop(server, tools, tmp_path_factory.mktemp("workshop"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
