@@ -14,8 +14,8 @@ from placet.core.encoding import sha256_hex
 from placet.core.errors import MalformedError
 from placet.core.evidence.facts import IN_TOTO, LINKS_MEDIA_TYPE, Evidence
 
-# What stands after a file's name, by tool: cosign, sigstore-python and GitHub write .sigstore.json (older ones
-# .sigstore and .bundle), SLSA's builders .intoto.jsonl, pypi-attestations .publish.attestation and
+# What stands after a file's name, by tool: cosign, sigstore-python and GitHub write .sigstore.json (older
+# ones .sigstore and .bundle), SLSA's builders .intoto.jsonl, pypi-attestations .publish.attestation and
 # .slsa.attestation, others .att, .provenance, .vsa.json and the .sbom of anything.
 _beside = re.compile(
     r"(?:\.[a-z0-9_-]{1,32})?"

@@ -2,7 +2,7 @@
 
     referrers of Sigstore's artifact types    what cosign 3, GitHub and others attach
     referrers of other types                  bare envelopes and package attestations in their layers
-    tag sha256-<hex>.att                      what cosign attached before: envelopes, with the rest in annotations
+    tag sha256-<hex>.att                      what cosign attached before: envelopes, the rest in annotations
 
 Signatures of cosign's old form (``sha256-<hex>.sig``) are over a text that names the image, not over the
 image; nothing here carries them, and that is said.
@@ -103,7 +103,7 @@ def _legacy(client: RegistryClient, digest: str, wanted: Collection[str]) -> Ite
     if SIGNATURE in wanted and _has_tag(client, tag_of(digest, ".sig")):
         yield Unusable(
             f"{client.image.name}:{tag_of(digest)[:14]}….sig",
-            "it is a signature of an old cosign, over a text that names the image; sign it again with cosign 3",
+            "it is a signature of an old cosign, over a text that names the image; sign again with cosign 3",
         )
 
 
