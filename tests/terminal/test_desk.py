@@ -16,10 +16,11 @@ from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Rea
 from placet.core.sshsig import NAMESPACE_INTENT
 from placet.core.trust import compile_trust, parse_trust
 from placet.terminal.credentials import CredentialStore, KnownCredential
-from placet.terminal.desk import MAX_VIEWS, Assertion, Desk, DeskError, OpenView
+from placet.terminal.desk import MAX_VIEWS, Desk, OpenView
 from placet.terminal.history import History, rate_notice
 from placet.terminal.screen import SECTION_REQUESTER, build_screen, compare_statements
 from placet.terminal.sources import FileSource
+from placet.terminal.touch import Assertion, DeskError
 from placet.terminal.trust_file import TrustFile
 from placet.testing.authenticator import SoftWebAuthn
 from placet.testing.world import ALICE, BOB, CAROL

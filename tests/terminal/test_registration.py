@@ -19,9 +19,9 @@ from placet.core.encoding import Digest, KeyId, b64url_encode
 from placet.core.errors import PlacetError, Reason
 from placet.core.people import Deployment
 from placet.terminal.credentials import CredentialStore, KnownCredential
-from placet.terminal.desk import Assertion, DeskError
 from placet.terminal.enrol_desk import EnrolDesk, Invitation
 from placet.terminal.registration import NewCredential, read_registration
+from placet.terminal.touch import Assertion, DeskError
 from placet.terminal.trust_desk import TrustDesk
 from placet.terminal.trust_session import TrustSession
 from placet.testing.authenticator import AT, BE, UP, UV, SoftSk, SoftWebAuthn

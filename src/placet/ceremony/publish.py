@@ -10,11 +10,13 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from placet.ceremony.decide import check_same_request
+from placet.ceremony.second_touch import collect_links, layouts_of
 from placet.core.approvals import Approver, verify_approvals
 from placet.core.bundle import Answer, IntentBundle, IntentRequest
 from placet.core.dsse import MAX_SIGNATURES, PAYLOAD_TYPE, Envelope
 from placet.core.errors import PlacetError, PolicyError, Reason
 from placet.core.evidence.requester import verify_requester
+from placet.core.policy import Rule
 from placet.core.quorum import evaluate_without_requester
 from placet.core.report import parse_report
 from placet.core.rules import applicable_rules, check_rule_quorum, reached_level
@@ -27,6 +29,7 @@ class Progress(NamedTuple):
     """How far a request has come, as this machine's own trust sees it.
 
     `refusal` is why the quorum is not met yet, or None when it is; `dropped` are answers that do not count.
+    `without_link` are the people whose approval counts, and whose in-toto link a rule's layout still lacks.
     """
 
     bundle: IntentBundle
@@ -35,6 +38,7 @@ class Progress(NamedTuple):
     dropped: tuple[PlacetError, ...]
     refusal: PlacetError | None
     level: int
+    without_link: tuple[str, ...] = ()
 
 
 def empty_bundle(request: IntentRequest) -> IntentBundle:
@@ -60,14 +64,22 @@ def add_answer(bundle: IntentBundle, answer: Answer) -> IntentBundle:
         for role, version in parse_report(report.payload).trust_versions.items():
             versions[role] = max(version, versions.get(role, 0))
     envelope = bundle.envelope._replace(signatures=(*signatures, signature))
-    return bundle._replace(envelope=envelope, reports=tuple(reports), trust_versions=versions)
+    links = tuple(k for k in bundle.links if signature.keyid not in {s.keyid for s in k.signatures})
+    if answer.link is not None:
+        links = (*links, answer.link)
+    return bundle._replace(envelope=envelope, reports=tuple(reports), trust_versions=versions, links=links)
 
 
 def split_bundle(bundle: IntentBundle) -> tuple[Answer, ...]:
     """Returns the answers that a bundle was made of; signatures without a report are left out."""
     reports = {parse_report(report.payload).signature_keyid: report for report in bundle.reports}
+    links = {signature.keyid: link for link in bundle.links for signature in link.signatures}
     return tuple(
-        Answer(bundle.envelope._replace(signatures=(signature,)), reports[signature.keyid])
+        Answer(
+            bundle.envelope._replace(signatures=(signature,)),
+            reports[signature.keyid],
+            links.get(signature.keyid),
+        )
         for signature in bundle.envelope.signatures
         if signature.keyid in reports
     )
@@ -94,19 +106,13 @@ def assemble(
     statement = parse_statement(request.payload)
     rules = applicable_rules(statement, trust)
     requester = _verify_requester(request, statement, trust, now, evidence)
+    answers = tuple(answers)
     bundle, denied_by, dropped = empty_bundle(request), [], []
     for answer in answers:
         try:
-            decision = check_same_request(answer, request)
-            candidate = add_answer(
-                empty_bundle(request)._replace(envelope=answer.envelope._replace(signatures=())), answer
-            )
-            said = parse_statement(answer.envelope.payload)
-            counted, ignored = verify_approvals(candidate, said, trust=trust, at=now)
-            if ignored:
-                raise ignored[0].error
+            decision, person = _judge(answer, request, trust, now)
             if decision == "deny":
-                denied_by.append(counted[0].person_id)
+                denied_by.append(person)
             else:
                 bundle = add_answer(bundle, answer)
         except PlacetError as e:
@@ -119,7 +125,43 @@ def assemble(
     except PolicyError as e:
         refusal = e
     level = reached_level(rules, approvers, requester)
-    return Progress(bundle, approvers, tuple(dict.fromkeys(denied_by)), tuple(dropped), refusal, level)
+    links, without_link = _links(answers, approvers, rules, statement, trust)
+    return Progress(
+        bundle=bundle._replace(links=links),
+        approvers=approvers,
+        denied_by=tuple(dict.fromkeys(denied_by)),
+        dropped=tuple(dropped),
+        refusal=refusal,
+        level=level,
+        without_link=without_link,
+    )
+
+
+def _judge(answer: Answer, request: IntentRequest, trust: Trust, now: int) -> tuple[str, str]:
+    """Returns what an answer decides, and who decided it."""
+    decision = check_same_request(answer, request)
+    candidate = add_answer(
+        empty_bundle(request)._replace(envelope=answer.envelope._replace(signatures=())), answer
+    )
+    said = parse_statement(answer.envelope.payload)
+    counted, ignored = verify_approvals(candidate, said, trust=trust, at=now)
+    if ignored:
+        raise ignored[0].error
+    return decision, counted[0].person_id
+
+
+def _links(
+    answers: tuple[Answer, ...],
+    approvers: tuple[Approver, ...],
+    rules: tuple[Rule, ...],
+    statement: IntentStatement,
+    trust: Trust,
+) -> tuple[tuple[Envelope, ...], tuple[str, ...]]:
+    """Returns the links that hold, and who approved without one, where a rule's layout asks for links."""
+    links = collect_links(answers, {a.keyid: a.decided_at for a in approvers}, statement, trust)
+    linked = {signature.keyid for link in links for signature in link.signatures}
+    missing = {a.person_id for a in approvers if a.keyid not in linked} if layouts_of(rules) else set()
+    return links, tuple(sorted(missing))
 
 
 def can_be_met_without(

@@ -26,13 +26,14 @@ from placet.core.sshsig import NAMESPACE_INTENT, key_id
 from placet.core.trust import Trust
 from placet.ports.authenticator import AuthenticatorError
 from placet.ports.request_store import RequestState
-from placet.terminal.desk import NOTHING_LEFT, NOTHING_SIGNED
+from placet.terminal.desk import NOTHING_LEFT
 from placet.terminal.history import Decision, History
 from placet.terminal.progress import describe_outcome
 from placet.terminal.readiness import check_terminal
 from placet.terminal.screen import build_screen, describe_changes
 from placet.terminal.sources import Delivery, FileSource, Pending, Source, read_request_file
 from placet.terminal.text import digest_lines, render_text, wrap
+from placet.terminal.touch import NOTHING_SIGNED
 
 DEFAULT_KEYS = ("id_ed25519_sk", "id_ecdsa_sk")
 RENDERER = "placet-approve/1"

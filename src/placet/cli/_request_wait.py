@@ -161,6 +161,9 @@ def _finish(approved: Approved, bundle: bytes, reporter: Reporter, output: Path)
     level = f"{level_name(progress.level)} ({LEVEL_NAMES[progress.level]})" if progress.level else "no level"
     people = ", ".join(sorted({a.person_id for a in progress.approvers}))
     reporter.finish(f"Approved by {people}: {level}. The bundle is {output}.")
+    if progress.without_link:
+        people = ", ".join(progress.without_link)
+        reporter.finish(f"  Without the in-toto link that a layout asks for: {people}.")
     # As in core/verify.py: who is above the level already keeps nobody from the next one.
     holding_back = [a for a in progress.approvers if a.level <= progress.level]
     for missing in dict.fromkeys(m for a in holding_back for m in a.missing):

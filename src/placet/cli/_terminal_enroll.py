@@ -19,9 +19,9 @@ from placet.core.decode import read_ascii, read_name
 from placet.core.encoding import KeyId, b64url_encode
 from placet.core.errors import PlacetError
 from placet.core.people import Deployment
-from placet.terminal.desk import Assertion
 from placet.terminal.enrol_app import create_enrol_app
 from placet.terminal.enrol_desk import EnrolDesk, Invitation
+from placet.terminal.touch import Assertion
 from placet.terminal.trust_file import TrustFile
 from placet.terminal.web import Guard
 

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
             started=started,
         )
     finally:
+        desk.close()
         source.stop()
     return 0
 

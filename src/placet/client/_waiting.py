@@ -176,6 +176,8 @@ def describe_progress(progress: Progress) -> str:
         first = progress.dropped[0]
         many = "1 answer does" if len(progress.dropped) == 1 else f"{len(progress.dropped)} answers do"
         parts.append(f"{many} not count ({first.reason}: {first.message.rstrip('.')})")
+    if progress.without_link:
+        parts.append("without the in-toto link of " + ", ".join(progress.without_link))
     if progress.refusal is not None:
         parts.append(progress.refusal.message)
     text = "; ".join(parts)

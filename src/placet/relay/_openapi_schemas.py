@@ -161,8 +161,11 @@ def _answer() -> Json:
             "mediaType": text(const=ANSWER_MEDIA_TYPE),
             "envelope": _envelope(_statement("placet-intent-decision", decided)),
             "report": _envelope(ref("Base64")),
+            "link": _envelope(ref("Base64")),
         },
-        description="An answer container (spec/10-bundle.md): one signature and a terminal's report.",
+        optional=["link"],
+        description="An answer container (spec/10-bundle.md): one signature, a terminal's report and, where "
+        "a rule names a layout, the in-toto link that the same key signed.",
     )
 
 

@@ -1,7 +1,8 @@
 """Keeps junk answers out of the places that honest ones need, where the relay has a trust snapshot.
 
 An answer is admitted when its signature is an enrolled key's and its report an enrolled
-terminal's.  This decides nothing: the gate verifies everything again with its own snapshot.
+terminal's, and its in-toto link, where it has one, is the same key's for the same statement.
+This decides nothing: the gate verifies everything again with its own snapshot.
 A relay that lies here withholds an approval, which it can do anyway; a snapshot that is older
 than a key keeps that key's answers out until the operator refreshes it.
 """
@@ -13,6 +14,7 @@ import logging
 import time
 from pathlib import Path
 
+from placet.ceremony.second_touch import check_link
 from placet.core.approvals import verify_approvals
 from placet.core.bundle import IntentBundle, parse_answer
 from placet.core.errors import PlacetError
@@ -93,6 +95,9 @@ def _verify(shaped: ShapedAnswer, trust: Trust, now: int) -> str:
     counted, ignored = verify_approvals(bundle, shaped.statement, trust=trust, at=at)
     for one in ignored:
         raise one.error
+    # A link rides along for others; here it must be the one of this statement, by the same key, or none.
+    if answer.link is not None:
+        check_link(answer, shaped.statement, trust=trust, at=at)
     return counted[0].keyid
 
 

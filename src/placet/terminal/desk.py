@@ -3,6 +3,7 @@
     open    verifies a request and renders it; the rendered bytes stay here under a random view id
     begin   checks that every row was shown; computes the challenge from those very bytes
     finish  checks the key's signature as the gate will, adds the report, keeps and sends the answer
+    links   keeps an approval that takes a second touch, for its in-toto link, until that or without it
 
 The page never names bytes to be signed.  It names a view, and the desk knows what that view showed.
 """
@@ -16,56 +17,31 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from placet.adapters.oidc.tokens import TokenVerifier
+from placet.adapters.evidence import EvidenceVerifiers
 from placet.ceremony.decide import Review, challenge, check_trust_current, deny, make_answer, prepare
 from placet.ceremony.publish import Progress, assemble
+from placet.ceremony.second_touch import asked_link
 from placet.core.bundle import Answer
 from placet.core.encoding import Digest, b64url_encode
 from placet.core.errors import PlacetError
-from placet.core.people import Terminal
-from placet.core.sshsig import NAMESPACE_INTENT, encode_webauthn_sshsig
+from placet.core.people import Credential, Terminal
+from placet.core.sshsig import NAMESPACE_INTENT
 from placet.core.trust import Trust
 from placet.ports.clock import Clock
 from placet.ports.terminal_identity import TerminalIdentity
-from placet.terminal.credentials import CredentialStore
+from placet.terminal.credentials import CredentialStore, KnownCredential
 from placet.terminal.history import Decision, History
 from placet.terminal.readiness import check_origin, check_terminal
 from placet.terminal.screen import Screen, build_screen, describe_changes
-from placet.terminal.sources import Delivery, Pending, Source
+from placet.terminal.second_touch import Approval, LinkAsked, Outcome, SecondTouches
+from placet.terminal.sources import Pending, Source
+from placet.terminal.touch import NOT_COUNTED, TOUCH_SECONDS, Assertion, DeskError, Touch, pack_assertion
 from placet.terminal.trust_file import TrustFile
 
 RENDERER = "placet-terminal/1"
 # Open tabs of one person; the oldest view is forgotten first.
 MAX_VIEWS = 64
-# Long enough to find the key and type a PIN; the page can ask again.
-TOUCH_SECONDS = 120
-NOTHING_SIGNED = "Nothing was signed and nothing was sent."
 NOTHING_LEFT = "Nothing is left to do on this terminal; the history shows the records."
-NOT_COUNTED = "The key answered, but its signature does not count. Nothing was sent."
-
-
-class DeskError(Exception):
-    """What the person asked for cannot be done.
-
-    Attributes:
-        reason: stable name in kebab-case.
-        message: what happened.
-        meaning: what it means for the approval.
-        hint: what to do next.
-    """
-
-    def __init__(self, reason: str, message: str, hint: str, *, meaning: str = NOTHING_SIGNED) -> None:
-        super().__init__(message)
-        self.reason, self.message, self.hint, self.meaning = reason, message, hint, meaning
-
-
-class Assertion(NamedTuple):
-    """What ``navigator.credentials.get()`` gave to the page."""
-
-    credential_id: str
-    authenticator_data: bytes
-    client_data_json: bytes
-    signature: bytes
 
 
 class OpenView(NamedTuple):
@@ -74,24 +50,6 @@ class OpenView(NamedTuple):
     view_id: str
     review: Review
     screen: Screen
-
-
-class Touch(NamedTuple):
-    """What the page asks the authenticator for."""
-
-    challenge: str
-    rp_id: str
-    credentials: tuple[tuple[str, tuple[str, ...]], ...]
-    timeout_seconds: int
-    text: str
-
-
-class Outcome(NamedTuple):
-    """A decision that was made."""
-
-    decision: Decision
-    delivery: Delivery
-    progress: Progress
 
 
 class Waiting(NamedTuple):
@@ -139,10 +97,15 @@ class Desk:
             clock,
             monotonic,
         )
-        self._evidence = TokenVerifier(trust_file.path)
+        self._evidence = EvidenceVerifiers(trust_file.path)
         self._lock = threading.Lock()
         self._views: OrderedDict[str, _View] = OrderedDict()
         self._put_aside: set[Digest] = set()
+        self.links = SecondTouches(self._keep, clock=clock, web_origin=web_origin)
+
+    def close(self) -> None:
+        """Sends what waits for a second touch, as it is: nobody can touch any more."""
+        self.links.close()
 
     def now(self) -> int:
         """Returns the terminal's Unix time."""
@@ -235,6 +198,7 @@ class Desk:
         with self._lock:
             if view_id in self._views:
                 self._views[view_id] = view._replace(begun=view.begun | {decision})
+        asked_link(review)  # Refused now, not after the first of two touches.
         return Touch(
             challenge=b64url_encode(challenge(review)),
             rp_id=trust.deployment.rp_id,
@@ -243,8 +207,12 @@ class Desk:
             text=review.view.text,
         )
 
-    def finish(self, view_id: str, decision: str, assertion: Assertion) -> Outcome:
+    def finish(self, view_id: str, decision: str, assertion: Assertion) -> Outcome | LinkAsked:
         """Checks the key's signature, adds the report, keeps the decision and sends it.
+
+        Returns:
+            What became of it; or, where a layout asks for an in-toto link, the link that is to be shown next.
+            The approval then waits in `links`, for the second touch or without it.
 
         Raises:
             DeskError: the view is gone, the key is not one of this terminal's, or its signature would not
@@ -260,10 +228,39 @@ class Desk:
             )
         trust, now = self.check_ready()[0], self.now()
         review = self._again(view, decision, trust, now)
+        link = asked_link(review)
+        credential, known = self._find_key(assertion, trust)
+        made = self._decide(view, review, assertion, credential, trust)
+        with self._lock:
+            # Closed before anything is kept: of two posts of one touch, one counts.
+            if self._views.pop(view_id, None) is None:
+                raise _view_gone()
+        if link is not None:
+            wire = credential.public_key.wire
+            return self.links.hold(
+                view_id, Approval(made, review, link, trust, known.credential_id, known.transports, wire)
+            )
         try:
+            return self._keep(made, review, trust)
+        except (PlacetError, OSError):
+            with self._lock:
+                self._views[view_id] = view
+            raise
+
+    def _decide(
+        self, view: _View, review: Review, assertion: Assertion, credential: Credential, trust: Trust
+    ) -> Decision:
+        now = self.now()
+        try:
+            sshsig = pack_assertion(
+                assertion,
+                key_wire=credential.public_key.wire,
+                namespace=NAMESPACE_INTENT,
+                web_origin=self.web_origin,
+            )
             answer, person, facts = make_answer(
                 review,
-                sshsig=self._pack(assertion, trust),
+                sshsig=sshsig,
                 trust=trust,
                 terminal=self.identity,
                 decided_at=now,
@@ -276,27 +273,18 @@ class Desk:
                 e.hint or "Decide again. If it stays so, use another enrolled key and tell an administrator."
             )
             raise DeskError(e.reason, str(e), hint, meaning=NOT_COUNTED) from e
-        made = Decision(
+        return Decision(
             decided_at=now,
-            decision=decision,
+            decision=review.statement.decision,
             person=person.id,
             keyid=facts.keyid,
             request_id=review.request.id,
             destination=self.source.destination(review.request),
             answer=answer,
         )
-        with self._lock:
-            # Closed before anything is kept: of two posts of one touch, one counts.
-            if self._views.pop(view_id, None) is None:
-                raise _view_gone()
-        try:
-            return self._keep(made, review, trust, now)
-        except (PlacetError, OSError):
-            with self._lock:
-                self._views[view_id] = view
-            raise
 
-    def _keep(self, made: Decision, review: Review, trust: Trust, now: int) -> Outcome:
+    def _keep(self, made: Decision, review: Review, trust: Trust) -> Outcome:
+        now = self.now()
         answers: tuple[Answer, ...] = (*self._find(review.request.id).answers, made.answer)
         delivery = self.source.deliver(review.request, made.answer, trust=trust, now=now)
         try:
@@ -362,17 +350,10 @@ class Desk:
             )
         return allowed
 
-    def _pack(self, assertion: Assertion, trust: Trust) -> bytes:
+    def _find_key(self, assertion: Assertion, trust: Trust) -> tuple[Credential, KnownCredential]:
         for _, credential, known in self._credentials.usable(trust, self.now()):
             if known.credential_id == assertion.credential_id:
-                return encode_webauthn_sshsig(
-                    key_wire=credential.public_key.wire,
-                    namespace=NAMESPACE_INTENT,
-                    authenticator_data=assertion.authenticator_data,
-                    client_data_json=assertion.client_data_json,
-                    der_signature=assertion.signature,
-                    web_origin=self.web_origin,
-                )
+                return credential, known
         raise DeskError(
             "unknown-credential",
             "The key that answered belongs to nobody who is enrolled on this terminal.",

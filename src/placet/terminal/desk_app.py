@@ -10,11 +10,15 @@ from starlette.types import ASGIApp
 from placet.core.bundle import encode_answer
 from placet.core.encoding import b64encode, format_time
 from placet.core.errors import PlacetError
-from placet.terminal.desk import Assertion, Desk, DeskError, Outcome, Touch, Waiting
+from placet.terminal.desk import Desk, Waiting
 from placet.terminal.history import MAX_SHOWN, Decision, rate_notice
 from placet.terminal.progress import describe_outcome
-from placet.terminal.screen import Block, Line, Screen, group_digest
+from placet.terminal.screen import Block, Line, Screen, Section, group_digest
+from placet.terminal.second_touch import STANDS, LinkAsked, Outcome
+from placet.terminal.touch import Assertion, DeskError, Touch
 from placet.terminal.web import Guard, api, create_app, read_base64url, read_text
+
+_LINK = "/api/views/{view}/link"
 
 
 def create_desk_app(desk: Desk, guard: Guard) -> ASGIApp:
@@ -27,6 +31,19 @@ def create_desk_app(desk: Desk, guard: Guard) -> ASGIApp:
             api("/api/views", "POST", lambda request, body: _open(desk, body)),
             api("/api/views/{view}/begin", "POST", lambda request, body: _begin(desk, request, body)),
             api("/api/views/{view}/finish", "POST", lambda request, body: _finish(desk, request, body)),
+            api(
+                f"{_LINK}/begin",
+                "POST",
+                lambda request, body: _begin_link(desk, request, body),
+                meaning=STANDS,
+            ),
+            api(
+                f"{_LINK}/finish",
+                "POST",
+                lambda request, body: _finish_link(desk, request, body),
+                meaning=STANDS,
+            ),
+            api(f"{_LINK}/skip", "POST", lambda request, body: _skip_link(desk, request), meaning=STANDS),
             api("/api/later", "POST", lambda request, body: _later(desk, body)),
             api("/api/history", "GET", lambda request, body: _history(desk)),
             api("/api/records/{record}", "GET", lambda request, body: _record(desk, request)),
@@ -100,12 +117,14 @@ def describe_screen(screen: Screen) -> dict[str, Any]:
         "secondsLeft": screen.seconds_left,
         "expiresAt": screen.expires_at,
         "decided": list(screen.decided),
-        "sections": [
-            {"title": section.title, "blocks": [_block(block) for block in section.blocks]}
-            for section in screen.sections
-        ],
+        "sections": [_section(section) for section in screen.sections],
         "rowCount": screen.row_count,
+        "secondTouch": screen.second_touch,
     }
+
+
+def _section(section: Section) -> dict[str, Any]:
+    return {"title": section.title, "blocks": [_block(block) for block in section.blocks]}
 
 
 def _block(block: Block) -> dict[str, Any]:
@@ -179,12 +198,36 @@ def read_assertion(value: Any) -> Assertion:
 def _finish(desk: Desk, request: Request, body: dict[str, Any]) -> dict[str, Any]:
     decision = read_text(body, "decision", "approve", "deny")
     outcome = desk.finish(request.path_params["view"], decision, read_assertion(body.get("assertion")))
-    return _outcome(outcome)
+    return _outcome(outcome) if isinstance(outcome, Outcome) else _link_asked(outcome)
+
+
+def _link_asked(asked: LinkAsked) -> dict[str, Any]:
+    return {
+        **_decision(asked.made),
+        "link": _section(asked.section),
+        "rowCount": sum(len(block.lines) for block in asked.section.blocks),
+        "secondsLeft": asked.seconds_left,
+    }
+
+
+def _begin_link(desk: Desk, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    touch = desk.links.begin(request.path_params["view"], read_seen(body))
+    return {"text": touch.text, "publicKey": request_options(touch)}
+
+
+def _finish_link(desk: Desk, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    assertion = read_assertion(body.get("assertion"))
+    return _outcome(desk.links.finish(request.path_params["view"], assertion))
+
+
+def _skip_link(desk: Desk, request: Request) -> dict[str, Any]:
+    return _outcome(desk.links.skip(request.path_params["view"]))
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
     return {
         **_decision(outcome.decision),
+        "linked": outcome.decision.answer.link is not None,
         "delivery": {"state": outcome.delivery.state, "text": outcome.delivery.text},
         "level": list(describe_outcome(outcome.decision.decision, outcome.progress)),
     }

@@ -7,10 +7,10 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from placet.ceremony.fingerprint import fingerprint_digits, fingerprint_words
-from placet.terminal.desk import DeskError
 from placet.terminal.desk_app import read_assertion
 from placet.terminal.enrol_desk import NOTHING_ENROLLED, EnrolDesk
 from placet.terminal.screen import group_digest
+from placet.terminal.touch import DeskError
 from placet.terminal.web import Guard, api, create_app, read_base64url
 
 

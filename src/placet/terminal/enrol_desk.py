@@ -28,8 +28,8 @@ from placet.core.people import Deployment
 from placet.core.sshsig import NAMESPACE_ENROL, encode_webauthn_sshsig, key_id, signed_data
 from placet.ports.attestation_verifier import AttestationVerifier
 from placet.terminal.credentials import TRANSPORTS, CredentialStore, KnownCredential
-from placet.terminal.desk import Assertion, DeskError
 from placet.terminal.registration import NewCredential, read_registration
+from placet.terminal.touch import Assertion, DeskError
 
 _TIMEOUT_MILLISECONDS = 120_000
 _ES256 = -7

@@ -10,10 +10,21 @@ DENIED_ALONE = (
     "One denial alone does not stop the request; others may still approve. Tell them, or have it withdrawn."
 )
 
+LINKS_ARE_FOR_OTHERS = "The approval counts at the gate; in_toto_verify of others will miss the link."
+
 
 def describe_outcome(decision: str, progress: Progress) -> tuple[str, ...]:
     """Says what a decision that was just made leads to."""
-    return (*((DENIED_ALONE,) if decision == "deny" else ()), *describe_level(progress))
+    denied = (DENIED_ALONE,) if decision == "deny" else ()
+    return (*denied, *describe_level(progress), *describe_links(progress))
+
+
+def describe_links(progress: Progress) -> tuple[str, ...]:
+    """Says whose in-toto link is missing, where a layout asks for links."""
+    if not progress.without_link:
+        return ()
+    people = ", ".join(progress.without_link)
+    return (f"Approved without the in-toto link that a layout asks for: {people}. {LINKS_ARE_FOR_OTHERS}",)
 
 
 def describe_level(progress: Progress) -> tuple[str, ...]:

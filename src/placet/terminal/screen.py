@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from placet.ceremony.decide import Review
 from placet.ceremony.publish import Progress
+from placet.ceremony.second_touch import announce, asked_link
 from placet.core.display import (
     SECTION_ACTION,
     SECTION_EVIDENCE,
@@ -23,9 +24,9 @@ from placet.core.display import (
 )
 from placet.core.encoding import Digest, format_time, is_hex
 from placet.core.errors import Reason, VerificationError
+from placet.core.evidence.requester import PROOF_NAME, TOKEN_NAME
 from placet.core.levels import LEVEL_NAMES, level_name
 from placet.core.policy import Quorum, Rule
-from placet.core.evidence.requester import PROOF_NAME, TOKEN_NAME
 from placet.core.statement import IntentStatement
 
 SECTION_WHY = "Why you are asked"
@@ -96,6 +97,8 @@ class Screen(NamedTuple):
     decided: tuple[str, ...]
     sections: tuple[Section, ...]
     row_count: int
+    second_touch: str = ""
+    """Says that approving takes a second touch, and what for; "" where it takes one."""
 
 
 def build_screen(review: Review, progress: Progress, last: IntentStatement | None, now: int) -> Screen:
@@ -111,7 +114,7 @@ def build_screen(review: Review, progress: Progress, last: IntentStatement | Non
         VerificationError: DISPLAY_INCOMPLETE where a row would be missing or shown twice.
     """
     statement = review.statement
-    lines = [_line(index, row) for index, row in enumerate(review.view.rows)]
+    lines = [make_line(index, row) for index, row in enumerate(review.view.rows)]
     by_section: dict[str, list[Line]] = {}
     for line, row in zip(lines, review.view.rows, strict=True):
         if row.pointer != SUMMARY_POINTER:
@@ -135,6 +138,7 @@ def build_screen(review: Review, progress: Progress, last: IntentStatement | Non
             Section(SECTION_FORMAT, (Block((_FORMAT_NOTE,), tuple(by_section.get(SECTION_FORMAT, []))),)),
         ),
         row_count=len(lines),
+        second_touch=announce(asked_link(review)),
     )
     check_every_row_once(screen, review)
     return screen
@@ -159,12 +163,13 @@ def check_every_row_once(screen: Screen, review: Review) -> None:
         )
 
 
-def _line(index: int, row: Row) -> Line:
+def make_line(index: int, row: Row) -> Line:
+    """Returns a row as it is shown."""
     return Line(index, row.label, row.value, _form(row), _hint(row.value))
 
 
 def _form(row: Row) -> str:
-    if "/digest/" in row.pointer and _is_digest(row.value):
+    if _is_digest(row.value) and ("/digest/" in row.pointer or row.pointer.startswith("/materials/")):
         return "digest"
     if row.pointer.endswith("/reason"):
         return "quote"

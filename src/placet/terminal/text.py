@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 
 from placet.core.encoding import Digest
-from placet.terminal.screen import Block, Line, Note, Screen, group_digest
+from placet.terminal.screen import Block, Line, Note, Screen, Section, group_digest
 
 WIDTH = 75
 _BAR = "    | "
@@ -31,7 +31,15 @@ def render_text(screen: Screen, *, colour: bool) -> str:
         out += ["", _strong(section.title.upper(), colour)]
         for i, block in enumerate(section.blocks):
             out += ([""] if i else []) + _render_block(block)
+    if screen.second_touch:
+        out += ["", _strong("TWO TOUCHES", colour), *wrap(screen.second_touch, "  ")]
     return "\n".join(out) + "\n"
+
+
+def render_section(section: Section, *, colour: bool) -> str:
+    """Renders one section alone."""
+    blocks = [line for block in section.blocks for line in _render_block(block)]
+    return "\n".join([_strong(section.title.upper(), colour), *blocks]) + "\n"
 
 
 def digest_lines(label: str, value: Digest, indent: str = "") -> list[str]:

@@ -11,9 +11,9 @@ from placet.ceremony.fingerprint import fingerprint_words
 from placet.ceremony.new_keys import NewKey
 from placet.ceremony.trust_change import Change, split_facts, title_of, titles, visible
 from placet.core.encoding import sha256_hex
-from placet.terminal.desk import DeskError
 from placet.terminal.desk_app import read_assertion, read_seen, request_options
 from placet.terminal.screen import format_clock, group_digest
+from placet.terminal.touch import DeskError
 from placet.terminal.trust_desk import TrustDesk
 from placet.terminal.web import Guard, api, create_app, read_text
 

@@ -13,12 +13,10 @@ from placet.adapters.tuf.signing import PendingRole, signing_keys
 from placet.adapters.tuf.trust import person_of
 from placet.ceremony.trust_change import Change
 from placet.core.encoding import KeyId, b64url_encode
-from placet.core.sshsig import NAMESPACE_TRUST, encode_webauthn_sshsig, parse_public_key, signed_data
+from placet.core.sshsig import NAMESPACE_TRUST, parse_public_key, signed_data
 from placet.terminal.credentials import CredentialStore, KnownCredential
-from placet.terminal.desk import Assertion, DeskError, Touch
+from placet.terminal.touch import TOUCH_SECONDS, Assertion, DeskError, Touch, pack_assertion
 from placet.terminal.trust_session import TrustSession
-
-_TOUCH_SECONDS = 120
 
 
 class TrustDesk:
@@ -98,7 +96,7 @@ class TrustDesk:
             challenge=b64url_encode(signed_data(NAMESPACE_TRUST, item.message)),
             rp_id=application,
             credentials=((known.credential_id, known.transports),),
-            timeout_seconds=_TOUCH_SECONDS,
+            timeout_seconds=TOUCH_SECONDS,
             text=f"{role} version {item.version}",
         )
 
@@ -113,12 +111,10 @@ class TrustDesk:
         own, known, _ = self._key(role)
         if assertion.credential_id != known.credential_id:
             raise DeskError("unknown-credential", "Another key answered.", f"Use the key of {self.person}.")
-        sshsig = encode_webauthn_sshsig(
+        sshsig = pack_assertion(
+            assertion,
             key_wire=signing_keys(self.session.repository, role)[own].wire,
             namespace=NAMESPACE_TRUST,
-            authenticator_data=assertion.authenticator_data,
-            client_data_json=assertion.client_data_json,
-            der_signature=assertion.signature,
             web_origin=self.web_origin,
         )
         self.session.keep(item, own, sshsig)

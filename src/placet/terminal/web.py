@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from placet.core.encoding import b64url_encode
 from placet.core.errors import PlacetError
-from placet.terminal.desk import NOTHING_SIGNED, DeskError
+from placet.terminal.touch import NOTHING_SIGNED, DeskError
 
 TOKEN_HEADER = "x-placet-token"  # noqa: S105 -- the header's name
 # A decision names every row that was shown; nothing that a page sends is larger.
