@@ -1,4 +1,4 @@
-"""The in-toto link of the step ``approve``, made from a verified statement (spec/18-in-toto.md).
+"""The in-toto link of the step ``approve``, made from a verified statement (spec/19-in-toto.md).
 
 A layout that asks for human approval names hardware keys as the step's functionaries.  Whoever approves
 signs, with a second touch, the link whose bytes are built here and nowhere else: terminal and checker
@@ -22,12 +22,18 @@ from placet.core.signature import verify_sshsig
 from placet.core.sshsig import NAMESPACE_LINK
 from placet.core.statement import IntentStatement
 from placet.core.trust import Trust
+from placet.documents.approve_step import ACTION_MATERIAL, STEP, link_file_name
 
-STEP = "approve"
-ACTION_MATERIAL = "intent://action"
-
-# in-toto finds a link by the first digits of its key's ID.
-_KEYID_DIGITS = 8
+__all__ = [
+    "ACTION_MATERIAL",
+    "STEP",
+    "action_digest",
+    "link_file_name",
+    "link_message",
+    "link_payload",
+    "signed_link",
+    "verify_link",
+]
 
 
 def link_payload(statement: IntentStatement) -> bytes:
@@ -78,11 +84,6 @@ def link_message(payload: bytes) -> bytes:
 def signed_link(payload: bytes, keyid: KeyId, sshsig: bytes) -> Envelope:
     """Returns the DSSE envelope of a link."""
     return Envelope(payload, PAYLOAD_TYPE, (Signature(keyid, sshsig),))
-
-
-def link_file_name(keyid: str, step: str = STEP) -> str:
-    """Returns the name by which `in_toto_verify` looks for a functionary's link."""
-    return f"{step}.{keyid[:_KEYID_DIGITS]}.link"
 
 
 def verify_link(link: Envelope, statement: IntentStatement, *, trust: Trust, at: int) -> Person:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from intoto_world import WHEEL, Chain, approve_step, digests, functionary, key_dict, pem
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
 from placet.adapters.intoto.link_set import MAX_FILES, encode_link_set, parse_link_set
@@ -18,6 +17,16 @@ from placet.adapters.intoto.verify import verify_layout
 from placet.core.encoding import b64encode, encode_canonical
 from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason, VerificationError
 from placet.testing.authenticator import SoftWebAuthn
+from placet.testing.intoto import (
+    WHEEL,
+    Chain,
+    approve_step,
+    digests,
+    functionaries,
+    functionary,
+    key_dict,
+    pem,
+)
 from placet.testing.world import ALICE, BOB, World
 
 TRUST = World().trust()
@@ -224,7 +233,7 @@ def test_one_person_with_two_keys_is_not_two_functionaries() -> None:
     extra = people["people"].pop()
     people["people"][0]["credentials"] += extra["credentials"]
     world.more_files["people.json"] = encode_canonical(people)
-    keys = {world.keys[p].keyid: functionary(world, p) for p in (ALICE, f"{ALICE}.second")}
+    keys = functionaries(world, ALICE, f"{ALICE}.second")
     step = approve_step(world, [ALICE, f"{ALICE}.second"], threshold=2)
     layout = chain.signed(chain.layout(step, keys=keys), chain.owner)
     with pytest.raises(PolicyError) as caught:

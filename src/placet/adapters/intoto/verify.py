@@ -11,7 +11,6 @@ When a layout has expired is judged by in-toto itself, with this machine's clock
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import tempfile
 import threading
@@ -46,7 +45,7 @@ class Demand(NamedTuple):
 class LinkSetVerifier:
     """Verifies link sets with the layouts of the trust root."""
 
-    def __init__(self, snapshot: str | os.PathLike[str]) -> None:
+    def __init__(self, snapshot: Path) -> None:
         """Names the trust snapshot; nothing is read before it is needed."""
         self._snapshot = snapshot
 

@@ -1,13 +1,19 @@
-"""Layouts, links and functionaries, made with in-toto's own classes."""
+"""Layouts, links and functionaries, made with in-toto's own classes, and `in_toto_verify` as it is.
+
+chain, world = Chain(), World()
+layout = chain.layout(approve_step(world, [ALICE, BOB], threshold=2), keys=functionaries(world))
+links = dict(approve_link(world, request, person) for person in (ALICE, BOB))
+stock_verify(folder, chain.signed(layout, chain.owner), chain.owner, links)
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from in_toto.models.layout import Inspection, Layout, Step  # type: ignore[import-untyped]
 from in_toto.models.link import Link  # type: ignore[import-untyped]
 from in_toto.models.metadata import Envelope, Metablock, Metadata  # type: ignore[import-untyped]
@@ -15,7 +21,8 @@ from in_toto.verifylib import in_toto_verify  # type: ignore[import-untyped]
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
 from placet.adapters.intoto.link_set import encode_link_set
-from placet.adapters.securesystemslib import SkKey, register
+from placet.adapters.intoto.new_layout import ApproveStep, Functionary, functionary_of, new_layout
+from placet.adapters.securesystemslib import register
 from placet.ceremony.link import link_file_name, link_message, link_payload, signed_link
 from placet.core.bundle import IntentRequest
 from placet.core.decode import Object
@@ -41,9 +48,8 @@ def key_dict(signer: CryptoSigner) -> Object:
 
 def pem(signer: CryptoSigner) -> bytes:
     """Returns the public key as PEM."""
-    return bytes(
-        signer._private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    )
+    key = load_pem_private_key(signer.private_bytes, None).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 class Chain:
@@ -109,37 +115,36 @@ def link_set(files: dict[str, bytes]) -> Evidence:
 
 def functionary(world: World, person: str) -> Object:
     """Returns a person's key as it stands in a layout."""
-    key = world.keys[person]
-    origins = tuple(world.origin(terminal) for terminal in world.terminals)
-    found = SkKey.from_wire(key.wire, kind=key.kind, origins=origins, namespace=NAMESPACE_LINK)
-    return {**found.to_dict(), "keyid": key.keyid}
+    trust = world.trust()
+    holder, credential = trust.credentials[world.keys[person].keyid]
+    return functionary_of(holder, credential, sorted(trust.origins)).key
 
 
-def approve_step(world: World, people: Iterable[str], *, threshold: int, bound: bool = True) -> Step:
-    """Returns the step `approve` of these people; where not `bound`, without the material of the action."""
-    names = ["registry.example/app", *(["intent://action"] if bound else [])]
-    materials = [["REQUIRE", name] for name in names] + [["ALLOW", name] for name in names]
-    return Step(
-        name="approve",
-        pubkeys=[world.keys[person].keyid for person in people],
-        threshold=threshold,
-        expected_materials=[*materials, ["DISALLOW", "*"]],
-        expected_products=[["DISALLOW", "*"]],
-    )
+def functionaries(world: World, *people: str) -> dict[str, Object]:
+    """Returns the keys of these people, or of everybody, as `keys` of a layout."""
+    return {world.keys[person].keyid: functionary(world, person) for person in people or world.keys}
 
 
-def approve_link(world: World, request: IntentRequest, person: str, **knobs: Any) -> bytes:
-    """Returns the link that a person's key signs for a request, as a file."""
+def approve_step(
+    world: World, people: Sequence[str], *, threshold: int, artifact: str = "registry.example/app"
+) -> Step:
+    """Returns the step `approve` as ``placet in-toto layout`` writes it, without a step that it follows."""
+    keys = tuple(Functionary(person, functionary(world, person)) for person in people)
+    step = ApproveStep("approve", keys, threshold, (artifact,))
+    return Step.read(new_layout(step, expires=FOREVER)["steps"][0])
+
+
+def approve_link(world: World, request: IntentRequest, person: str, **knobs: Any) -> tuple[str, bytes]:
+    """Returns the link that a person's key signs for a request: the file's name and contents."""
     payload = link_payload(parse_statement(request.payload))
     return sign_link(world, payload, person, **knobs)
 
 
-def sign_link(world: World, payload: bytes, person: str, **knobs: Any) -> bytes:
+def sign_link(world: World, payload: bytes, person: str, **knobs: Any) -> tuple[str, bytes]:
     """Returns link bytes of whoever's making, signed by a person's key."""
     key = world.keys[person]
-    return encode_envelope(
-        signed_link(payload, key.keyid, key.sign(NAMESPACE_LINK, link_message(payload), **knobs))
-    )
+    sshsig = key.sign(NAMESPACE_LINK, link_message(payload), **knobs)
+    return link_file_name(key.keyid), encode_envelope(signed_link(payload, key.keyid, sshsig))
 
 
 def stock_verify(folder: Path, layout: bytes, owner: CryptoSigner, files: dict[str, bytes]) -> Link:
