@@ -34,11 +34,12 @@ COMMANDS = {
     "run": "verify an approval, use it up, and run exactly the approved command",
     "ledger": "show what this gate has used",
     "relay": "store and forward requests and answers",
+    "verdict": "make the key of a gate's verdicts; check a verdict",
     "trust": "say who may approve what, signed by the administrators",
 }
 
 # Alone, these do nothing; whoever types one wants to know what there is.
-_GROUPS = ("request", "ledger", "relay", "trust")
+_GROUPS = ("request", "ledger", "relay", "trust", "verdict")
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

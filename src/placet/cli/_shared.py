@@ -14,7 +14,10 @@ from placet.core.people import Gate
 from placet.core.trust import MAX_SNAPSHOT_BYTES, Trust, parse_trust
 
 _SETTINGS = frozenset(
-    {"gate", "ledger", "relay", "relay_ca_file", "relay_token_file", "store", "trust", "trust_source"}
+    {
+        *("gate", "ledger", "relay", "relay_ca_file", "relay_token_file", "store", "trust", "trust_source"),
+        "verdict_key",
+    }
 )
 
 # What a file is that is not the approval bundle which was asked for, and what to do with it.
@@ -202,3 +205,65 @@ def describe_refusal(refusal: PlacetError) -> list[str]:
     if hints:
         lines.append(f"Next      {hints[0]}")
     return [visible(line) for line in lines]
+
+
+def add_verdict_options(parser: argparse.ArgumentParser, *, denials: bool) -> None:
+    """Declares the options of commands that write verdicts."""
+    group = parser.add_argument_group("a verdict for other engines (docs/how-to-use-verdicts.md)")
+    group.add_argument("--verdict", metavar="FILE", help="write a signed VSA or SVR if this is allowed")
+    group.add_argument("--verdict-type", choices=["vsa", "svr"], help="which (default: vsa)")
+    group.add_argument(
+        "--verdict-key", metavar="FILE", help="the gate's key, as `placet verdict init` makes it"
+    )
+    group.add_argument(
+        "--verdict-format", choices=["dsse", "bundle"], help="bare envelope, or Sigstore bundle"
+    )
+    group.add_argument("--verdict-life", metavar="TIME", help="how long it is good (default: 10m)")
+    if denials:
+        group.add_argument(
+            "--verdict-on-denial",
+            action="store_true",
+            help="where this is denied, write a VSA that says FAILED",
+        )
+
+
+def add_required_options(parser: argparse.ArgumentParser) -> None:
+    """Declares what a caller of `placet verify` can require beyond the rules."""
+    group = parser.add_argument_group("evidence that you require, beside what the rules do")
+    group.add_argument(
+        "--require-slsa",
+        type=int,
+        choices=[1, 2, 3],
+        metavar="LEVEL",
+        help="SLSA provenance of this Build level",
+    )
+    group.add_argument(
+        "--builder",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="a builder that you trust with that level",
+    )
+    group.add_argument("--source", metavar="URI", help="built from this repository")
+    group.add_argument("--ref", metavar="PATTERN", help="built from this branch or tag")
+    group.add_argument("--commit", metavar="SHA", help="built from this commit")
+    group.add_argument(
+        "--build-type",
+        action="append",
+        default=[],
+        metavar="URI",
+        help="built in this way; repeat for several",
+    )
+    group.add_argument(
+        "--require-evidence",
+        action="append",
+        default=[],
+        metavar="KIND[,OPTION=VALUE…]",
+        help="any other evidence; values may be JSON; repeat for several",
+    )
+
+
+def asks_evidence(args: argparse.Namespace) -> bool:
+    """Tells whether the caller requires evidence."""
+    slsa = args.require_slsa or args.builder or args.source or args.ref or args.commit or args.build_type
+    return bool(slsa or args.require_evidence)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from placet.cli import EXIT_ALLOW, EXIT_DENY, EXIT_UNDECIDED, UserError
 from placet.cli._shared import (
     action_uri,
+    add_required_options,
+    add_verdict_options,
+    asks_evidence,
     choose_gate,
     describe_refusal,
     load_trust,
@@ -29,6 +32,7 @@ from placet.core.encoding import encode_canonical, format_time, is_hex
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
 from placet.core.evidence.facts import EvidenceFact
 from placet.core.levels import LEVEL_NAMES, level_name
+from placet.core.policy import EvidenceRule
 from placet.core.statement import parse_statement
 from placet.core.trust import Trust
 from placet.core.verify import (
@@ -38,6 +42,9 @@ from placet.core.verify import (
     verify_for_use,
 )
 
+if TYPE_CHECKING:
+    from placet.cli._verdict import VerdictWriter
+
 _MAX_PARAMETERS_BYTES = 256 * 1024
 _CHUNK = 1024 * 1024
 GREEN, _RED, _YELLOW, _PLAIN = "\x1b[32;1m", "\x1b[31;1m", "\x1b[33;1m", "\x1b[0m"
@@ -46,6 +53,8 @@ EXAMPLES = """\
 examples:
   placet verify app.intent.json --action release --target pkg:pypi/app --artifact dist/app-1.0.whl
   placet verify app.intent.json --action deploy --target k8s://prod/ns/a/deploy/b --artifact sha256:97e9…
+  placet verify app.intent.json --action release --target pkg:pypi/app --artifact dist/app-1.0.whl \\
+    --require-slsa 3 --builder https://github.com/actions/runner/github-hosted --verdict app.vsa.json
   placet verify app.intent.json --unsafe-any-action        (only to look: nothing is compared)
   placet verify app.intent.json --audit --at 2026-03-01T12:00:00Z --root-sha256 97e9…
 
@@ -88,11 +97,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gate", metavar="ID", help="this gate's ID (default: the only one there is)")
     parser.add_argument("--trust", metavar="SNAPSHOT", help="the gate's trust snapshot")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_required_options(parser)
+    add_verdict_options(parser, denials=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     if args.audit:
+        if asks_evidence(args) or args.verdict:
+            raise UserError(
+                "An audit judges by the rules of its time: it takes no further demands, and makes no verdict."
+            )
         from placet.cli._verify_audit import run_audit
 
         return run_audit(args)
@@ -103,28 +118,59 @@ def run(args: argparse.Namespace) -> int:
         )
     expected = _expected(args)
     bundle = read_file(args.bundle, "bundle", MAX_BUNDLE_BYTES)
+    at, writer = now(), None
     try:
         chosen = setting(None, "trust") if args.trust is None else args.trust
         trust = load_trust(chosen or None)
-        approval = _judge(bundle, args, trust, expected)
+        writer = _verdict_writer(args, trust, expected)
+        approval = _judge(bundle, args, trust, expected, at)
     except PlacetError as refusal:
-        return print_refusal(refusal, as_json=args.json)
+        code = print_refusal(refusal, as_json=args.json)
+        if writer is not None and args.verdict_on_denial and isinstance(expected, Expected):
+            writer.write_denial(refusal, expected, at=at)
+        return code
+    written = "" if writer is None else writer.write(approval, bundle, at=at)
     left_out = isinstance(expected, Expected) and expected.parameters is None
-    return _print_approval(
+    code = _print_approval(
         approval, as_json=args.json, compared=isinstance(expected, Expected), left_out=left_out
     )
+    if written and not args.json:
+        print(f"  Verdict   {written}")
+    return code
+
+
+def _verdict_writer(
+    args: argparse.Namespace, trust: Trust, expected: Expected | UnsafeAnyAction
+) -> VerdictWriter | None:
+    if args.verdict is None and not (args.verdict_type or args.verdict_key or args.verdict_on_denial):
+        return None
+    from placet.cli._verdict import VerdictWriter
+
+    if not isinstance(expected, Expected):
+        raise UserError(
+            "Nothing is compared, so nothing is allowed, and there is no verdict.",
+            "Say what is about to be done: --action, --target and --artifact.",
+        )
+    return VerdictWriter.prepare(args, trust, choose_gate(trust, args.gate).id)
 
 
 def _judge(
-    bundle: bytes, args: argparse.Namespace, trust: Trust, expected: Expected | UnsafeAnyAction
+    bundle: bytes, args: argparse.Namespace, trust: Trust, expected: Expected | UnsafeAnyAction, at: int
 ) -> VerifiedApproval:
     if isinstance(expected, Expected) and expected.action_type not in trust.actions:
         known = ", ".join(sorted(trust.actions)) or "none"
         raise UserError(f"The trust root has no action {args.action!r}. It has: {known}.")
     gate = choose_gate(trust, args.gate).id
     try:
+        required: tuple[EvidenceRule, ...] = ()
+        if asks_evidence(args):
+            from placet.cli._verify_required import read_required
+
+            required = read_required(args, bundle, trust, expected)
         facts = verify_evidence(bundle, args, trust)
-        return verify_for_use(bundle, trust=trust, gate=gate, expected=expected, now=now(), evidence=facts)
+        return verify_for_use(
+            bundle, trust=trust, gate=gate, expected=expected, now=at, evidence=facts, required=required
+        )
     except PolicyError as refusal:
         if refusal.reason == Reason.ARTIFACT_MISMATCH and not args.artifact:
             refusal.hint = _say_artifacts(bundle)
@@ -167,11 +213,16 @@ def _expected(args: argparse.Namespace) -> Expected | UnsafeAnyAction:
 
         data = read_file(args.parameters, "parameters", _MAX_PARAMETERS_BYTES)
         parameters = parse_json(data, max_bytes=_MAX_PARAMETERS_BYTES, what="parameters")
-    subjects = frozenset(_digest(artifact) for artifact in args.artifact)
+    subjects = frozenset(read_artifact(artifact) for artifact in args.artifact)
     return Expected(args.target, subjects, action_uri(args.action), parameters)
 
 
-def _digest(artifact: str) -> str:
+def read_artifact(artifact: str) -> str:
+    """Returns the digest of a file, or a digest as it is, spelled ``sha256:…``.
+
+    Raises:
+        UserError: it is neither.
+    """
     algorithm, separator, digest = artifact.partition(":")
     if separator and algorithm in ("sha256", "sha512", "gitCommit"):
         if not is_hex(digest, {"sha256": 64, "sha512": 128, "gitCommit": 40}[algorithm]):
@@ -260,6 +311,10 @@ def describe(approval: VerifiedApproval) -> list[str]:
         f"at {statement.audience}",
         f"Level     {level_name(approval.level)} ({LEVEL_NAMES[approval.level]})",
     ]
+    if approval.evidence:
+        from placet.cli._verify_met import describe_met
+
+        lines += describe_met(approval.evidence)
     lines += [f"For next  {missing}" for missing in approval.missing_for_next_level]
     lines += [f"Ignored   key {i.keyid[:16]}: {i.error} ({i.error.reason})" for i in approval.ignored]
     return lines
@@ -268,6 +323,11 @@ def describe(approval: VerifiedApproval) -> list[str]:
 def approval_to_object(approval: VerifiedApproval, *, compared: bool) -> dict[str, Any]:
     """Returns an approval as the JSON that ``--json`` prints."""
     statement = approval.statement
+    evidence: list[dict[str, Any]] = []
+    if approval.evidence:
+        from placet.cli._verify_met import met_to_object
+
+        evidence = [met_to_object(met) for met in approval.evidence]
     return {
         "verdict": "allowed" if compared else "valid",
         "compared": compared,
@@ -278,6 +338,7 @@ def approval_to_object(approval: VerifiedApproval, *, compared: bool) -> dict[st
         "payload": {"sha256": approval.payload_digest},
         "level": level_name(approval.level),
         "verifiedLevels": [level_name(n) for n in range(1, approval.level + 1)],
+        "evidence": evidence,
         "missingForNextLevel": list(approval.missing_for_next_level),
         "requester": approval.requester,
         "requestedBy": statement.requested_by,
