@@ -14,12 +14,12 @@ from placet.core.display import View, denial_text, render_text, render_view
 from placet.core.dsse import PAYLOAD_TYPE, Envelope, Signature, pae
 from placet.core.encoding import KeyId, encode_canonical, format_time, sha256_hex
 from placet.core.errors import IndeterminateError, MalformedError, PolicyError, Reason, VerificationError
-from placet.core.evidence.facts import EvidenceFact
+from placet.core.evidence.facts import EvidenceFact, MetEvidence
 from placet.core.evidence.requester import PROOF_MEDIA_TYPE, verify_requester
 from placet.core.people import Credential, Person
 from placet.core.policy import Rule
 from placet.core.report import EvidenceResult, Report, encode_report
-from placet.core.rules import applicable_rules
+from placet.core.rules import applicable_rules, check_evidence
 from placet.core.signature import SignatureFacts, verify_sshsig
 from placet.core.sshsig import NAMESPACE_INTENT, NAMESPACE_REPORT, key_id, parse_sshsig, signed_data
 from placet.core.statement import IntentStatement, check_action, parse_statement
@@ -32,7 +32,7 @@ from placet.ports.terminal_identity import TerminalIdentity
 class Review(NamedTuple):
     """A verified request, rendered in full; `requester` is a person's ID, or None where unverified.
 
-    `facts` are what was verified of the evidence.
+    `facts` are what was verified of the evidence, `met` those that a rule requires.
     """
 
     request: IntentRequest
@@ -43,6 +43,7 @@ class Review(NamedTuple):
     requester: str | None
     evidence: tuple[EvidenceResult, ...]
     facts: tuple[EvidenceFact, ...]
+    met: tuple[MetEvidence, ...] = ()
 
 
 def check_trust_current(trust: Trust, now: int) -> None:
@@ -89,15 +90,23 @@ def prepare(
         raise PolicyError(Reason.EXPIRED, f"The request expired at {format_time(statement.expires_at)}.")
     _check_gate(statement, trust)
     facts = evidence.verify(statement, request.evidence, trust=trust)
+    rules = applicable_rules(statement, trust)
+    # Nobody is asked to sign what the gate would refuse whatever they decide.
+    met = [
+        m
+        for rule in rules
+        for m in check_evidence(rule.evidence, statement, facts, at=now, who=f"The rule for {rule.target}")
+    ]
     return Review(
         request=request,
         statement=statement,
         definition=definition,
         view=view,
-        rules=applicable_rules(statement, trust),
+        rules=rules,
         requester=verify_requester(statement, request.evidence, trust=trust, at=now, facts=facts),
         evidence=_evidence_results(request, statement, facts),
         facts=facts,
+        met=tuple(met),
     )
 
 
