@@ -82,6 +82,7 @@ class Chain:
 
     def layout(self, *steps: Step, **more: Any) -> Layout:
         """Returns a layout; by default with the step `build` alone."""
+        register()  # in-toto checks every key that it reads
         fields: dict[str, Any] = {
             "steps": list(steps or (self.step(),)),
             "keys": {self.builder.public_key.keyid: key_dict(self.builder)},

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from placet.adapters.intoto.layouts import check_distinct_keys
-from placet.adapters.securesystemslib import SkKey
+from placet.adapters.securesystemslib import SkKey, register
 from placet.core.decode import Object
 from placet.core.dsse import PAYLOAD_TYPE
 from placet.core.encoding import b64decode_strict, parse_json
@@ -209,6 +209,7 @@ def _read(layout: Object, name: str) -> Object:
     import attr
     from in_toto.models.layout import Layout  # type: ignore[import-untyped]
 
+    register()  # in-toto checks every key that it reads
     try:
         # A copy, because in-toto's reader changes what it reads.
         return dict(attr.asdict(Layout.read(json.loads(json.dumps(layout)))))
