@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from placet.adapters.paths import state_dir
 from placet.adapters.places import missing_driver, open_ledger
@@ -15,7 +15,15 @@ from placet.adapters.postgres.address import is_postgres
 from placet.adapters.system_clock import SystemClock
 from placet.cli import UserError
 from placet.cli._evidence import verify_bundle_evidence
-from placet.cli._shared import choose_gate, describe_refusal, load_trust, name_file, read_file, setting
+from placet.cli._shared import (
+    add_verdict_options,
+    choose_gate,
+    describe_refusal,
+    load_trust,
+    name_file,
+    read_file,
+    setting,
+)
 from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
 from placet.core.decode import Object
 from placet.core.encoding import Digest, format_time
@@ -31,11 +39,15 @@ from placet.gates.command import (
     CommandPlan,
     PreparedCommand,
     RunResult,
+    Step,
     plan_command,
     rehearse_approved,
     run_approved,
 )
 from placet.ports.use_ledger import Birth
+
+if TYPE_CHECKING:
+    from placet.cli._verdict import VerdictWriter
 
 # As `env`, `timeout` and `docker run` do: below it, the exit codes belong to the command.
 EXIT_REFUSED = 125
@@ -85,6 +97,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--event-id", metavar="ID", help="run once for this event, however often it is delivered"
     )
     parser.add_argument("--dry-run", action="store_true", help="check everything, use up and execute nothing")
+    add_verdict_options(parser, denials=False)
     parser.add_argument(
         "command", nargs="*", metavar="COMMAND", help="what must have been approved, after --"
     )
@@ -178,6 +191,7 @@ def _run(args: argparse.Namespace) -> int:
     question = _Question(bundle, plan, trust, choose_gate(trust, args.gate), args.target, facts)
     if args.command:
         _check_command(plan, args.command)
+    writer = _verdict_writer(args, trust, question.gate)
     question.check_claims(SystemClock().now())
     with closing(open_ledger(choose_ledger(args.ledger))) as ledger:
         _check_pinned_ledger(question.gate, ledger.birth())
@@ -193,17 +207,51 @@ def _run(args: argparse.Namespace) -> int:
             _say(f"ALLOWED (dry run, nothing was used or executed): {approval.text}")
             _say_approval(approval)
             return 0
+        verdict = _VerdictOfUse(question, writer)
         result = run_approved(
             plan,
-            verify=question.verify,
+            verify=verdict.verify,
             ledger=ledger,
             clock=SystemClock(),
             inputs_from=args.inputs,
             folders=_folders(),
             event_id=args.event_id,
+            observe=verdict.observe,
         )
     _say_result(result)
     return result.exit_code
+
+
+class _VerdictOfUse:
+    """Writes the verdict once the use is consumed and before the command starts, which may need it."""
+
+    def __init__(self, question: _Question, writer: VerdictWriter | None) -> None:
+        self._question, self._writer = question, writer
+        self._verified: tuple[VerifiedApproval, int] | None = None
+
+    def verify(self, prepared: PreparedCommand, now: int) -> VerifiedApproval:
+        """Verifies, and keeps what a verdict is made of."""
+        approval = self._question.verify(prepared, now)
+        self._verified = approval, now
+        return approval
+
+    def observe(self, step: Step) -> None:
+        """Is told each step of the run."""
+        if step is not Step.CONSUMED or self._writer is None or self._verified is None:
+            return
+        approval, at = self._verified
+        try:
+            written = self._writer.write(approval, self._question.bundle, at=at, used=True)
+            _say(f"Verdict: {written}.")
+        except (PlacetError, OSError) as error:  # the use is consumed: what was approved goes on
+            _say(f"The verdict could not be written: {error}")
+
+
+def _verdict_writer(args: argparse.Namespace, trust: Trust, gate: Gate) -> VerdictWriter | None:
+    from placet.cli._verdict import VerdictWriter, check_verdict_options
+
+    check_verdict_options(args)
+    return None if args.verdict is None else VerdictWriter.prepare(args, trust, gate.id)
 
 
 def _read_plan(bundle: bytes, path: Path) -> CommandPlan:
