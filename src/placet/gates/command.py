@@ -6,7 +6,7 @@ The steps, each a function below, always in this order:
 2. `verify_prepared` lets the caller's verifier judge the approval against these very digests;
 3. `consume_use` consumes the use durably;
 4. `execute_command` executes the private copies, as the statement reads and not otherwise (USE-09);
-5. `record_outcome` records how it ended.
+5. `record_outcomes` records how it ended.
 
 A crash before 3 loses nothing.  A crash after 3 leaves the use consumed with an unknown outcome, shown to
 people and never retried: an act that may have happened must not happen twice (A8).
@@ -28,8 +28,9 @@ from placet.core.statement import IntentStatement
 from placet.core.verify import VerifiedApproval
 from placet.gates._child import ChildCommand, SignalForwarder, forward_signals, start_child, wait_for_child
 from placet.gates.private_folder import Copy, PrivateFolder, open_private_folder
+from placet.gates.uses import check_uses, consume_use, record_outcomes
 from placet.ports.clock import Clock
-from placet.ports.use_ledger import ApproverMark, Consumption, Use, UseLedger
+from placet.ports.use_ledger import Consumption, UseLedger
 
 __all__ = [
     "EXIT_NOT_STARTED",
@@ -39,11 +40,9 @@ __all__ = [
     "PreparedCommand",
     "RunResult",
     "Step",
-    "consume_use",
     "execute_command",
     "plan_command",
     "prepare_command",
-    "record_outcome",
     "rehearse_approved",
     "run_approved",
     "verify_prepared",
@@ -183,7 +182,7 @@ def run_approved(
             observe(Step.CONSUMED)
             exit_code, problem = execute_command(prepared, signals, observe)
             observe(Step.EXECUTED)
-            unrecorded = record_outcome(ledger, consumption, exit_code, clock.now())
+            unrecorded = record_outcomes(ledger, (consumption,), exit_code, clock.now())
             observe(Step.RECORDED)
         return RunResult(exit_code, True, approval, consumption, problem, unrecorded)
 
@@ -206,7 +205,7 @@ def rehearse_approved(
         prepared = prepare_command(plan, folder, inputs_from)
         now = clock.now()
         approval = verify_prepared(prepared, verify, now)
-        ledger.check_available(_describe_use(approval, now, None))
+        check_uses(approval, ledger, now)
         return approval
 
 
@@ -321,33 +320,6 @@ def verify_prepared(prepared: PreparedCommand, verify: Verifier, now: int) -> Ve
     return approval
 
 
-def consume_use(approval: VerifiedApproval, ledger: UseLedger, now: int, event_id: str | None) -> Consumption:
-    """Consumes the use durably, or gets the recorded answer of a repeated event.
-
-    Raises:
-        PolicyError: ALREADY_USED, ISSUED_BEFORE_LEDGER, COUNTER_WENT_BACK.
-        IndeterminateError: the ledger cannot answer.
-    """
-    return ledger.consume(_describe_use(approval, now, event_id))
-
-
-def _describe_use(approval: VerifiedApproval, now: int, event_id: str | None) -> Use:
-    return Use(
-        payload_digest=approval.payload_digest,
-        use_unit=approval.use_units[0],
-        max_uses=approval.statement.max_uses,
-        issued_at=approval.statement.issued_at,
-        now=now,
-        event_id=event_id,
-        approvers=tuple(
-            # The core says 0 where no report tells the time.
-            ApproverMark(approver.keyid, approver.counter, approver.decided_at or None)
-            for approver in approval.approvers
-        ),
-        summary=approval.text,
-    )
-
-
 def _recorded_answer(approval: VerifiedApproval, consumption: Consumption) -> RunResult:
     if consumption.exit_code is None:
         raise PolicyError(
@@ -382,18 +354,3 @@ def execute_command(
         return EXIT_NOT_STARTED, f"{plan.program} could not be started: {error.strerror or error}."
     observe(Step.STARTED)
     return wait_for_child(child, signals), ""
-
-
-def record_outcome(
-    ledger: UseLedger, consumption: Consumption, exit_code: int, now: int
-) -> PlacetError | None:
-    """Records how the command ended.
-
-    Returns:
-        Why it could not be recorded: the command has run, so this must not hide its exit code.
-    """
-    try:
-        ledger.record_outcome(consumption, exit_code, now=now)
-    except PlacetError as error:
-        return error
-    return None
