@@ -11,13 +11,13 @@ from placet.core.evidence.options import (
     check_names,
     read_entries,
     read_instance,
-    read_level,
     refuse,
     signer_of,
 )
 from placet.core.evidence.parameters import read_parameters
 from placet.core.evidence.sources import is_commit, normalise_repository
 from placet.core.patterns import read_pattern
+from placet.core.policy import _read_int
 
 GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
 GITHUB_RUNNER = "https://github.com/actions/runner"
@@ -26,7 +26,7 @@ HIGHEST_BUILD_LEVEL = 3
 
 _REQUIRED = ("builders",)
 _OPTIONAL = (
-    *("source", "any_source", "min_level", "ref", "commit", "build_types", "workflow", "parameters", "each"),
+    *("source", "any_source", "min_level", "ref", "commit", "build_types", "workflow", "parameters"),
 )
 _BUILDER = ("level", "issuer", "signer", "key", "instance", "unlogged", "self_hosted")
 
@@ -69,7 +69,9 @@ def read_build_rule(options: Mapping[str, Any], path: str) -> BuildRule:
     """
     check_names(options, path, "slsa-provenance", _REQUIRED, _OPTIONAL)
     any_source = read_bool(options.get("any_source", False), f"{path}/any_source")
-    if any_source == ("source" in options):
+    if any_source and "source" in options:
+        raise refuse("The options 'source' and 'any_source' contradict each other.", path, "Keep one.")
+    if not any_source and "source" not in options:
         raise refuse(
             "The evidence slsa-provenance needs the option 'source'.",
             path,
@@ -78,12 +80,12 @@ def read_build_rule(options: Mapping[str, Any], path: str) -> BuildRule:
         )
     rule = BuildRule(
         builders=read_entries(options, "builders", path, _read_builder),
-        sources=_texts(options, "source", path, _read_source),
-        min_level=read_level(options.get("min_level", 1), f"{path}/min_level", HIGHEST_BUILD_LEVEL),
-        refs=_texts(options, "ref", path, _read_ref),
+        sources=read_texts(options, "source", path, read_source),
+        min_level=_read_int(options.get("min_level", 1), f"{path}/min_level", 1, HIGHEST_BUILD_LEVEL),
+        refs=read_texts(options, "ref", path, _read_ref),
         commit=_read_commit(options, path),
-        build_types=_texts(options, "build_types", path, read_ascii),
-        entry_points=_texts(options, "workflow", path, read_pattern),
+        build_types=read_texts(options, "build_types", path, read_ascii),
+        entry_points=read_texts(options, "workflow", path, read_pattern),
         parameters=read_parameters(options.get("parameters", {}), f"{path}/parameters"),
     )
     for i, builder in enumerate(rule.builders):
@@ -97,15 +99,24 @@ def read_build_rule(options: Mapping[str, Any], path: str) -> BuildRule:
     return rule
 
 
-def _texts(options: Mapping[str, Any], name: str, path: str, read: Any) -> tuple[str, ...]:
-    """Reads an option that is a text or a list of texts, of which one must fit."""
+def read_texts(options: Mapping[str, Any], name: str, path: str, read: Any) -> tuple[str, ...]:
+    """Reads an option that is a text or a list of texts, of which one must fit.
+
+    Raises:
+        MalformedError: what `read` raises.
+    """
     if name not in options:
         return ()
     value = options[name] if isinstance(options[name], list) else [options[name]]
     return read_entries({name: value}, name, path, read)
 
 
-def _read_source(value: Any, path: str) -> str:
+def read_source(value: Any, path: str) -> str:
+    """Reads a pattern of repositories, in its normal form.
+
+    Raises:
+        MalformedError: it is no repository's URI.
+    """
     text = read_pattern(value, path)
     source = normalise_repository(text, wildcards=True)
     if source:
@@ -147,7 +158,7 @@ def _read_builder(value: Any, path: str) -> BuilderRule:
     return BuilderRule(
         id=builder_id,
         # A bare ID is trusted as far as provenance goes that somebody signed, and no further.
-        level=read_level(members.get("level", 1), f"{path}/level", HIGHEST_BUILD_LEVEL),
+        level=_read_int(members.get("level", 1), f"{path}/level", 1, HIGHEST_BUILD_LEVEL),
         signer=None if by_id else signer_of(members, members.get("signer"), path),
         issuer=read_ascii(members.get("issuer", GITHUB_ISSUER), f"{path}/issuer"),
         instance=read_instance(members, path),

@@ -34,7 +34,7 @@ def check_build(rule: BuildRule, fact: EvidenceFact) -> int:
     Raises:
         PolicyError: EVIDENCE_BUILDER, EVIDENCE_SIGNER, EVIDENCE_NOT_LOGGED, EVIDENCE_LEVEL,
             EVIDENCE_BUILD_TYPE, EVIDENCE_SOURCE, EVIDENCE_PARAMETERS.
-        MalformedError: the predicate is no provenance that this version reads.
+        MalformedError, IndeterminateError: as `parse_provenance`.
     """
     claim = parse_provenance(fact.predicate_type, fact.predicate)
     level = _check_builder(rule.builders, claim, fact)
@@ -136,6 +136,9 @@ def _check_certificate(builder: BuilderRule, claim: Provenance, signer: Signer) 
         ("reference", signer.claims.get("sourceRepositoryRef", ""), claim.source_ref),
         ("commit", signer.claims.get("sourceRepositoryDigest", ""), claim.commit),
     ]
+    config = signer.claims.get("buildConfigUri", "")
+    if config:  # older certificates do not name the file that told the builder what to do
+        facts.append(("workflow", config.partition("@")[0], f"{claim.source_uri}/{claim.entry_point}"))
     for what, says, claimed in facts:
         if says != claimed or not says:
             raise PolicyError(

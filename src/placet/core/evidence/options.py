@@ -19,7 +19,6 @@ from placet.core.patterns import read_pattern
 DEFAULT_INSTANCES = frozenset({"public-good", "sigstore/trusted_root.json"})
 
 MAX_ENTRIES = 32
-_UNITS = {"m": 60, "h": 3600, "d": 86_400}
 _SIGNER = ("issuer", "identity", "identity_pattern", "key", "instance", "unlogged")
 
 T = TypeVar("T")
@@ -98,29 +97,6 @@ def read_entries(
     """
     items = read_list(options[name], f"{path}/{name}", max_items=MAX_ENTRIES, min_items=1)
     return tuple(read(item, f"{path}/{name}/{i}") for i, item in enumerate(items))
-
-
-def read_duration(value: Any, path: str) -> int:
-    """Reads a duration such as ``30d`` in seconds.
-
-    Raises:
-        MalformedError: WRONG_TYPE, BAD_VALUE.
-    """
-    text = read_ascii(value, path, max_length=8)
-    if text[-1] in _UNITS and text[:-1].isdigit() and int(text[:-1]) > 0:
-        return int(text[:-1]) * _UNITS[text[-1]]
-    raise MalformedError(Reason.BAD_VALUE, 'A duration is spelled like "15m", "12h" or "30d".', path=path)
-
-
-def read_level(value: Any, path: str, highest: int) -> int:
-    """Reads a SLSA level from 1.
-
-    Raises:
-        MalformedError: BAD_VALUE.
-    """
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= highest:
-        return value
-    raise MalformedError(Reason.BAD_VALUE, f"A level from 1 to {highest} was expected.", path=path)
 
 
 def read_signer(value: Any, path: str) -> SignerRule:

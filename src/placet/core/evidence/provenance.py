@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from placet.core.decode import Object
-from placet.core.errors import MalformedError, Reason
+from placet.core.errors import IndeterminateError, MalformedError, Reason
 from placet.core.evidence.sources import commits_of, split_source
 
 PREDICATE_V1 = "https://slsa.dev/provenance/v1"
@@ -63,7 +63,8 @@ def parse_provenance(predicate_type: str, predicate: Object) -> Provenance:
     """Reads a provenance predicate of version 0.1, 0.2 or 1 (EVD-03).
 
     Raises:
-        MalformedError: UNSUPPORTED_TYPE, WRONG_TYPE, or BAD_VALUE where it contradicts itself.
+        MalformedError: WRONG_TYPE, or BAD_VALUE where it contradicts itself.
+        IndeterminateError: EVIDENCE_UNSUPPORTED: another version.
     """
     if predicate_type == PREDICATE_V1:
         return _read_v1(predicate)
@@ -71,11 +72,12 @@ def parse_provenance(predicate_type: str, predicate: Object) -> Provenance:
         return _read_v02(predicate)
     if predicate_type == PREDICATE_V01:
         return _read_v01(predicate)
-    raise MalformedError(
-        Reason.UNSUPPORTED_TYPE,
-        "Provenance is read in the versions 0.1, 0.2 and 1.",
+    raise IndeterminateError(
+        Reason.EVIDENCE_UNSUPPORTED,
+        "This version of placet reads SLSA provenance of the versions 0.1, 0.2 and 1.",
         path="/predicateType",
         actual=predicate_type[:200],
+        hint="Update placet here, or have the builder write one of these.",
     )
 
 
