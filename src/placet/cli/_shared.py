@@ -41,6 +41,9 @@ _NEXT = {
     "Have somebody who is enrolled approve, or enrol the key and refresh trust.",
 }
 
+# Flags of `placet verify` that only --require-slsa gives a meaning.
+SLSA_DETAILS = ("builder", "source", "any_source", "ref", "commit", "build_type")
+_REQUIRED = ("require_slsa", "require_evidence", *SLSA_DETAILS)
 _HEX = frozenset("0123456789abcdef")
 _DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -245,6 +248,7 @@ def add_required_options(parser: argparse.ArgumentParser) -> None:
         help="a builder that you trust with that level",
     )
     group.add_argument("--source", metavar="URI", help="built from this repository")
+    group.add_argument("--any-source", action="store_true", help="built from whatever repository")
     group.add_argument("--ref", metavar="PATTERN", help="built from this branch or tag")
     group.add_argument("--commit", metavar="SHA", help="built from this commit")
     group.add_argument(
@@ -265,5 +269,4 @@ def add_required_options(parser: argparse.ArgumentParser) -> None:
 
 def asks_evidence(args: argparse.Namespace) -> bool:
     """Tells whether the caller requires evidence."""
-    slsa = args.require_slsa or args.builder or args.source or args.ref or args.commit or args.build_type
-    return bool(slsa or args.require_evidence)
+    return any(getattr(args, name) for name in _REQUIRED)

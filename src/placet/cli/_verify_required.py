@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from placet.cli import UserError
+from placet.cli._shared import SLSA_DETAILS
 from placet.core.bundle import parse_bundle
 from placet.core.decode import Object
 from placet.core.errors import MalformedError
@@ -32,14 +33,15 @@ def read_required(
     required = [_read_one(text) for text in args.require_evidence]
     if args.require_slsa is not None:
         required += _slsa(args, _rules_options(bundle, trust, expected))
-    elif args.builder or args.source or args.ref or args.commit or args.build_type:
+    elif any(getattr(args, name) for name in SLSA_DETAILS):
         raise UserError(
-            "--builder, --source, --ref, --commit and --build-type go with --require-slsa.",
-            "As in: --require-slsa 3 --builder ID --source git+https://…",
+            "--builder, --source, --any-source, --ref, --commit and --build-type go with --require-slsa.",
+            "As in: --require-slsa 3 --builder ID --source https://github.com/acme/app",
         )
     for rule in required:
         try:
-            check_options(rule.kind, rule.options, "")
+            # As a rule's, `each` is for whoever matches evidence with artifacts, not for its kind.
+            check_options(rule.kind, {n: v for n, v in rule.options.items() if n != "each"}, "")
         except MalformedError as e:
             hint = e.hint or _GUIDE
             raise UserError(
@@ -49,34 +51,53 @@ def read_required(
 
 
 def _slsa(args: argparse.Namespace, of_rules: list[Object]) -> list[EvidenceRule]:
-    """Makes the requirement from the flags; what they leave open is as the matching rules have it."""
-    own: Object = {"min_level": args.require_slsa}
-    own |= {name: getattr(args, name) for name in ("source", "ref", "commit") if getattr(args, name)}
+    """Makes the requirement from the flags; what they leave open is as the matching rules have it.
+
+    The rules hold all the same: what stands here can only ask for more.
+    """
+    own: Object = {name: getattr(args, name) for name in ("source", "ref", "commit") if getattr(args, name)}
     if args.build_type:
         own["build_types"] = args.build_type
-    if args.builder:
-        # Whoever names a builder for level 3 says that it reaches it: SLSA leaves that to the consumer.
-        own["builders"] = [{"id": builder, "level": args.require_slsa} for builder in args.builder]
-    bases = of_rules or [{}]
     found = []
-    for base in bases:
-        options = base | own
-        options["min_level"] = max(args.require_slsa, base.get("min_level", 0))
-        found.append(EvidenceRule(PROVENANCE, _with_signers(options, base)))
-    if any("builders" not in rule.options for rule in found):
-        raise UserError(
-            f"Which builders do you trust with SLSA Build level {args.require_slsa}? The rules name none.",
-            "Name one, as it stands in the provenance: --builder ID. Or have an administrator enter it in "
-            'the rule: evidence = [{ kind = "slsa-provenance", builders = ["ID"] }].',
-        )
+    for base in of_rules or [{}]:
+        level = max(args.require_slsa, base.get("min_level", 1))
+        options = base | own | {"min_level": level, "builders": _builders(args.builder, base, level)}
+        if args.any_source:
+            options = {n: v for n, v in options.items() if n != "source"} | {"any_source": True}
+        elif args.source:
+            options.pop("any_source", None)
+        elif not base.get("source") and not base.get("any_source"):
+            raise UserError(
+                "From which repository must it be built? The rules name none.",
+                "Name it: --source https://github.com/acme/app. Shared builders build for everybody, so "
+                "without one anybody's artifact would do; if that is meant, say --any-source.",
+            )
+        found.append(EvidenceRule(PROVENANCE, options))
     return found
 
 
-def _with_signers(options: Object, base: Object) -> Object:
-    """Keeps what the rules say about who signs for a builder that the flags name."""
-    known = {b["id"]: b for b in base.get("builders", []) if isinstance(b, dict)}
-    builders = [known.get(b["id"], {}) | b if isinstance(b, dict) else b for b in options.get("builders", [])]
-    return options | ({"builders": builders} if builders else {})
+def _builders(named: list[str], base: Object, level: int) -> list[Object]:
+    """Returns the builders that are trusted with a level: those of the flags, or else those of the rule.
+
+    Whoever names a builder with --require-slsa 3 says that it reaches level 3: SLSA leaves that to the one
+    who relies on it.  Who signs for it is as the rule says, where the rule knows it.
+
+    Raises:
+        UserError: there are none.
+    """
+    known = [b if isinstance(b, dict) else {"id": b} for b in base.get("builders", [])]
+    if named:
+        of_rule = {builder["id"]: builder for builder in known}
+        return [of_rule.get(name, {}) | {"id": name, "level": level} for name in named]
+    if builders := [builder for builder in known if builder.get("level", 1) >= level]:
+        return builders
+    trusted = ", ".join(f"{b['id']} to level {b.get('level', 1)}" for b in known)
+    raise UserError(
+        f"Which builders do you trust with SLSA Build level {level}? The rules "
+        + (f"trust {trusted}." if trusted else "name none."),
+        "Name one, as it stands in the provenance: --builder ID. Or have an administrator enter it in the "
+        f'rule: builders = [{{ id = "ID", level = {level} }}].',
+    )
 
 
 def _rules_options(bundle: bytes, trust: Trust, expected: Expected | UnsafeAnyAction) -> list[Object]:

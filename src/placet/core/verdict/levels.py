@@ -6,15 +6,14 @@ The two tracks stand side by side: what people proved (`INTENT_LEVEL_n`) and wha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 
 from placet.core.errors import MalformedError, Reason
 from placet.core.evidence.facts import PROVENANCE, SOURCE, VSA, MetEvidence
+from placet.core.evidence.vsa_input import parse_slsa_level, parse_summary
 from placet.core.levels import level_name
 
-_SLSA_LEVEL = re.compile("SLSA_([A-Z]+)_LEVEL_([0-9]{1,2})")
-_TRACKS = {PROVENANCE: "BUILD", SOURCE: "SOURCE"}
+_BUILD, _SOURCE = "BUILD", "SOURCE"
 
 
 def intent_levels(level: int) -> list[str]:
@@ -31,25 +30,27 @@ def slsa_levels(evidence: Iterable[MetEvidence], artifacts: Collection[str]) -> 
     """
     reached: dict[str, dict[str, int]] = {}
     for met in evidence:
-        for track, level in _levels_of(met).items():
-            # Source evidence is about a commit; it was tied to the artifacts when it was met.
-            covered = artifacts if met.fact.kind == SOURCE else met.fact.subjects.intersection(artifacts)
+        covered = met.fact.subjects.intersection(artifacts)
+        # Evidence about a revision was tied to every artifact when it was met.
+        of_revision = met.fact.kind == SOURCE or (met.fact.kind == VSA and not covered)
+        for track in (_SOURCE,) if of_revision else _tracks_of(met):
             best = reached.setdefault(track, {})
-            for artifact in covered:
-                best[artifact] = max(best.get(artifact, 0), level)
+            for artifact in artifacts if of_revision else covered:
+                best[artifact] = max(best.get(artifact, 0), met.level or 0)
     lowest = {track: min(best.values()) for track, best in reached.items() if best.keys() >= set(artifacts)}
     return {track: level for track, level in sorted(lowest.items()) if level > 0}
 
 
-def _levels_of(met: MetEvidence) -> dict[str, int]:
-    if met.level is None:
-        return {}
-    if met.fact.kind != VSA:
-        track = _TRACKS.get(met.fact.kind)
-        return {track: met.level} if track else {}
-    # Another verifier's summary is passed on as it stands: the rule that accepted it trusts that verifier.
-    stated = met.fact.predicate.get("verifiedLevels")
-    return parse_slsa_levels([s for s in stated if isinstance(s, str)]) if isinstance(stated, list) else {}
+def _tracks_of(met: MetEvidence) -> tuple[str, ...]:
+    """Returns the tracks of which evidence about an artifact reached its level."""
+    if met.fact.kind == PROVENANCE:
+        return (_BUILD,)
+    if met.fact.kind != VSA or met.level is None:
+        return ()
+    # A summary states levels of several tracks; only what its verifier said is passed on, and no more of it
+    # than was met.
+    stated = parse_slsa_levels(parse_summary(met.fact.predicate_type, met.fact.predicate).levels)
+    return tuple(track for track in (_BUILD, _SOURCE) if stated.get(track) == met.level)
 
 
 def parse_slsa_levels(levels: Iterable[str]) -> dict[str, int]:
@@ -65,14 +66,14 @@ def parse_slsa_levels(levels: Iterable[str]) -> dict[str, int]:
     for name in levels:
         if not name.startswith("SLSA_"):
             continue
-        match = _SLSA_LEVEL.fullmatch(name)
-        if match is None:
+        level = parse_slsa_level(name)
+        if level is None or not level[0]:
             raise MalformedError(
                 Reason.BAD_VALUE,
                 "A level that begins with SLSA_ is spelled SLSA_<TRACK>_LEVEL_<number>.",
                 path="/predicate/verifiedLevels",
                 actual=name[:80],
             )
-        track, level = match[1], int(match[2])
-        found[track] = max(found.get(track, 0), level)
+        track, number = level
+        found[track] = max(found.get(track, 0), number)
     return found
