@@ -18,7 +18,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from sigstore.models import TransparencyLogEntry
 
 from placet.adapters.sigstore.documents import MAX_DOCUMENT_BYTES
-from placet.adapters.sigstore.refusals import invalid
+from placet.adapters.sigstore.refusals import detail, invalid
 from placet.core.encoding import parse_json
 
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
@@ -47,16 +47,23 @@ def check_entry_body(entry: TransparencyLogEntry, signed: Signed) -> None:
 
     Raises:
         VerificationError: EVIDENCE_INVALID.
-        Exception: the body has another shape.
     """
+    try:
+        matches = _matches(entry, signed)
+    except Exception as e:  # whoever made the entry chose its shape
+        raise invalid(f"The log entry cannot be read: {detail(e)}.") from e
+    if not matches:
+        raise invalid("The log entry is about another signature, key or content than the bundle's.")
+
+
+def _matches(entry: TransparencyLogEntry, signed: Signed) -> bool:
     inner = entry._inner
     body = parse_json(inner.canonicalized_body, max_bytes=MAX_DOCUMENT_BYTES, what="log entry")
     kind, version = inner.kind_version.kind, inner.kind_version.version
     # The bundle's word for the kind is not signed; the logged body is.
     if (body["kind"], body["apiVersion"]) != (kind, version):
-        raise invalid("The log entry is of another kind than the bundle says.")
-    if not _MATCHERS[kind, version](body["spec"], signed):
-        raise invalid("The log entry is about another signature, key or content than the bundle's.")
+        return False
+    return _MATCHERS[kind, version](body["spec"], signed)
 
 
 def _matches_hashedrekord_1(spec: Any, signed: Signed) -> bool:

@@ -16,7 +16,7 @@ from placet.adapters.sigstore.entries import Signed, check_entry_body
 from placet.adapters.sigstore.instances import Instance
 from placet.adapters.sigstore.keys import PlainKey, verifies_digest, verifies_message
 from placet.adapters.sigstore.refusals import invalid, not_verified, wrong_time
-from placet.adapters.sigstore.verifier import InstanceVerifier, Verified, message_digest
+from placet.adapters.sigstore.verifier import InstanceVerifier, Verified, check_log_entry, message_digest
 
 NO_KEY_HINT = (
     "An administrator adds the public key to the trust root as keys/NAME.pub, if what it signs should count."
@@ -66,7 +66,7 @@ def _times(bundle: EvidenceBundle, signed: Signed, instances: Sequence[Instance]
         if instance is None:
             raise invalid("The log entry is of a log that no Sigstore instance of the trust root names.")
         check_entry_body(bundle.entry, signed)
-        bundle.entry._verify(instance.log_keys)
+        check_log_entry(bundle.entry, instance.log_keys)
         times = _stamped(bundle, instances)
         return times + InstanceVerifier(instance).log_times(bundle, times)
     times = _stamped(bundle, instances)

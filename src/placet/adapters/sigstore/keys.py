@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 
 from placet.adapters.sigstore.refusals import detail, not_verified, unsupported
 from placet.core.evidence.facts import Signer
@@ -65,9 +66,9 @@ def verifies_message(key: PublicKey, signature: bytes, message: bytes) -> bool:
     if isinstance(key, ed25519.Ed25519PublicKey):
         return _holds(lambda: key.verify(signature, message))
     # cosign signs with SHA-256 whatever the curve is, others with the curve's own hash.
-    algorithms: set[hashes.HashAlgorithm] = {_SHA256}
+    algorithms: list[hashes.HashAlgorithm] = [_SHA256]
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVE_HASHES:
-        algorithms.add(_CURVE_HASHES[key.curve.name])
+        algorithms.append(_CURVE_HASHES[key.curve.name])
     return any(_verifies(key, signature, message, algorithm) for algorithm in algorithms)
 
 
@@ -93,7 +94,19 @@ def _verifies(
 ) -> bool:
     if isinstance(key, rsa.RSAPublicKey):
         return _holds(lambda: key.verify(signature, data, padding.PKCS1v15(), algorithm))
-    return _holds(lambda: key.verify(signature, data, ec.ECDSA(algorithm)))
+    return any(
+        _holds(partial(key.verify, spelled, data, ec.ECDSA(algorithm)))
+        for spelled in _ecdsa_spellings(key, signature)
+    )
+
+
+def _ecdsa_spellings(key: ec.EllipticCurvePublicKey, signature: bytes) -> list[bytes]:
+    """Returns a signature in DER; Google's keys write its two numbers one after the other (IEEE P1363)."""
+    size = (key.curve.key_size + 7) // 8
+    if len(signature) != 2 * size:
+        return [signature]
+    r, s = int.from_bytes(signature[:size], "big"), int.from_bytes(signature[size:], "big")
+    return [signature, encode_dss_signature(r, s)]
 
 
 def _holds(check: Callable[[], None]) -> bool:

@@ -57,6 +57,18 @@ def not_verified(message: str, hint: str) -> IndeterminateError:
 
 
 def detail(error: BaseException) -> str:
-    """Returns the first line of another library's error, short enough for a sentence."""
-    lines = str(error).splitlines()
-    return (lines[0] if lines else type(error).__name__)[:_MAX_DETAIL]
+    """Returns what another library's error says, in words that fit into a sentence."""
+    text = _of_model(error) or (str(error.args[0]) if error.args else "")
+    # What follows is a print of whole data structures.
+    text = text.split(": expected", 1)[0].split("\n", 1)[0].strip(" .:")
+    return text[:_MAX_DETAIL] or type(error).__name__
+
+
+def _of_model(error: BaseException) -> str:
+    """Returns the first finding of a pydantic model, "" for other errors; pydantic is not imported here."""
+    errors = getattr(error, "errors", None)
+    if not callable(errors):
+        return ""
+    found = errors()[0]
+    place = ".".join(str(part) for part in found.get("loc", ())) or "the document"
+    return f"{place}: {found.get('msg', '')}"

@@ -24,15 +24,17 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import Certificate, ExtendedKeyUsage
+from cryptography.x509.oid import ExtensionOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder
 from rfc3161_client import VerificationError as TimestampError
 from rfc3161_client import decode_timestamp_response
 from sigstore import dsse
 from sigstore._internal.sct import verify_sct
+from sigstore._internal.trust import RekorKeyring
 from sigstore._utils import cert_is_leaf
 from sigstore.errors import VerificationError as SigstoreError
 from sigstore.hashes import Hashed
-from sigstore.models import Bundle
+from sigstore.models import Bundle, TransparencyLogEntry
 from sigstore.verify import Verifier
 from sigstore.verify.policy import VerificationPolicy
 from sigstore_models.common.v1 import HashAlgorithm
@@ -47,6 +49,7 @@ from placet.core.encoding import parse_json
 from placet.core.errors import VerificationError
 from placet.core.evidence.facts import Signer
 
+_SCT = ExtensionOID.PRECERT_SIGNED_CERTIFICATE_TIMESTAMPS
 # Fulcio's certificates are for signing code; the defaults of web clients want another purpose.
 _POLICIES = {
     "ca_policy": ExtensionPolicy.webpki_defaults_ca().may_be_present(
@@ -129,12 +132,14 @@ class InstanceVerifier(Verifier):
             chain = self.check_chain(certificate, time)
         self.check_profile(certificate, chain)
         if self.instance.logs:
-            bundle.log_entry._verify(self.instance.log_keys)
+            check_log_entry(bundle.log_entry, self.instance.log_keys)
 
     def _signing_times(self, bundle: EvidenceBundle) -> list[datetime]:
         times = self._timestamp_times(bundle)
         if self.instance.logs:
             times += self.log_times(bundle, times)
+        if not times and bundle.timestamps:
+            raise wrong_time("No timestamp authority of the Sigstore instance stamped this signature.")
         if not times:
             raise wrong_time("Nothing in the bundle proves when it was signed.")
         return times
@@ -221,16 +226,16 @@ class InstanceVerifier(Verifier):
         """Checks the certificate's own log and its purpose (steps 2 and 3).
 
         Raises:
-            VerificationError: EVIDENCE_INVALID.
+            VerificationError: EVIDENCE_INVALID, EVIDENCE_NOT_LOGGED.
             Exception: whatever the libraries find wrong with it.
         """
         if self.instance.certificate_log_keys is not None:
+            if not _has_sct(certificate):
+                raise not_logged("The certificate carries no proof (SCT) that a certificate log has seen it.")
             try:
                 verify_sct(certificate, chain, self.instance.certificate_log_keys)
             except SigstoreError as e:
-                raise invalid(
-                    f"No certificate transparency log has seen the certificate: {detail(e)}."
-                ) from e
+                raise invalid(f"The certificate's proof of a certificate log is false: {detail(e)}.") from e
         if not cert_is_leaf(certificate):
             raise invalid("The certificate is not one for signing.")
 
@@ -268,6 +273,23 @@ def unknown_instance() -> VerificationError:
         hint="An administrator adds the instance's trusted_root.json to the trust root, as "
         "sigstore/NAME.json, if its certificates should count.",
     )
+
+
+def check_log_entry(entry: TransparencyLogEntry, log_keys: RekorKeyring) -> None:
+    """Checks the proof that the log contains an entry, or the promise that bundles of version 0.1 have.
+
+    Raises:
+        VerificationError: EVIDENCE_INVALID.
+        Exception: whatever the libraries find wrong with it.
+    """
+    try:
+        entry._verify(log_keys)
+    except SigstoreError as e:
+        raise invalid(f"The proof that the transparency log contains the entry is false: {detail(e)}.") from e
+
+
+def _has_sct(certificate: Certificate) -> bool:
+    return any(extension.oid == _SCT for extension in certificate.extensions)
 
 
 def signing_key(certificate: Certificate) -> ec.EllipticCurvePublicKey:
