@@ -190,6 +190,17 @@ def _evidence_entry(name: str, evidence: Evidence) -> Object:
     return {"name": name, "mediaType": evidence.media_type, "digest": {"sha256": evidence.digest}}
 
 
+def with_evidence(request: IntentRequest, named: Sequence[tuple[str, Evidence]]) -> IntentRequest:
+    """Returns a request that names and carries these pieces of evidence, and no others; its ID changes.
+
+    Raises:
+        MalformedError: DUPLICATE_VALUE, TOO_MANY.
+    """
+    value = parse_statement(request.payload).value
+    payload = _with_predicate(value, evidence=[_evidence_entry(name, item) for name, item in named])
+    return IntentRequest(payload, tuple(item for _, item in named))
+
+
 def requester_message(request: IntentRequest) -> bytes:
     """Returns what the requester signs (namespace ``request-v1``) to prove who asks."""
     return proof_message(parse_statement(request.payload).value)

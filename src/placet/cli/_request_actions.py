@@ -16,6 +16,7 @@ from placet.core.decode import Object
 from placet.core.encoding import is_hex
 
 _CHUNK = 1024 * 1024
+_Built = tuple[Object, list[Object], list[tuple[Path, str]]]
 
 
 class Action(NamedTuple):
@@ -26,6 +27,8 @@ class Action(NamedTuple):
     annotations: Object
     parameters: Object
     subjects: list[Object]
+    files: list[tuple[Path, str]]
+    """The artifacts that lie on this machine, each with its SHA-256."""
 
 
 def configure_run(parser: argparse.ArgumentParser) -> None:
@@ -76,11 +79,11 @@ def build_action(args: argparse.Namespace) -> Action:
     """
     annotations: Object = _pairs(args.annotation, "--annotation")
     build = {"run": _build_run, "deploy": _build_deploy, "release": _build_release}[args.action]
-    parameters, subjects = build(args)
-    return Action(action_uri(args.action), args.target, annotations, parameters, subjects)
+    parameters, subjects, files = build(args)
+    return Action(action_uri(args.action), args.target, annotations, parameters, subjects, files)
 
 
-def _build_run(args: argparse.Namespace) -> tuple[Object, list[Object]]:
+def _build_run(args: argparse.Namespace) -> _Built:
     argv = args.argv[1:] if args.argv[0] == "--" else args.argv
     program = shutil.which(argv[0])
     if program is None:
@@ -98,7 +101,7 @@ def _build_run(args: argparse.Namespace) -> tuple[Object, list[Object]]:
         "environment": _pairs(args.env, "--env"),
         "executable": {"path": path, "digest": {"sha256": hash_file(Path(path))}},
     }
-    subjects: list[Object] = []
+    files: list[tuple[str, Path, str]] = []
     for item in args.input:
         name, separator, file = item.partition("=")
         file = file if separator else name
@@ -106,14 +109,14 @@ def _build_run(args: argparse.Namespace) -> tuple[Object, list[Object]]:
             raise UserError(
                 f"{name!r} is no plain relative name for an input file.", "Write --input NAME=FILE."
             )
-        if name in [subject["name"] for subject in subjects]:
+        if name in [other for other, _, _ in files]:
             raise UserError(f"--input names {name!r} twice.", "Each name stands for one file.")
-        subjects.append({"name": name, "digest": {"sha256": hash_file(Path(file))}})
-    return parameters, subjects
+        files.append((name, Path(file), hash_file(Path(file))))
+    return parameters, *_subjects(files)
 
 
-def _build_deploy(args: argparse.Namespace) -> tuple[Object, list[Object]]:
-    name, separator, digest = args.image.partition("@sha256:")
+def _build_deploy(args: argparse.Namespace) -> _Built:
+    name, separator, digest = args.image.removeprefix("oci://").partition("@sha256:")
     if not separator or not name or not is_hex(digest, 64):
         raise UserError(
             f"{args.image!r} does not name an artifact by digest.",
@@ -124,14 +127,19 @@ def _build_deploy(args: argparse.Namespace) -> tuple[Object, list[Object]]:
         parameters["replicas"] = args.replicas
     if args.set:
         parameters["configuration"] = _pairs(args.set, "--set")
-    return parameters, [{"name": name, "digest": {"sha256": digest}}]
+    return parameters, [{"name": name, "digest": {"sha256": digest}}], []
 
 
-def _build_release(args: argparse.Namespace) -> tuple[Object, list[Object]]:
+def _build_release(args: argparse.Namespace) -> _Built:
     parameters: Object = {"version": args.version}
     if args.channel:
         parameters["channel"] = args.channel
-    return parameters, [{"name": file.name, "digest": {"sha256": hash_file(file)}} for file in args.files]
+    return parameters, *_subjects([(file.name, file, hash_file(file)) for file in args.files])
+
+
+def _subjects(files: list[tuple[str, Path, str]]) -> tuple[list[Object], list[tuple[Path, str]]]:
+    subjects: list[Object] = [{"name": name, "digest": {"sha256": digest}} for name, _, digest in files]
+    return subjects, [(path, digest) for _, path, digest in files]
 
 
 def _pairs(words: list[str], flag: str) -> Object:

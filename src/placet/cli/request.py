@@ -17,7 +17,7 @@ from placet.adapters.paths import snapshot_path
 from placet.adapters.private_file import write_atomically
 from placet.ceremony.new_request import new_request
 from placet.ceremony.request import check_trust_is_current, find_open_rules
-from placet.cli import EXIT_ALLOW, UndecidedError, UserError, _request_proof
+from placet.cli import EXIT_ALLOW, UndecidedError, UserError, _request_evidence, _request_proof
 from placet.cli._evidence import evidence_verifier
 from placet.cli._relay import DEFAULT_RELAY, keep_token, open_relay, read_request_id, relay_failed
 from placet.cli._request_actions import build_action, configure_deploy, configure_release, configure_run
@@ -33,12 +33,14 @@ from placet.ports.request_store import RequestState
 
 if TYPE_CHECKING:
     from placet.client import RelayClient
+    from placet.ports.evidence_verifier import EvidenceVerifier
 
 EXAMPLES = """\
 examples:
   placet request run --for pkg:pypi/app --input dist/app.whl --wait -- twine upload dist/app.whl
   placet request deploy registry.example/app@sha256:97e9… --to k8s://prod/ns/a/deploy/b --wait
   placet request release --to pkg:pypi/app --version 1.0 dist/*.whl --file app.request.json
+  placet request release … --evidence app.intoto.jsonl   (what lies beside a file is found without)
   placet request wait 3f0c… -o app.intent.json
 
 exit codes: 0 approved (without --wait: asked), 1 denied, expired or withdrawn, 2 wrong usage,
@@ -59,6 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
         _configure_common(action)
         _request_proof.configure(action)
+        _request_evidence.configure(action)
         configure_action(action)
     summary = "send a request of --token-later, with the OIDC token that says who asks"
     prove = actions.add_parser("prove", help=summary, description=summary.capitalize() + ".")
@@ -185,7 +188,7 @@ def _path(text: str | None) -> Path | None:
 
 def _build(args: argparse.Namespace, trust: Trust) -> IntentRequest:
     action = build_action(args)
-    return new_request(
+    request = new_request(
         action=action.action_type,
         target=action.target,
         parameters=action.parameters,
@@ -198,6 +201,11 @@ def _build(args: argparse.Namespace, trust: Trust) -> IntentRequest:
         reason=args.reason,
         max_uses=args.uses,
     )
+    return _request_evidence.add(request, action, args, trust, verifier=_verifier(args))
+
+
+def _verifier(args: argparse.Namespace) -> EvidenceVerifier:
+    return evidence_verifier(args.trust or setting(None, "trust"))
 
 
 def _who() -> str:
@@ -300,7 +308,7 @@ def _wait(
         relay,
         request,
         trust=trust,
-        evidence=evidence_verifier(args.trust or setting(None, "trust")),
+        evidence=_verifier(args),
         output=args.output or Path(f"{request.id[:16]}.intent.json"),
         timeout=timeout,
         words=_named_relay(args),
