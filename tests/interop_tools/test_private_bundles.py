@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from other_tools import VERIFIERS, Answer, OtherTools, Question
+from other_tools import VERIFIERS as OTHERS
+from other_tools import Answer, OtherTools, Question
+from our_verifier import ask_placet
 from signing_people import JOB, MAKERS, Workshop
 from sigstore.models import Bundle, TrustedRoot
 from sigstore.verify import Verifier, policy
 
 from placet.testing.private_sigstore import Shape
+
+VERIFIERS = OTHERS | {"placet": ask_placet}
 
 
 @pytest.fixture(scope="module")
