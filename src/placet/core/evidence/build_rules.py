@@ -155,6 +155,8 @@ def _read_builder(value: Any, path: str) -> BuilderRule:
     check_names(members, path, "builder", ("id",), _BUILDER)
     builder_id = read_pattern(members["id"], f"{path}/id")
     by_id = is_github_builder(builder_id) and "signer" not in members and "key" not in members
+    if is_github_builder(builder_id) and "signer" in members:
+        members = {"issuer": GITHUB_ISSUER} | members
     return BuilderRule(
         id=builder_id,
         # A bare ID is trusted as far as provenance goes that somebody signed, and no further.
