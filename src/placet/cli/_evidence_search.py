@@ -148,9 +148,16 @@ class EvidenceSearch:
             return _Checked(item, (), e)
         about = tuple(fact for fact in facts if self._is_about_this(fact))
         if facts and not about:
-            refusal = PolicyError(Reason.EVIDENCE_SUBJECT, "It is about other artifacts than this action's.")
-            return _Checked(item, (), refusal)
+            return _Checked(item, (), self._about_others(facts))
         return _Checked(item, about, None)
+
+    def _about_others(self, facts: tuple[EvidenceFact, ...]) -> PolicyError:
+        named = {subject.partition(":")[0] for fact in facts for subject in fact.subjects}
+        hint = ""
+        if "sha512" in named and "sha256" not in named:
+            hint = "It names artifacts by SHA-512, as npm does. For a release: ask with --digest sha512."
+        said = "It is about other artifacts than this action's."
+        return PolicyError(Reason.EVIDENCE_SUBJECT, said, hint=hint)
 
     def _is_about_this(self, fact: EvidenceFact) -> bool:
         # What is said of a source names commits; the rule binds them to the artifact.

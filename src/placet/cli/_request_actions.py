@@ -69,6 +69,12 @@ def configure_release(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", dest="target", required=True, metavar="URI", help="such as pkg:pypi/name")
     parser.add_argument("--version", required=True, help="the version that is released")
     parser.add_argument("--channel", help="such as stable or beta")
+    parser.add_argument(
+        "--digest",
+        choices=["sha256", "sha512"],
+        default="sha256",
+        help="how the artifacts are named (default sha256); npm's provenance names them by sha512",
+    )
 
 
 def build_action(args: argparse.Namespace) -> Action:
@@ -134,7 +140,12 @@ def _build_release(args: argparse.Namespace) -> _Built:
     parameters: Object = {"version": args.version}
     if args.channel:
         parameters["channel"] = args.channel
-    return parameters, *_subjects([(file.name, file, hash_file(file)) for file in args.files])
+    subjects, files = _subjects([(file.name, file, hash_file(file)) for file in args.files])
+    if args.digest != "sha256":
+        subjects = [
+            {"name": file.name, "digest": {args.digest: hash_file(file, args.digest)}} for file in args.files
+        ]
+    return parameters, subjects, files
 
 
 def _subjects(files: list[tuple[str, Path, str]]) -> tuple[list[Object], list[tuple[Path, str]]]:
@@ -154,13 +165,13 @@ def _pairs(words: list[str], flag: str) -> Object:
     return pairs
 
 
-def hash_file(path: Path) -> str:
-    """Returns a file's SHA-256.
+def hash_file(path: Path, algorithm: str = "sha256") -> str:
+    """Returns a file's digest in hex.
 
     Raises:
         UserError: it cannot be read.
     """
-    hasher = hashlib.sha256()
+    hasher = hashlib.new(algorithm)
     try:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
