@@ -128,8 +128,8 @@ def _verify_with_certificate(
     certificate = load_pem_x509_certificates((signature.certificate or "").encode())[0]
     key = signing_key(certificate)
     for instance in instances:
-        if any(authority.issued(certificate) for authority in instance.authorities):
-            verifier = InstanceVerifier(instance)
+        if authorities := instance.authorities_of(certificate):
+            verifier = InstanceVerifier(instance, authorities)
             chain = verifier.check_chain(certificate, certificate.not_valid_before_utc)
             verifier.check_profile(certificate, chain)
             if not verifies_message(key, signature.sig, message):

@@ -140,9 +140,9 @@ def _verify_document(
     certificate = bundle.signing_certificate
     refusals: list[Exception] = []
     for instance in instances:
-        if any(authority.issued(certificate) for authority in instance.authorities):
+        if authorities := instance.authorities_of(certificate):
             try:
-                return InstanceVerifier(instance).verify(bundle)
+                return InstanceVerifier(instance, authorities).verify(bundle)
             except Exception as e:  # the next instance may have the same authority and other logs
                 refusals.append(e)
     raise refusals[0] if refusals else unknown_instance()

@@ -61,13 +61,6 @@ class Authority(NamedTuple):
     store: Store
     issuers: tuple[tuple[bytes, bytes | None], ...]
 
-    def issued(self, certificate: Certificate) -> bool:
-        """Tells whether a certificate says that it is this authority's."""
-        name, key = certificate.issuer.public_bytes(), _authority_key(certificate)
-        return any(
-            subject == name and (key is None or mine is None or mine == key) for subject, mine in self.issuers
-        )
-
 
 class Instance(NamedTuple):
     """A Sigstore instance as its trusted root describes it."""
@@ -78,6 +71,18 @@ class Instance(NamedTuple):
     logs: dict[bytes, Period]
     log_keys: RekorKeyring
     certificate_log_keys: CTKeyring | None
+
+    def authorities_of(self, certificate: Certificate) -> tuple[Authority, ...]:
+        """Returns the authorities that a certificate names: by name, and by key where it has one."""
+        name, key = certificate.issuer.public_bytes(), _identifier(certificate, AuthorityKeyIdentifier)
+        return tuple(
+            authority
+            for authority in self.authorities
+            if any(
+                subject == name and (key is None or mine is None or mine == key)
+                for subject, mine in authority.issuers
+            )
+        )
 
 
 @lru_cache(maxsize=1)
@@ -147,7 +152,7 @@ def _period(valid_for: TimeRange) -> Period:
 
 def _authority(authority: CertificateAuthority) -> Authority:
     certificates = _certificates(authority)
-    issuers = tuple((c.subject.public_bytes(), _own_key(c)) for c in certificates)
+    issuers = tuple((c.subject.public_bytes(), _identifier(c, SubjectKeyIdentifier)) for c in certificates)
     return Authority(_period(authority.valid_for), Store(certificates), issuers)
 
 
@@ -166,14 +171,6 @@ def _certificates(authority: CertificateAuthority) -> list[Certificate]:
     if not certificates:
         raise ValueError("an authority has no certificate")
     return certificates
-
-
-def _own_key(certificate: Certificate) -> bytes | None:
-    return _identifier(certificate, SubjectKeyIdentifier)
-
-
-def _authority_key(certificate: Certificate) -> bytes | None:
-    return _identifier(certificate, AuthorityKeyIdentifier)
 
 
 def _identifier(certificate: Certificate, kind: Any) -> bytes | None:

@@ -42,7 +42,7 @@ from sigstore_models.common.v1 import HashAlgorithm
 from placet.adapters.sigstore.bundles import REKOR_V2, EvidenceBundle
 from placet.adapters.sigstore.certificates import read_signer
 from placet.adapters.sigstore.entries import Signed, check_entry_body
-from placet.adapters.sigstore.instances import Instance
+from placet.adapters.sigstore.instances import Authority, Instance
 from placet.adapters.sigstore.keys import verifies_digest
 from placet.adapters.sigstore.refusals import detail, invalid, not_logged, unsupported, wrong_time
 from placet.core.encoding import parse_json
@@ -90,10 +90,15 @@ _LEFT_TO_RULES = _LeftToRules()
 class InstanceVerifier(Verifier):
     """Verifies what was signed with certificates of one instance."""
 
-    def __init__(self, instance: Instance) -> None:
-        """Prepares nothing: the instance is prepared already."""
+    def __init__(self, instance: Instance, authorities: tuple[Authority, ...] = ()) -> None:
+        """Prepares nothing: the instance is prepared already.
+
+        Args:
+            authorities: those of the instance that the certificate names.
+        """
         # Not sigstore-python's: it makes an HTTP client, and refuses roots without logs.
         self.instance = instance
+        self.authorities = authorities
 
     def verify(self, bundle: EvidenceBundle) -> Verified:
         """Verifies a bundle that has a certificate.
@@ -205,10 +210,7 @@ class InstanceVerifier(Verifier):
             raise wrong_time(
                 f"It was signed at {time:%Y-%m-%d %H:%M:%S} UTC, when its certificate was not valid."
             )
-        issuers = [a for a in self.instance.authorities if a.issued(certificate)]
-        if not issuers:
-            raise unknown_instance()
-        valid = [authority for authority in issuers if time in authority.period]
+        valid = [authority for authority in self.authorities if time in authority.period]
         if not valid:
             raise wrong_time("The certificate was used when the authority that issued it did not count.")
         error: Exception | None = None

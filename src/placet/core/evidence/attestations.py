@@ -174,22 +174,22 @@ def _refuse_constant(text: str) -> Any:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique_members, parse_float=_read_float, parse_constant=_refuse_constant
 )
+_CONTAINERS = frozenset({dict, list})
 _surrogate = re.compile(r"\\u[dD][89a-fA-F]").search
 
 
 def _check_depth(value: Any, what: str) -> None:
-    level: list[Any] = [value]
+    level: list[Any] = [[value]]
     for _ in range(MAX_ATTESTATION_DEPTH + 1):
         level = [
             item
             for container in level
-            if isinstance(container, dict | list)
-            for item in (container.values() if isinstance(container, dict) else container)
+            for item in (container.values() if type(container) is dict else container)
+            if type(item) in _CONTAINERS
         ]
-    if level:
-        raise MalformedError(
-            Reason.TOO_DEEP, f"The {what} is nested too deeply.", expected=MAX_ATTESTATION_DEPTH
-        )
+        if not level:
+            return
+    raise MalformedError(Reason.TOO_DEEP, f"The {what} is nested too deeply.", expected=MAX_ATTESTATION_DEPTH)
 
 
 def _check_encodable(value: Any, what: str) -> None:
