@@ -61,7 +61,11 @@ class Place(NamedTuple):
 
 @pytest.fixture
 def place(tmp_path: Path, private_homes: None) -> Place:
-    world = PageWorld(8470)
+    return make_place(tmp_path)
+
+
+def make_place(tmp_path: Path, **options: str) -> Place:
+    world = PageWorld(8470, **options)
     keys = {}
     for person in (ALICE, BOB):
         made = openssh.generate_sk_key(

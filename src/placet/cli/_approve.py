@@ -14,6 +14,7 @@ from placet.adapters.fido.ssh_keygen import SshKeygenAuthenticator
 from placet.ceremony.decide import Review, check_trust_current, deny, make_answer, message, prepare
 from placet.ceremony.publish import Progress, assemble
 from placet.cli import EXIT_ALLOW, EXIT_DENY, UserError
+from placet.cli._approve_link import second_touch
 from placet.cli._evidence import evidence_verifier
 from placet.cli._relay import open_relay, relay_failed, relay_settings
 from placet.cli._shared import load_trust, now
@@ -81,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
             renderer=RENDERER,
             changes=describe_changes(last, review.statement),
         )
+    answer = second_touch(chosen, answer, authenticator, trust=trust, now=now, colour=_colour(sys.stdout))
     destination = source.destination(pending.request)
     made = Decision(now(), word, person.id, facts.keyid, pending.request.id, destination, answer)
     delivery = source.deliver(pending.request, answer, trust=trust, now=now())
@@ -209,6 +211,8 @@ def _say_done(made: Decision, delivery: Delivery, progress: Progress) -> None:
         # A denial signs other bytes than the request's own.
         print("\n".join(digest_lines("Denial ", made.statement().payload_digest, "  ")))
     print("\n".join(digest_lines("Record ", made.record, "  ")))
+    if made.answer.link is not None:
+        print("  With the in-toto link, signed by your second touch.")
     # Not wrapped: it may end in a path, to be copied.
     print(f"  {delivery.text}")
     for text in describe_outcome(made.decision, progress):

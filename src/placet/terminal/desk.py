@@ -294,7 +294,7 @@ class Desk:
             told = f"{delivery.text} This terminal's history could not be written: {e.strerror}."
             delivery = delivery._replace(text=told)
         progress = assemble(review.request, answers, trust=trust, now=now, evidence=self._evidence)
-        return Outcome(made, delivery, progress)
+        return Outcome(made, delivery, progress, asked_link(review) is not None)
 
     def put_aside(self, request_id: str) -> None:
         """Moves a request to the end of the inbox; nothing is signed and nobody is told."""

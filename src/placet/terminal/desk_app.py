@@ -228,6 +228,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
     return {
         **_decision(outcome.decision),
         "linked": outcome.decision.answer.link is not None,
+        "linkAsked": outcome.link_asked,
         "delivery": {"state": outcome.delivery.state, "text": outcome.delivery.text},
         "level": list(describe_outcome(outcome.decision.decision, outcome.progress)),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from placet.ceremony.link import ACTION_MATERIAL
 from placet.ceremony.second_touch import SECTION_LINK, LinkView
 from placet.terminal.screen import Block, Note, Section, make_line
 
@@ -11,7 +12,8 @@ def link_section(link: LinkView) -> Section:
     note = Note(
         "plain",
         f"For {', '.join(link.layouts)}: it says that you approved this action and these artifacts, and "
-        "nothing else. Your key signs exactly these lines.",
+        f"nothing else. {ACTION_MATERIAL} stands for the action with its target and parameters. Your key "
+        "signs exactly these lines.",
     )
     return Section(
         SECTION_LINK, (Block((note,), tuple(make_line(i, row) for i, row in enumerate(link.rows))),)

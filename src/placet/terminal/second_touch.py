@@ -35,11 +35,12 @@ STANDS = "Your approval is signed and counts. Only the in-toto link is not signe
 
 
 class Outcome(NamedTuple):
-    """A decision that was made."""
+    """A decision that was made.  `link_asked` says that a layout asks for its in-toto link."""
 
     decision: Decision
     delivery: Delivery
     progress: Progress
+    link_asked: bool = False
 
 
 class Approval(NamedTuple):

@@ -163,7 +163,7 @@ async function request(id) {
     el("p", { class: "meta" }, "Time left: ", time, `, until ${view.expiresAt}`),
     el("ul", { class: "meta", id: "decided" }, ...(view.decided.length ? view.decided : ["Nobody has decided yet."]).map((t) => el("li", {}, t))),
     ...view.sections.map(sectionElement),
-    el("section", { "aria-labelledby": "decision" }, el("h2", { id: "decision" }, "Your decision"), left, el("div", { class: "buttons" }, approve, deny, later, next, cancel)));
+    el("section", { "aria-labelledby": "decision" }, el("h2", { id: "decision" }, "Your decision"), view.secondTouch ? el("p", { id: "second-touch", class: "note plain" }, view.secondTouch) : null, left, el("div", { class: "buttons" }, approve, deny, later, next, cancel)));
 
   const screen = { id, view, approve, deny, later, next, cancel, left, expired: false, busy: false };
   const reading = watchReading(main, view.rowCount, (missing, where) => {
@@ -233,14 +233,18 @@ async function decide(screen, decision, reading) {
   try {
     const path = `/api/views/${screen.view.view}`;
     const begun = await call("POST", `${path}/begin`, { decision, seen: [...reading.seen] });
-    say("touch", `Touch your key to ${decision}. It signs:`, el("p", {}, el("strong", {}, begun.text)));
+    const first = decision === "approve" && screen.view.secondTouch ? "First of two touches. " : "";
+    say("touch", `${first}Touch your key to ${decision}. It signs:`, el("p", {}, el("strong", {}, begun.text)));
     const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(begun.publicKey);
     const credential = await navigator.credentials.get({ publicKey, signal: screen.abort.signal });
     meaning = "The key's signature was not used; nothing was sent.";
     screen.cancel.hidden = true;
     say("sending", "Your key has signed. Checking and sending.");
     const done = await call("POST", `${path}/finish`, { decision, assertion: credential.toJSON() });
-    if (mine === generation) showOutcome(done);
+    if (!done.link) {
+      if (mine === generation) showOutcome(done);
+    } else if (mine === generation) secondTouch(done, screen.view.view);
+    else await call("POST", `${path}/link/skip`, {}); // Nobody is here to touch again; the approval goes out.
   } catch (error) {
     if (mine !== generation) return;
     screen.busy = false;
@@ -248,6 +252,83 @@ async function decide(screen, decision, reading) {
     reading.update();
     say("error", problemElement(keyProblem(error, meaning)));
   }
+}
+
+// -- The second touch: the in-toto link.  The approval is made; whatever happens here, it goes out.
+
+function secondTouch(asked, view) {
+  leave();
+  generation += 1;
+  const path = `/api/views/${view}/link`;
+  const sign = el("button", { id: "sign-link", type: "button", disabled: true, "aria-describedby": "left" }, "Sign the link with your key");
+  const skip = el("button", { id: "skip-link", type: "button" }, "Send the approval without the link");
+  const next = el("button", { id: "next", type: "button", class: "light" }, "Show what is left");
+  const cancel = el("button", { id: "cancel", type: "button", class: "light", hidden: true }, "Cancel");
+  const left = el("p", { id: "left" });
+  show("Second touch", headline("Approved. Now the in-toto link"),
+    note("fact", "Your approval is signed. It counts with the link and without it."),
+    note("plain", `It waits here for your second touch; after ${duration(asked.secondsLeft)}, or when you leave this page, it is sent without the link.`),
+    decisionList(asked),
+    sectionElement(asked.link, 0),
+    el("section", { "aria-labelledby": "decision" }, el("h2", { id: "decision" }, "Your second touch"), left, el("div", { class: "buttons" }, sign, skip, next, cancel)));
+  const screen = { busy: false, over: false };
+  const reading = watchReading(main, asked.rowCount, (missing) => {
+    sign.disabled = missing > 0 || screen.busy;
+    skip.hidden = screen.busy;
+    next.hidden = missing === 0 || screen.busy;
+    left.hidden = screen.busy;
+    left.textContent = missing
+      ? `Your key signs only what you were shown. Left to show: ${missing} of ${asked.rowCount} lines of the link.`
+      : "The whole link was shown. It is not signed until you touch your key once more.";
+  });
+  const end = (done) => {
+    screen.over = true;
+    showOutcome(done);
+  };
+  // Nobody who walks away takes the approval back: it goes out without the link.
+  const goOut = () => {
+    if (!screen.over) call("POST", `${path}/skip`, {}, { keepalive: true }).catch(() => {});
+    screen.over = true;
+  };
+  addEventListener("pagehide", goOut);
+  leave = () => { reading.stop(); screen.abort?.abort(); removeEventListener("pagehide", goOut); goOut(); };
+  const attempt = async (work) => {
+    const mine = generation;
+    screen.busy = true;
+    reading.update();
+    try {
+      const done = await work();
+      if (mine === generation) end(done);
+    } catch (error) {
+      if (mine !== generation) return;
+      screen.busy = false;
+      cancel.hidden = true;
+      reading.update();
+      say("error", problemElement(keyProblem(error, "Your approval is signed and counts. Only the in-toto link is not signed.")));
+    }
+  };
+  sign.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") {
+      event.preventDefault();
+      say("ready", "Enter never signs. To sign the link, press the space bar on this button.");
+    }
+  });
+  sign.addEventListener("click", () => attempt(async () => {
+    cancel.hidden = false;
+    screen.abort = new AbortController();
+    const begun = await call("POST", `${path}/begin`, { seen: [...reading.seen] });
+    say("touch", "Second of two touches. Touch your key again. It signs:", el("p", {}, el("strong", {}, begun.text)));
+    const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(begun.publicKey);
+    const credential = await navigator.credentials.get({ publicKey, signal: screen.abort.signal });
+    cancel.hidden = true;
+    say("sending", "Your key has signed. Checking and sending.");
+    return call("POST", `${path}/finish`, { assertion: credential.toJSON() });
+  }));
+  skip.addEventListener("click", () => attempt(() => call("POST", `${path}/skip`, {})));
+  next.addEventListener("click", () => reading.showNext());
+  cancel.addEventListener("click", () => screen.abort?.abort());
+  say("second-touch", "Approved. The in-toto link needs one more touch of your key.");
+  focusHeadline();
 }
 
 function showOutcome(done) {
@@ -258,6 +339,7 @@ function showOutcome(done) {
   const title = approved ? "You approved" : "You denied";
   show(title, headline(`${title}: ${approved ? done.text : done.text.replace(/^Deny: /, "")}`),
     note(done.delivery.state === "refused" ? "warning" : "fact", done.delivery.text),
+    linkNote(done),
     decisionList(done),
     el("section", {}, el("h2", {}, "What is reached"), ...done.level.map((text) => note("plain", text))),
     el("div", { class: "buttons" },
@@ -265,6 +347,12 @@ function showOutcome(done) {
       el("a", { class: "button", id: "back", href: "#/" }, "Back to the inbox")));
   say(approved ? "approved" : "denied", approved ? "Approved." : "Denied.", done.delivery.text);
   focusHeadline();
+}
+
+function linkNote(done) {
+  if (done.linked) return note("fact", "With the in-toto link, signed by your second touch.");
+  if (done.linked === false && done.linkAsked) return note("warning", "Sent without the in-toto link. The approval counts; in_toto_verify of others will miss the link.");
+  return null;
 }
 
 function decisionList(made) {

@@ -45,7 +45,7 @@ function commands(text) {
 }
 
 /** Asks this terminal. */
-export async function call(method, path, body) {
+export async function call(method, path, body, more = {}) {
   let response;
   try {
     response = await fetch(path, {
@@ -58,6 +58,7 @@ export async function call(method, path, body) {
       cache: "no-store",
       credentials: "omit",
       redirect: "error",
+      ...more,
     });
   } catch {
     throw new Problem({
