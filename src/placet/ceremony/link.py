@@ -28,6 +28,7 @@ __all__ = [
     "ACTION_MATERIAL",
     "STEP",
     "action_digest",
+    "artifacts_of",
     "link_file_name",
     "link_message",
     "link_payload",
@@ -47,17 +48,7 @@ def link_payload(statement: IntentStatement) -> bytes:
     """
     if statement.decision != "approve":
         raise PolicyError(Reason.DECISION_IS_DENY, "A denial makes no in-toto link.")
-    materials: Object = {ACTION_MATERIAL: {"sha256": action_digest(statement)}}
-    for subject in statement.subjects if statement.has_artifacts else ():
-        if subject.name == ACTION_MATERIAL:
-            raise MalformedError(
-                Reason.SUBJECT_MISMATCH,
-                f"No artifact may be named {ACTION_MATERIAL}: in an in-toto link that is the action.",
-                path="/subject",
-                hint="Request the approval again, with the artifact's own name.",
-            )
-        algorithm, _, digest = subject.digest.partition(":")
-        materials[subject.name] = {algorithm: digest}
+    materials = artifacts_of(statement) | {ACTION_MATERIAL: {"sha256": action_digest(statement)}}
     return encode_canonical(
         {
             "_type": "link",
@@ -69,6 +60,26 @@ def link_payload(statement: IntentStatement) -> bytes:
             "command": [],
         }
     )
+
+
+def artifacts_of(statement: IntentStatement) -> Object:
+    """Returns the artifacts as a link lists them: by the names that the statement gives them.
+
+    Raises:
+        MalformedError: SUBJECT_MISMATCH: an artifact bears the name that stands for the action.
+    """
+    artifacts: Object = {}
+    for subject in statement.subjects if statement.has_artifacts else ():
+        if subject.name == ACTION_MATERIAL:
+            raise MalformedError(
+                Reason.SUBJECT_MISMATCH,
+                f"No artifact may be named {ACTION_MATERIAL}: in an in-toto link that is the action.",
+                path="/subject",
+                hint="Request the approval again, with the artifact's own name.",
+            )
+        algorithm, _, digest = subject.digest.partition(":")
+        artifacts[subject.name] = {algorithm: digest}
+    return artifacts
 
 
 def action_digest(statement: IntentStatement) -> str:

@@ -194,7 +194,7 @@ def _run(args: argparse.Namespace) -> int:
     writer = _verdict_writer(args, trust, question.gate)
     question.check_claims(SystemClock().now())
     with closing(open_ledger(choose_ledger(args.ledger))) as ledger:
-        _check_pinned_ledger(question.gate, ledger.birth())
+        check_pinned_ledger(question.gate, ledger.birth())
         if args.dry_run:
             approval = rehearse_approved(
                 plan,
@@ -265,7 +265,12 @@ def _folders() -> Path:
     return state_dir() / "gate" / "runs"
 
 
-def _check_pinned_ledger(gate: Gate, birth: Birth) -> None:
+def check_pinned_ledger(gate: Gate, birth: Birth) -> None:
+    """Checks that this is the ledger that the trust root names for the gate, where it names one.
+
+    Raises:
+        IndeterminateError: LEDGER_RESTORED.
+    """
     if gate.ledger.startswith(PINNED_LEDGER) and gate.ledger != PINNED_LEDGER + birth.ledger_id:
         raise IndeterminateError(
             Reason.LEDGER_RESTORED,

@@ -118,7 +118,10 @@ def add_step(layout: Object, step: ApproveStep) -> Object:
     """
     names = [str(existing.get("name")) for existing in layout["steps"]]
     if step.name in names:
-        raise _refused(f"The layout has a step {step.name!r} already.", "Give this one another --step.")
+        raise _refused(
+            f"The layout has a step {step.name!r} already.",
+            "Remove it from the layout, or rename it where it means something else.",
+        )
     if step.source and step.source not in names:
         raise _refused(
             f"The layout has no step {step.source!r}. It has: {', '.join(names) or 'none'}.",
