@@ -102,13 +102,20 @@ class World:
         assurance: person ID → assurance written into the trust root; `software` unless a test says otherwise.
         terminals: terminal ID → identity.
         policy: the text of ``policy/default.toml``.
+        now: when everything happens, in Unix seconds; the same in every run unless a test says otherwise.
 
     Change the attributes, then call `trust` again: each call compiles a new snapshot.
     """
 
     def __init__(
-        self, *, seed: bytes | None = b"world", deployment: str = "demo", policy: str = DEFAULT_POLICY
+        self,
+        *,
+        seed: bytes | None = b"world",
+        deployment: str = "demo",
+        policy: str = DEFAULT_POLICY,
+        now: int = NOW,
     ) -> None:
+        self.now = now
         self.deployment = deployment
         self.rp_id = f"{deployment}.placet.localhost"
         self.policy = policy
@@ -131,7 +138,7 @@ class World:
         }
         self.gates = [GATE, "prod-us"]
         self.versions = {"root": 1, "targets": 1, "snapshot": 1, "timestamp": 1}
-        self.expires_at = NOW + 7 * 86_400
+        self.expires_at = now + 7 * 86_400
 
     def origin(self, terminal: str) -> str:
         """Returns the origin of a terminal's page."""
@@ -147,8 +154,8 @@ class World:
             "uv": True,
             "backup": "forbid",
             "assurance": self.assurance.get(person, key.assurance),
-            "notBefore": format_time(NOW - 86_400),
-            "notAfter": format_time(NOW + 365 * 86_400),
+            "notBefore": format_time(self.now - 86_400),
+            "notAfter": format_time(self.now + 365 * 86_400),
             **({"aaguid": MODEL} if self.assurance.get(person) == "attested" else {}),
         } | self.credential_members.get(person, {})
 
@@ -201,7 +208,7 @@ class World:
             "requested_by": "https://ci.example/run/4711",
             "request_id": f"018f3e9e-8c2b-7cc0-9b5e-{unique[:12]}",
             "nonce": bytes.fromhex(unique[:32]),
-            "now": NOW,
+            "now": self.now,
             "lifetime": 3600,
         }
         return Ask(action_type, target, parameters, subjects, **(fields | more))
@@ -250,11 +257,12 @@ class World:
         person: str,
         *,
         terminal: str = "t1",
-        decided_at: int = NOW + 60,
+        decided_at: int | None = None,
         **knobs: Any,
     ) -> Answer:
         """Approves as an honest terminal would; `knobs` go to the software key's `sign`."""
         trust = self.trust()
+        decided_at = self.now + 60 if decided_at is None else decided_at
         review = prepare(request, trust=trust, now=decided_at, evidence=self.evidence)
         key = self.keys[person]
         if isinstance(key, SoftWebAuthn):

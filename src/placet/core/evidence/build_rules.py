@@ -78,10 +78,12 @@ def read_build_rule(options: Mapping[str, Any], path: str) -> BuildRule:
             "GitHub's and other shared builders build for everybody: without a source, everybody's "
             "artifacts would do. Where that is meant, write any_source = true instead.",
         )
+    min_level = _read_int(options.get("min_level", 1), f"{path}/min_level", 1, HIGHEST_BUILD_LEVEL)
+    builders = read_entries(options, "builders", path, _read_builder)
     rule = BuildRule(
-        builders=read_entries(options, "builders", path, _read_builder),
+        builders=tuple(builder._replace(level=builder.level or min_level) for builder in builders),
         sources=read_texts(options, "source", path, read_source),
-        min_level=_read_int(options.get("min_level", 1), f"{path}/min_level", 1, HIGHEST_BUILD_LEVEL),
+        min_level=min_level,
         refs=read_texts(options, "ref", path, _read_ref),
         commit=_read_commit(options, path),
         build_types=read_texts(options, "build_types", path, read_ascii),
@@ -159,8 +161,10 @@ def _read_builder(value: Any, path: str) -> BuilderRule:
         members = {"issuer": GITHUB_ISSUER} | members
     return BuilderRule(
         id=builder_id,
-        # A bare ID is trusted as far as provenance goes that somebody signed, and no further.
-        level=_read_int(members.get("level", 1), f"{path}/level", 1, HIGHEST_BUILD_LEVEL),
+        # Who names a builder beside min_level trusts it that far; 0 until that is read.
+        level=_read_int(members["level"], f"{path}/level", 1, HIGHEST_BUILD_LEVEL)
+        if "level" in members
+        else 0,
         signer=None if by_id else signer_of(members, members.get("signer"), path),
         issuer=read_ascii(members.get("issuer", GITHUB_ISSUER), f"{path}/issuer"),
         instance=read_instance(members, path),
