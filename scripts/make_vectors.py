@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vector_sources import containers, decisions, forms, signatures, trust, uses, worlds
+from vector_sources import containers, decisions, forms, signatures, trust, uses, verdicts, worlds
 from vector_sources.schema import schema
 
 HERE = Path(__file__).resolve().parent.parent / "vectors"
@@ -31,6 +31,7 @@ SOURCES = (
     decisions.decisions,
     uses.uses,
     uses.runs,
+    verdicts.verdicts,
 )
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import verdict_runner
+
 from placet.adapters.sqlite._ledger_place import stamp_path
 from placet.adapters.sqlite.ledger import SqliteLedger, declare_new_birth
 from placet.core.actions import parse_action
@@ -409,5 +411,6 @@ _KINDS: dict[str, Callable[[Any, int], Facts]] = {
     "verify-for-audit": _verify_for_audit,
     "run": _run,
     "use": _use,
+    **verdict_runner.KINDS,
 }
 KINDS = tuple(_KINDS)

@@ -15,5 +15,6 @@ key, whose ``keyid`` is empty; or in a Sigstore bundle v0.3 around that envelope
     keys.py         the public keys by which gates sign verdicts
 
 The envelope that people signed never gets a gate's signature: there an unapproved request, signed by
-the service alone, would look the same as an approved one.
+the service alone, would look the same as an approved one.  So nothing here takes such an envelope, and
+`placet.core.dsse` refuses an empty ``keyid`` in one (VSA-11).
 """

@@ -91,10 +91,10 @@ def build_vsa(approval: VerifiedApproval, bundle: IntentBundle, judgement: Judge
     predicate = {
         "verifier": {"id": judgement.verifier, "version": {"placet": judgement.version}},
         "timeVerified": format_time(judgement.at),
-        "resourceUri": approval.statement.target,
+        "resourceUri": approval.statement.target,  # VSA-10
         "policy": _policy(approval, judgement.trust),
         "inputAttestations": _inputs(approval, bundle),
-        "verificationResult": "PASSED",
+        "verificationResult": "PASSED",  # VSA-08
         "verifiedLevels": intent_levels(approval.level) + levels,
         "slsaVersion": SLSA_VERSION,
         EXPIRES_AT: _expiry(approval, judgement),
