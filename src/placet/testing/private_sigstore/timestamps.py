@@ -34,6 +34,7 @@ class TimestampAuthority:
 
     Attributes:
         chain: its own certificate first, its root last.
+        key: what it signs with.
     """
 
     def __init__(self, seed: Seed, clock: Callable[[], float], *, not_before: float) -> None:
@@ -41,9 +42,9 @@ class TimestampAuthority:
         self._seed = seed
         self._count = 0
         root = Authority(seed, "tsa root", not_before=not_before)
-        self._key = seed.key("tsa")
+        self.key = seed.key("tsa")
         certificate = issue(
-            start_certificate(self._key.public_key(), root.key)
+            start_certificate(self.key.public_key(), root.key)
             .subject_name(common_name("tsa"))
             .issuer_name(root.certificate.subject)
             .serial_number(seed.number("serial tsa", 120) + 1)
@@ -108,7 +109,7 @@ class TimestampAuthority:
             "digest_algorithm": {"algorithm": "sha256"},
             "signed_attrs": attributes,
             "signature_algorithm": {"algorithm": "sha256_ecdsa"},
-            "signature": sign(self._key, attributes.dump()),
+            "signature": sign(self.key, attributes.dump()),
         }
         return cms.SignedData(
             {
