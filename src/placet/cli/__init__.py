@@ -32,6 +32,8 @@ COMMANDS = {
     "approve": "decide about a request on the command line, with an OpenSSH FIDO key",
     "verify": "check an approval against what is about to be done",
     "run": "verify an approval, use it up, and run exactly the approved command",
+    "attach": "attach an approval or a verdict to an image in its registry",
+    "fetch": "fetch the approval that is attached to an image",
     "ledger": "show what this gate has used",
     "relay": "store and forward requests and answers",
     "verdict": "make the key of a gate's verdicts; check a verdict",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from placet.ceremony.request import find_open_rules, with_evidence
 from placet.cli import UserError
+from placet.cli._registry import configure_registry, open_registry
 from placet.core.bundle import MAX_REQUEST_BYTES, IntentRequest, encode_request
 from placet.core.statement import parse_statement
 from placet.core.trust import Trust
@@ -57,19 +58,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--pypi", default=PYPI, metavar="URL", help=f"the package index (default {PYPI})")
     configure_registry(group)
-
-
-def configure_registry(parser: argparse._ActionsContainer) -> None:
-    """Declares how a registry is reached; the names are those of oras."""
-    parser.add_argument(
-        "--plain-http", action="store_true", default=None, help="speak HTTP without TLS to the registry"
-    )
-    parser.add_argument(
-        "--ca-file", type=Path, metavar="PEM", help="the authority of the registry's certificate"
-    )
-    parser.add_argument(
-        "--token-host", default="", metavar="HOST", help="where the registry gives out tokens, if elsewhere"
-    )
 
 
 def add(
@@ -150,7 +138,6 @@ def _look_in_registry(search: EvidenceSearch, name: str, sha256: str, args: argp
     from placet.adapters.bounded_http import HttpError
     from placet.adapters.evidence_sources.registry import look_in_registry
     from placet.adapters.oci.reference import BadReference, parse_reference
-    from placet.cli._registry import open_registry
 
     try:
         image = parse_reference(f"{name}@sha256:{sha256}")
