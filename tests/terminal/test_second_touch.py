@@ -456,8 +456,9 @@ def place(tmp_path: Path, private_homes: None) -> Place:
 
 @pytest.mark.interop
 def test_two_touches_on_the_command_line_make_links_that_in_toto_accepts(place: Place) -> None:
+    path = write_request(place.folder, "it", place.world.request_deploy())
     for person in (ALICE, BOB):
-        done = place.approve(person, typed="approve\nlink\n")
+        done = place.approve(person, typed="approve\nlink\n", path=path)
         assert done.returncode == 0, done.stderr
         said = " ".join(done.stdout.split())
         assert said.index("takes two touches of your key") < said.index("Type approve")
@@ -467,8 +468,8 @@ def test_two_touches_on_the_command_line_make_links_that_in_toto_accepts(place: 
         assert max(map(len, link.splitlines())) <= 75
     bundle = bundle_of(place.folder)
     chain = Chain()
-    keys, step = functionaries(place.world, ALICE, BOB), approve_step
-    layout = chain.layout(step(place.world, [ALICE, BOB], threshold=2, artifact="x"), keys=keys)
+    keys = functionaries(place.world, ALICE, BOB)
+    layout = chain.layout(approve_step(place.world, [ALICE, BOB], threshold=2), keys=keys)
     stock_verify(place.folder / "both", chain.signed(layout, chain.owner), chain.owner, link_files(bundle))
 
 
