@@ -18,7 +18,7 @@ from placet.adapters.bounded_http import HttpError
 from placet.adapters.evidence_sources.documents import Found, Unusable, read_documents
 from placet.adapters.oci.client import MANIFEST_TYPE, Descriptor, RegistryClient
 from placet.adapters.oci.login import RegistryRefused, read_json
-from placet.adapters.oci.referrers import fetch_manifest, list_referrers, read_manifest, tag_of
+from placet.adapters.oci.referrers import fetch_manifest, list_referrers, may_be, read_manifest, tag_of
 from placet.core.bundle import MAX_REQUEST_BYTES
 from placet.core.encoding import b64decode_strict, b64encode
 from placet.core.errors import PlacetError
@@ -53,7 +53,7 @@ def look_in_registry(
     Raises:
         HttpError: the registry cannot be asked.
     """
-    listed = [d for d in list_referrers(client, digest) if d.artifact_type.startswith(_TYPES)]
+    listed = [d for d in list_referrers(client, digest) if may_be(d, *_TYPES)]
     listed.sort(key=lambda d: _rank(d, wanted))
     for descriptor in listed[:_MAX_FETCHED]:
         place = f"{client.image.name}, referrer {descriptor.digest[:19]}…"

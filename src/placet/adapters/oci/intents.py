@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from placet.adapters.bounded_http import HttpError
 from placet.adapters.oci.client import Descriptor, RegistryClient
 from placet.adapters.oci.login import read_json
-from placet.adapters.oci.referrers import Attached, attach, fetch_manifest, list_referrers
+from placet.adapters.oci.referrers import Attached, attach, fetch_manifest, list_referrers, may_be
 from placet.core.bundle import (
     BUNDLE_MEDIA_TYPE,
     MAX_BUNDLE_BYTES,
@@ -99,21 +99,25 @@ def list_intents(client: RegistryClient, digest: str) -> Iterator[AttachedIntent
     Raises:
         HttpError: the registry cannot be asked.
     """
-    listed = [d for d in list_referrers(client, digest) if d.artifact_type == BUNDLE_MEDIA_TYPE]
+    listed = [d for d in list_referrers(client, digest) if may_be(d, BUNDLE_MEDIA_TYPE)]
     # Newest first, by a note that nobody vouches for: it only says where to begin.
     listed.sort(key=lambda d: d.annotations.get(_CREATED, ""), reverse=True)
     for descriptor in listed[:_MAX_FETCHED]:
         try:
-            yield _fetch_intent(client, descriptor, digest)
+            intent = _fetch_intent(client, descriptor, digest)
+            if intent is not None:
+                yield intent
         except PlacetError as e:
             yield HttpError(f"{descriptor.digest} is no approval of {digest}: {e.message}")
         except HttpError as e:
             yield e
 
 
-def _fetch_intent(client: RegistryClient, descriptor: Descriptor, digest: str) -> AttachedIntent:
+def _fetch_intent(client: RegistryClient, descriptor: Descriptor, digest: str) -> AttachedIntent | None:
     manifest = fetch_manifest(client, descriptor, subject=digest)
     layers = [layer for layer in manifest.layers if layer.media_type == BUNDLE_MEDIA_TYPE]
+    if not layers and descriptor.artifact_type != BUNDLE_MEDIA_TYPE:
+        return None  # it did not say what it is, and is something else
     if len(layers) != 1:
         raise HttpError(f"{descriptor.digest} does not hold one approval.")
     content = client.get_blob(layers[0].digest, max_bytes=MAX_BUNDLE_BYTES)

@@ -72,6 +72,15 @@ def tag_of(digest: str, suffix: str = "") -> str:
     return f"{digest.replace(':', '-')}{suffix}"
 
 
+def may_be(descriptor: Descriptor, *prefixes: str) -> bool:
+    """Whether something may be of an artifact type that begins so; its layers tell.
+
+    cosign writes the type of the empty configuration into the index of registries without referrers, and
+    others write none.
+    """
+    return descriptor.artifact_type in ("", EMPTY_TYPE) or descriptor.artifact_type.startswith(prefixes)
+
+
 def fetch_manifest(client: RegistryClient, descriptor: Descriptor, *, subject: str = "") -> Manifest:
     """Fetches a manifest with its layers' descriptors.
 
