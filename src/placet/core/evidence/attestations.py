@@ -29,21 +29,10 @@ _MAX_SUBJECTS = 20_000
 _MAX_ALGORITHMS = 16
 
 # in-toto's digest set, as hexadecimal lengths; Git's objects have SHA-1 or SHA-256 names.
-_LENGTHS: dict[str, tuple[int, ...]] = {
-    "md5": (32,),
-    "sha1": (40,),
-    "sha224": (56,),
-    "sha256": (64,),
-    "sha384": (96,),
-    "sha512": (128,),
-    "sha3_256": (64,),
-    "sha3_384": (96,),
-    "sha3_512": (128,),
-    "gitCommit": (40, 64),
-    "gitTree": (40, 64),
-    "gitBlob": (40, 64),
-    "gitTag": (40, 64),
-}
+_GIT = dict.fromkeys(("gitCommit", "gitTree", "gitBlob", "gitTag"), (40, 64))
+_SHA3 = {"sha3_256": (64,), "sha3_384": (96,), "sha3_512": (128,)}
+_SHA2 = {"sha224": (56,), "sha256": (64,), "sha384": (96,), "sha512": (128,)}
+_LENGTHS: dict[str, tuple[int, ...]] = {"md5": (32,), "sha1": (40,), **_SHA2, **_SHA3, **_GIT}
 # Other algorithms are kept as they are, as long as `algorithm:value` can be read in one way only.
 _algorithm = re.compile("[A-Za-z0-9_./-]{1,64}").fullmatch
 _other_value = re.compile("[A-Za-z0-9_.:/+=-]{1,256}").fullmatch

@@ -8,7 +8,7 @@ cannot choose, must say the same as the predicate, which it could.
 
 from __future__ import annotations
 
-from placet.core.errors import PlacetError, PolicyError, Reason
+from placet.core.errors import PolicyError, Reason
 from placet.core.evidence.build_rules import (
     GITHUB_RUNNER,
     WORKFLOWS,
@@ -20,7 +20,8 @@ from placet.core.evidence.build_rules import (
 from placet.core.evidence.facts import EvidenceFact, Signer
 from placet.core.evidence.parameters import check_parameters
 from placet.core.evidence.provenance import Provenance, parse_provenance
-from placet.core.evidence.signers import check_instance, check_logged, check_signer, say_signer
+from placet.core.evidence.refusals import BEWARE, first_that_passes, unmet
+from placet.core.evidence.signers import check_signer, check_standing, say_signer
 from placet.core.evidence.sources import normalise_repository
 from placet.core.patterns import matches
 
@@ -39,21 +40,18 @@ def check_build(rule: BuildRule, fact: EvidenceFact) -> int:
     claim = parse_provenance(fact.predicate_type, fact.predicate)
     level = _check_builder(rule.builders, claim, fact)
     if level < rule.min_level:  # EVD-08
-        raise PolicyError(
+        raise unmet(
             Reason.EVIDENCE_LEVEL,
             f"The rule trusts this builder to SLSA build level {level}; it requires {rule.min_level}.",
             expected=rule.min_level,
             actual=level,
-            hint="Build with a builder of a higher level; an administrator says which builder reaches which.",
         )
     if rule.build_types and claim.build_type not in rule.build_types:  # EVD-09
-        raise PolicyError(
+        raise unmet(
             Reason.EVIDENCE_BUILD_TYPE,
             "The artifact was built in another way than the rule allows.",
-            path="/predicate/buildDefinition/buildType",
             expected=", ".join(rule.build_types),
             actual=claim.build_type,
-            hint="Build it as the rule says, or have an administrator add the build type.",
         )
     _check_source(rule, claim)
     check_parameters(rule.parameters, claim.external_parameters)
@@ -63,23 +61,14 @@ def check_build(rule: BuildRule, fact: EvidenceFact) -> int:
 def _check_builder(builders: tuple[BuilderRule, ...], claim: Provenance, fact: EvidenceFact) -> int:
     named = [builder for builder in builders if matches(builder.id, claim.builder_id)]
     if not named:  # EVD-07
-        raise PolicyError(
+        raise unmet(
             Reason.EVIDENCE_BUILDER,
             "The artifact comes from a builder that the rule does not trust.",
-            path="/predicate/runDetails/builder/id",
             expected=", ".join(builder.id for builder in builders),
             actual=claim.builder_id,
-            hint="Build it with a builder that the rule names, or have an administrator add this one.",
         )
-    refusals: list[PlacetError] = []
-    for builder in sorted(named, key=lambda builder: -builder.level):
-        try:
-            _check_bound(builder, claim, fact)
-        except PolicyError as e:
-            refusals.append(e)
-        else:
-            return builder.level
-    raise refusals[0]
+    named.sort(key=lambda builder: -builder.level)
+    return first_that_passes(named, lambda builder: _check_bound(builder, claim, fact)).level
 
 
 def _check_bound(builder: BuilderRule, claim: Provenance, fact: EvidenceFact) -> None:
@@ -90,8 +79,6 @@ def _check_bound(builder: BuilderRule, claim: Provenance, fact: EvidenceFact) ->
         if signer.kind == "certificate" and is_github_builder(claim.builder_id):
             _check_certificate(builder, claim, signer)
         return
-    check_instance(builder.instance, signer, fact.kind)
-    check_logged(fact, unlogged=builder.unlogged)
     if signer.kind != "certificate" or signer.issuer != builder.issuer:
         raise _not_its_signer(claim, signer, f"a workflow, as {builder.issuer} says")
     if is_runner(claim.builder_id):
@@ -100,31 +87,30 @@ def _check_bound(builder: BuilderRule, claim: Provenance, fact: EvidenceFact) ->
             raise _not_its_signer(claim, signer, f"a workflow of {claim.source_uri or 'the source'}")
     elif signer.identity != claim.builder_id:
         raise _not_its_signer(claim, signer, claim.builder_id)
+    check_standing(fact, builder.instance, unlogged=builder.unlogged)
     _check_certificate(builder, claim, signer)
 
 
 def _not_its_signer(claim: Provenance, signer: Signer, expected: str) -> PolicyError:
-    return PolicyError(
+    return unmet(
         Reason.EVIDENCE_BUILDER,
         f"The provenance names the builder {claim.builder_id}, but {say_signer(signer)} signed it.",
-        path="/predicate/runDetails/builder/id",
         expected=expected,
         actual=say_signer(signer),
-        hint="Do not trust where this evidence came from: somebody signed in another builder's name.",
+        hint=BEWARE,
     )
 
 
 def _check_certificate(builder: BuilderRule, claim: Provenance, signer: Signer) -> None:
-    """Holds what GitHub's provenance says of its source against the certificate (EVD-07)."""
+    """Holds what GitHub's provenance says of its build against the certificate (EVD-07)."""
     runner = signer.claims.get("runnerEnvironment", "")
     says_hosted = claim.builder_id == f"{GITHUB_RUNNER}/github-hosted"
     says_own = claim.builder_id == f"{GITHUB_RUNNER}/self-hosted"
     foreign = runner not in ("", "github-hosted") and not (builder.self_hosted or says_own)
     if foreign or (says_hosted and runner != "github-hosted"):
-        raise PolicyError(
+        raise unmet(
             Reason.EVIDENCE_BUILDER,
             "The build ran on a runner that GitHub does not host.",
-            path="/predicate/runDetails/builder/id",
             expected="github-hosted",
             actual=runner or "not said by the certificate",
             hint="Build on a GitHub-hosted runner. An administrator who trusts the own runners as much "
@@ -141,12 +127,12 @@ def _check_certificate(builder: BuilderRule, claim: Provenance, signer: Signer) 
         facts.append(("workflow", config.partition("@")[0], f"{claim.source_uri}/{claim.entry_point}"))
     for what, says, claimed in facts:
         if says != claimed or not says:
-            raise PolicyError(
+            raise unmet(
                 Reason.EVIDENCE_SOURCE,
                 f"Certificate and provenance differ about the {what}.",
                 expected=says,
                 actual=claimed,
-                hint="Do not trust where this evidence came from: its certificate is for another source.",
+                hint=BEWARE,
             )
 
 
@@ -160,10 +146,9 @@ def _check_source(rule: BuildRule, claim: Provenance) -> None:
     ]
     for what, patterns, claimed in wanted:
         if patterns and not any(matches(pattern, claimed) for pattern in patterns):
-            raise PolicyError(
+            raise unmet(
                 Reason.EVIDENCE_SOURCE,
                 f"The artifact was not built {what} that the rule expects.",
                 expected=", ".join(patterns),
                 actual=claimed or "not said",
-                hint="Build from the source that the rule names, or have an administrator add this one.",
             )

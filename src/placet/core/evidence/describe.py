@@ -7,7 +7,7 @@ documents that others wrote, so every value is escaped and cut (EVD-22).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from placet.core.display import escape_value
 from placet.core.encoding import format_time
@@ -92,25 +92,16 @@ def _signer(signer: Signer) -> Rows:
 
 
 def _said(fact: EvidenceFact) -> Rows:
-    who = {PROVENANCE: "Builder", VSA: "Verifier", SOURCE: "Source control"}.get(fact.kind, "Signer")
+    who, read = _SAYS.get(fact.kind, ("Signer", _type))
     try:
-        if fact.kind == PROVENANCE:
-            rows = list(_provenance(fact))
-        elif fact.kind == VSA:
-            rows = list(_summary(fact))
-        elif fact.kind == SOURCE:
-            rows = list(_source(fact))
-        elif fact.kind == SBOM:
-            rows = list(_sbom(fact))
-        elif fact.kind == ATTESTATION:
-            rows = [("statement of type", fact.predicate_type)]
-        else:
-            rows = []
+        rows = list(read(fact))
     except PlacetError as e:
         rows = [("something unreadable", e.message)]
-    for label, value in rows:
-        if value:
-            yield f"{who} says: {label}", value
+    return ((f"{who} says: {label}", value) for label, value in rows if value)
+
+
+def _type(fact: EvidenceFact) -> Rows:
+    yield "statement of type", fact.predicate_type
 
 
 def _provenance(fact: EvidenceFact) -> Rows:
@@ -153,6 +144,14 @@ def _sbom(fact: EvidenceFact) -> Rows:
     yield "components listed", str(summary.components)
     yield "made with", summary.tool
     yield "made at", summary.created
+
+
+_SAYS: dict[str, tuple[str, Callable[[EvidenceFact], Rows]]] = {
+    PROVENANCE: ("Builder", _provenance),
+    VSA: ("Verifier", _summary),
+    SOURCE: ("Source control", _source),
+    SBOM: ("Signer", _sbom),
+}
 
 
 def _listed(values: object) -> str:

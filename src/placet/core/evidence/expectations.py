@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from placet.core.decode import read_ascii
-from placet.core.errors import PolicyError, Reason
+from placet.core.errors import Reason
 from placet.core.evidence.build_rules import read_build_rule
 from placet.core.evidence.builds import check_build
 from placet.core.evidence.facts import (
@@ -32,6 +32,7 @@ from placet.core.evidence.options import (
     read_signer,
     refuse,
 )
+from placet.core.evidence.refusals import unmet
 from placet.core.evidence.sbom import FORMATS, check_sbom
 from placet.core.evidence.signers import check_signed_by_any
 from placet.core.evidence.source_track import check_source, read_source_rule
@@ -139,13 +140,11 @@ def check_expectations(
     if kind == SBOM:
         check_sbom(formats, fact)
     if kind == ATTESTATION and fact.predicate_type != predicate_type:  # EVD-20
-        raise PolicyError(
+        raise unmet(
             Reason.EVIDENCE_REQUIRED,
             "The attestation is of another type than the rule requires.",
-            path="/predicateType",
             expected=predicate_type,
             actual=fact.predicate_type,
-            hint="Ask with an attestation of the type that the rule names.",
         )
     return None
 
@@ -154,10 +153,9 @@ def _check_layout(rule: tuple[str, tuple[str, ...]], fact: EvidenceFact) -> None
     """Checks that what held is this rule's layout, signed by this rule's owners (EVD-21)."""
     layout, owners = rule
     if fact.predicate.get("layout") != layout or fact.predicate.get("owners") != list(owners):
-        raise PolicyError(
+        raise unmet(
             Reason.EVIDENCE_LAYOUT,
             "The links satisfy another layout than the rule requires.",
             expected=layout,
             actual=str(fact.predicate.get("layout"))[:200],
-            hint="Ask with the links of the steps that this layout has.",
         )

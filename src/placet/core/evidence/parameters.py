@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from placet.core.decode import read_map
-from placet.core.errors import PolicyError, Reason
+from placet.core.errors import Reason
 from placet.core.evidence.options import refuse
+from placet.core.evidence.refusals import unmet
 from placet.core.patterns import matches, read_pattern
 
 _MAX_PARAMETERS = 64
@@ -58,21 +59,17 @@ def check_parameters(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> 
     """
     unexpected = sorted(name for name in actual if name not in expected and actual[name] not in _NOTHING)
     if unexpected:
-        raise PolicyError(
+        raise unmet(
             Reason.EVIDENCE_PARAMETERS,
             f"The build was given the parameter {unexpected[0][:64]!r}, which the rule does not expect.",
-            path="/predicate/buildDefinition/externalParameters",
             expected=", ".join(sorted(expected)) or "none",
             actual=", ".join(name[:64] for name in unexpected[:8]),
-            hint="Build without it. If it may be given, an administrator lists it: "
-            'parameters = { name = "value" }, with "**" for any value.',
         )
     for name, wanted in expected.items():
         if not _fits(wanted, actual.get(name)):
-            raise PolicyError(
+            raise unmet(
                 Reason.EVIDENCE_PARAMETERS,
                 f"The external parameter {name[:64]!r} of the build is not what the rule expects.",
-                path=f"/predicate/buildDefinition/externalParameters/{name[:64]}",
                 expected=str(wanted)[:200],
                 actual=str(actual.get(name))[:200],
                 hint="Build with the parameters that the rule lists; an administrator can change the list.",

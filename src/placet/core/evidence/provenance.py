@@ -9,10 +9,12 @@ Leaves out: whether any of it is true.  `placet.core.evidence.builds` holds it a
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from placet.core.decode import Object
-from placet.core.errors import IndeterminateError, MalformedError, Reason
+from placet.core.errors import MalformedError, Reason
+from placet.core.evidence.refusals import unreadable
 from placet.core.evidence.sources import commits_of, split_source
 
 PREDICATE_V1 = "https://slsa.dev/provenance/v1"
@@ -34,6 +36,12 @@ _PLACE = {
     GOOGLE_TRIGGERED: "buildConfigSource",
 }
 _PLACE_MEMBERS = frozenset({"repository", "ref", "path"})
+
+
+# What a missing member counts as; never changed.
+_EMPTY: Object = {}
+_NONE: list[Any] = []
+T = TypeVar("T")
 
 
 class Provenance(NamedTuple):
@@ -72,81 +80,75 @@ def parse_provenance(predicate_type: str, predicate: Object) -> Provenance:
         return _read_v02(predicate)
     if predicate_type == PREDICATE_V01:
         return _read_v01(predicate)
-    raise IndeterminateError(
-        Reason.EVIDENCE_UNSUPPORTED,
-        "This version of placet reads SLSA provenance of the versions 0.1, 0.2 and 1.",
-        path="/predicateType",
-        actual=predicate_type[:200],
-        hint="Update placet here, or have the builder write one of these.",
-    )
+    raise unreadable("SLSA provenance of the versions 0.1, 0.2 and 1", predicate_type)
 
 
 def _read_v1(predicate: Object) -> Provenance:
-    definition = _object(predicate, "buildDefinition")
-    details = _object(predicate, "runDetails")
-    build_type = _text(definition, "buildType")
-    parameters = _object(definition, "externalParameters")
-    dependencies = _list(definition, "resolvedDependencies")
+    definition = get(predicate, "buildDefinition", _EMPTY)
+    details = get(predicate, "runDetails", _EMPTY)
+    build_type = get(definition, "buildType", "")
+    parameters = get(definition, "externalParameters", _EMPTY)
+    dependencies = get(definition, "resolvedDependencies", _NONE)
     source_uri = source_ref = entry_point = ""
     commits: frozenset[str] = frozenset()
     rest = dict(parameters)
     if build_type == CONTAINER_BASED:
-        source = _object(rest, "source")
-        source_uri, source_ref = split_source(_text(source, "uri"))
+        source = get(rest, "source", _EMPTY)
+        source_uri, source_ref = split_source(get(source, "uri", ""))
         commits = commits_of(source.get("digest"))
-        entry_point = _text(rest, "configPath")
+        entry_point = get(rest, "configPath", "")
         rest = {name: value for name, value in rest.items() if name not in ("source", "configPath")}
     elif name := _PLACE.get(build_type):
-        place = _object(rest, name)
-        source_uri, source_ref = split_source(f"{_text(place, 'repository')}@{_text(place, 'ref')}")
-        entry_point = _text(place, "path")
+        place = get(rest, name, _EMPTY)
+        source_uri, source_ref = split_source(f"{get(place, 'repository', '')}@{get(place, 'ref', '')}")
+        entry_point = get(place, "path", "")
         more = {key: value for key, value in place.items() if key not in _PLACE_MEMBERS}
         rest = {key: value for key, value in rest.items() if key != name} | ({name: more} if more else {})
     for dependency in dependencies:
         if isinstance(dependency, dict) and source_uri:
-            uri, ref = split_source(_text(dependency, "uri"))
+            uri, ref = split_source(get(dependency, "uri", ""))
             if uri == source_uri and ref in ("", source_ref):
                 commits |= commits_of(dependency.get("digest"))
     return Provenance(
         version="v1",
-        builder_id=_text(_object(details, "builder"), "id"),
+        builder_id=get(get(details, "builder", _EMPTY), "id", ""),
         build_type=build_type,
         source_uri=source_uri,
         source_ref=source_ref,
         commit=_one_commit(commits, "/predicate/buildDefinition/resolvedDependencies"),
         entry_point=entry_point,
         external_parameters=rest,
-        invocation_id=_text(_object(details, "metadata"), "invocationId"),
+        invocation_id=get(get(details, "metadata", _EMPTY), "invocationId", ""),
     )
 
 
 def _read_v02(predicate: Object) -> Provenance:
-    invocation = _object(predicate, "invocation")
-    config = _object(invocation, "configSource")
-    uri = _text(config, "uri")
+    invocation = get(predicate, "invocation", _EMPTY)
+    config = get(invocation, "configSource", _EMPTY)
+    uri = get(config, "uri", "")
     source_uri, source_ref = split_source(uri)
     commits = commits_of(config.get("digest"))
-    for material in _list(predicate, "materials"):
+    for material in get(predicate, "materials", _NONE):
         if isinstance(material, dict) and uri and material.get("uri") == uri:
             commits |= commits_of(material.get("digest"))
-    metadata = _object(predicate, "metadata")
+    metadata = get(predicate, "metadata", _EMPTY)
     return Provenance(
         version="v0.2",
-        builder_id=_text(_object(predicate, "builder"), "id"),
-        build_type=_text(predicate, "buildType"),
+        builder_id=get(get(predicate, "builder", _EMPTY), "id", ""),
+        build_type=get(predicate, "buildType", ""),
         source_uri=source_uri,
         source_ref=source_ref,
         commit=_one_commit(commits, "/predicate/materials"),
-        entry_point=_text(config, "entryPoint"),
-        external_parameters=_object(invocation, "parameters"),
+        entry_point=get(config, "entryPoint", ""),
+        external_parameters=get(invocation, "parameters", _EMPTY),
         # The specification spells it ...Id, its own example and the Go generator ...ID.
-        invocation_id=_text(metadata, "buildInvocationId") or _text(metadata, "buildInvocationID"),
+        invocation_id=get(metadata, "buildInvocationId", "") or get(metadata, "buildInvocationID", ""),
     )
 
 
 def _read_v01(predicate: Object) -> Provenance:
-    recipe = _object(predicate, "recipe")
-    materials = _list(predicate, "materials")
+    recipe = get(predicate, "recipe", _EMPTY)
+    materials = get(predicate, "materials", _NONE)
     at = recipe.get("definedInMaterial")
     material: Any = {}
     if isinstance(at, int) and not isinstance(at, bool) and 0 <= at < len(materials):
@@ -155,18 +157,18 @@ def _read_v01(predicate: Object) -> Provenance:
         raise MalformedError(Reason.WRONG_TYPE, "An object was expected.", path="/predicate/materials")
     commit = _one_commit(commits_of(material.get("digest")), "/predicate/materials")
     # Google Cloud Build writes the commit into the path, as GitHub's pages do.
-    uri = _text(material, "uri").removesuffix(f"/commit/{commit}")
+    uri = get(material, "uri", "").removesuffix(f"/commit/{commit}")
     source_uri, source_ref = split_source(uri)
     return Provenance(
         version="v0.1",
-        builder_id=_text(_object(predicate, "builder"), "id"),
-        build_type=_text(recipe, "type"),
+        builder_id=get(get(predicate, "builder", _EMPTY), "id", ""),
+        build_type=get(recipe, "type", ""),
         source_uri=source_uri,
         source_ref=source_ref,
         commit=commit,
-        entry_point=_text(recipe, "entryPoint"),
-        external_parameters=_object(recipe, "arguments"),
-        invocation_id=_text(_object(predicate, "metadata"), "buildInvocationId"),
+        entry_point=get(recipe, "entryPoint", ""),
+        external_parameters=get(recipe, "arguments", _EMPTY),
+        invocation_id=get(get(predicate, "metadata", _EMPTY), "buildInvocationId", ""),
     )
 
 
@@ -179,28 +181,15 @@ def _one_commit(commits: frozenset[str], path: str) -> str:
     return next(iter(commits), "")
 
 
-def _object(parent: Object, name: str) -> Object:
+def get(parent: Mapping[str, Any], name: str, empty: T) -> T:
+    """Returns a member that may be missing, of the type of `empty`, which stands for a missing one.
+
+    Raises:
+        MalformedError: WRONG_TYPE.
+    """
     value = parent.get(name)
     if value is None:
-        return {}
-    if isinstance(value, dict):
+        return empty
+    if isinstance(value, type(empty)):
         return value
-    raise MalformedError(Reason.WRONG_TYPE, f"An object was expected as {name!r}.", path="/predicate")
-
-
-def _list(parent: Object, name: str) -> list[Any]:
-    value = parent.get(name)
-    if value is None:
-        return []
-    if isinstance(value, list):
-        return value
-    raise MalformedError(Reason.WRONG_TYPE, f"A list was expected as {name!r}.", path="/predicate")
-
-
-def _text(parent: Object, name: str) -> str:
-    value = parent.get(name)
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    raise MalformedError(Reason.WRONG_TYPE, f"A string was expected as {name!r}.", path="/predicate")
+    raise MalformedError(Reason.WRONG_TYPE, f"The member {name!r} has another type.", path="/predicate")

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from placet.core.errors import PolicyError, Reason
+from placet.core.errors import Reason
 from placet.core.evidence.facts import EvidenceFact
+from placet.core.evidence.refusals import unmet
 
 CYCLONEDX, SPDX = "cyclonedx", "spdx"
 FORMATS = (CYCLONEDX, SPDX)
@@ -78,7 +79,7 @@ def _summarise_spdx2(predicate: Mapping[str, Any]) -> SbomSummary:
     for relation in _objects(predicate.get("relationships")):
         if relation.get("relationshipType") == "DESCRIBES" and _text(relation, "relatedSpdxElement"):
             described.add(_text(relation, "relatedSpdxElement"))
-    top = next((package for package in packages if package.get("SPDXID") in described), {})
+    top = next((package for package in packages if _text(package, "SPDXID") in described), {})
     creation = _object(predicate.get("creationInfo"))
     creators = [c for c in _list(creation.get("creators")) if isinstance(c, str) and c.startswith("Tool: ")]
     return SbomSummary(
@@ -120,13 +121,11 @@ def check_sbom(formats: tuple[str, ...], fact: EvidenceFact) -> None:
     """
     found = format_of(fact.predicate_type)
     if found not in formats:
-        raise PolicyError(
+        raise unmet(
             Reason.EVIDENCE_REQUIRED,
             "The SBOM is of a format that the rule does not accept.",
-            path="/predicateType",
             expected=", ".join(formats),
             actual=found or fact.predicate_type[:200],
-            hint="Make the SBOM in a format that the rule names.",
         )
 
 

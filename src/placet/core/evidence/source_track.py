@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
+from placet.core.errors import PlacetError, Reason
 from placet.core.evidence.build_rules import BuildRule, read_build_rule, read_source, read_texts
 from placet.core.evidence.builds import check_build
 from placet.core.evidence.facts import PROVENANCE, VSA, EvidenceFact
 from placet.core.evidence.options import SignerRule, check_names, read_entries, read_signer
 from placet.core.evidence.provenance import parse_provenance
+from placet.core.evidence.refusals import unmet, unreadable
 from placet.core.evidence.signers import check_signed_by_any
 from placet.core.evidence.sources import normalise_repository, split_source
 from placet.core.evidence.vsa_input import check_levels, map_levels, parse_summary
@@ -96,12 +97,11 @@ def check_source(
     check_signed_by_any(rule.signers, fact)
     repository, level = _read_claim(rule, fact)
     if not any(matches(pattern, repository) for pattern in rule.sources):
-        raise PolicyError(
+        raise unmet(
             Reason.EVIDENCE_SOURCE,
             "The evidence is about a revision of another repository.",
             expected=", ".join(rule.sources),
             actual=repository or "not said",
-            hint="Ask with the evidence of the repository that the rule names.",
         )
     for subject in statement.subjects:
         if subject.digest not in fact.subjects:
@@ -117,15 +117,9 @@ def _read_claim(rule: SourceRule, fact: EvidenceFact) -> tuple[str, int | None]:
         level = max(n for track, n in map_levels(summary.levels) if track == _TRACK)
         return split_source(summary.resource)[0], level
     if fact.predicate_type != SOURCE_PREDICATE:
-        raise IndeterminateError(
-            Reason.EVIDENCE_UNSUPPORTED,
-            "This version of placet reads source provenance v1-draft.",
-            path="/predicateType",
-            actual=fact.predicate_type[:200],
-            hint="Update placet here, or ask with the verification summary of the revision.",
-        )
+        raise unreadable("source provenance v1-draft and verification summaries", fact.predicate_type)
     if rule.min_level > 1:
-        raise PolicyError(
+        raise unmet(
             Reason.EVIDENCE_LEVEL,
             "Source provenance says how a revision came to be, not which SLSA source level that is.",
             expected=f"SLSA_SOURCE_LEVEL_{rule.min_level}",
@@ -152,11 +146,9 @@ def _check_built_from(
         named = {f"gitCommit:{claim.commit}", f"sha1:{claim.commit}"} if claim.commit else set()
         if claim.source_uri == repository and named & fact.subjects:
             return
-    raise PolicyError(
+    raise unmet(
         Reason.EVIDENCE_SUBJECT,
         "Nothing here shows that the artifact was built from the revision that this evidence is about.",
-        path="/subject",
         expected=", ".join(sorted(fact.subjects)[:4]),
-        hint="Ask with provenance of the same build as well, by one of the builders that the rule must name.",
-        causes=tuple(refusals),
+        causes=refusals,
     )

@@ -11,18 +11,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from placet.core.decode import read_ascii, read_map
+from placet.core.decode import Object, read_ascii, read_map
 from placet.core.encoding import format_time, parse_time
-from placet.core.errors import (
-    IndeterminateError,
-    MalformedError,
-    PlacetError,
-    PolicyError,
-    Reason,
-)
+from placet.core.errors import MalformedError, Reason
 from placet.core.evidence.facts import EvidenceFact
 from placet.core.evidence.options import SignerRule, check_names, read_entries, signer_of
-from placet.core.evidence.signers import check_signer
+from placet.core.evidence.provenance import get
+from placet.core.evidence.refusals import unmet, unreadable
+from placet.core.evidence.signers import check_signed_by_any
 from placet.core.patterns import matches, read_pattern
 from placet.core.policy import _read_duration
 from placet.core.statement import IntentStatement
@@ -34,6 +30,8 @@ DEFAULT_MAX_AGE = "30d"
 # The clocks of two machines that both keep time.
 LEEWAY_SECONDS = 300
 
+_EMPTY: Object = {}
+_NONE: list[Any] = []
 _slsa_level = re.compile("SLSA_(?:([A-Z][A-Z0-9]*)_)?LEVEL_([0-9]{1,4})").fullmatch
 _time = re.compile(r"([0-9-]{10}T[0-9:]{8})(?:\.[0-9]{1,12})?(?:Z|([+-])([0-9]{2}):([0-9]{2}))").fullmatch
 
@@ -73,32 +71,18 @@ def parse_summary(predicate_type: str, predicate: Mapping[str, Any]) -> Summary:
         IndeterminateError: EVIDENCE_UNSUPPORTED: another version.
     """
     if predicate_type not in (PREDICATE_V1, PREDICATE_V02):
-        raise IndeterminateError(
-            Reason.EVIDENCE_UNSUPPORTED,
-            "This version of placet reads verification summaries of the versions 0.2 and 1.",
-            path="/predicateType",
-            actual=predicate_type[:200],
-            hint="Update placet here, or have the verifier write one of these.",
-        )
+        raise unreadable("verification summaries of the versions 0.2 and 1", predicate_type)
     old = predicate_type == PREDICATE_V02
-    verifier, policy = predicate.get("verifier"), predicate.get("policy")
-    levels = [predicate.get("policy_level")] if old else predicate.get("verifiedLevels", [])
-    if not isinstance(levels, list):
-        raise MalformedError(Reason.WRONG_TYPE, "A list was expected.", path="/predicate/verifiedLevels")
+    levels = [predicate.get("policy_level")] if old else get(predicate, "verifiedLevels", _NONE)
     verified_at = predicate.get("time_verified" if old else "timeVerified")
     return Summary(
-        verifier=_text(verifier, "id"),
+        verifier=get(get(predicate, "verifier", _EMPTY), "id", ""),
         verified_at=None if verified_at is None else parse_foreign_time(verified_at),
-        resource=_text(predicate, "resource_uri" if old else "resourceUri"),
-        passed=_text(predicate, "verification_result" if old else "verificationResult") == "PASSED",
+        resource=get(predicate, "resource_uri" if old else "resourceUri", ""),
+        passed=predicate.get("verification_result" if old else "verificationResult") == "PASSED",
         levels=tuple(level for level in levels if isinstance(level, str)),
-        policy=_text(policy, "uri"),
+        policy=get(get(predicate, "policy", _EMPTY), "uri", ""),
     )
-
-
-def _text(parent: Any, name: str) -> str:
-    value = parent.get(name) if isinstance(parent, Mapping) else None
-    return value if isinstance(value, str) else ""
 
 
 def parse_foreign_time(value: Any) -> int:
@@ -162,14 +146,11 @@ def check_summary(
     resource = statement.target if rule.resource is None else rule.resource
     good = summary.resource == resource if rule.resource is None else matches(resource, summary.resource)
     if not good:  # EVD-14
-        raise PolicyError(
+        raise unmet(
             Reason.EVIDENCE_RESOURCE,
             "The verification summary is about another resource.",
-            path="/predicate/resourceUri",
             expected=resource,
             actual=summary.resource,
-            hint="Have the summary made for this one. Where summaries name packages and not targets, an "
-            'administrator says so in the rule: resource = "pkg:…".',
         )
     check_levels(rule.levels, summary)
     check_age(rule.max_age, summary, fact, at)
@@ -185,23 +166,13 @@ def _check_verifier(verifiers: tuple[VerifierRule, ...], summary: Summary, fact:
     """Checks that the verifier that is named is trusted, and the one that signed (EVD-13)."""
     named = [verifier for verifier in verifiers if verifier.id == summary.verifier]
     if not named:
-        raise PolicyError(
+        raise unmet(
             Reason.EVIDENCE_SIGNER,
             "The summary is by a verifier that the rule does not trust.",
-            path="/predicate/verifier/id",
             expected=", ".join(verifier.id for verifier in verifiers),
             actual=summary.verifier,
-            hint="Have it made by a verifier that the rule names; or an administrator adds this one.",
         )
-    refusals: list[PlacetError] = []
-    for verifier in named:
-        try:
-            check_signer(verifier.signer, fact)
-        except PolicyError as e:
-            refusals.append(e)
-        else:
-            return
-    raise refusals[0]
+    check_signed_by_any([verifier.signer for verifier in named], fact)
 
 
 def check_levels(wanted: tuple[str, ...], summary: Summary) -> None:
@@ -215,13 +186,11 @@ def check_levels(wanted: tuple[str, ...], summary: Summary) -> None:
         slsa = parse_slsa_level(level)
         enough = any(t == slsa[0] and n >= slsa[1] for t, n in stated) if slsa else level in summary.levels
         if not summary.passed or not enough:
-            raise PolicyError(
+            raise unmet(
                 Reason.EVIDENCE_LEVEL,
                 "The verifier did not find what the rule requires.",
-                path="/predicate/verifiedLevels",
                 expected=f"PASSED with {', '.join(wanted)}",
                 actual=f"{'PASSED' if summary.passed else 'not PASSED'} with {', '.join(summary.levels)}",
-                hint="Ask the verifier why; have the artifact built or reviewed so that it passes.",
             )
 
 
@@ -233,20 +202,16 @@ def check_age(max_age: int, summary: Summary, fact: EvidenceFact, at: int) -> No
     """
     made = summary.verified_at if summary.verified_at is not None else fact.signed_at
     if not made or made > at + LEEWAY_SECONDS:
-        raise PolicyError(
+        raise unmet(
             Reason.EVIDENCE_TIME,
-            "The summary does not say when it was made." if not made else "The summary is of the future.",
-            path="/predicate/timeVerified",
+            "The summary is of the future." if made else "The summary does not say when it was made.",
             expected=f"at or before {format_time(at)}",
             actual=format_time(made) if made else None,
-            hint="Have the summary made with the verifier's clock set; check this machine's clock, too.",
         )
     if at - made > max_age:
-        raise PolicyError(
+        raise unmet(
             Reason.EVIDENCE_STALE,
             "The summary is older than the rule accepts.",
-            path="/predicate/timeVerified",
             expected=f"since {format_time(max(0, at - max_age))}",
             actual=format_time(made),
-            hint="Have the artifact verified again and ask with the new summary.",
         )
