@@ -98,10 +98,15 @@ class SigstoreEvidence:
         return tuple(instance for instance in found if instance is not None)
 
     def _keys(self, trust: Trust) -> tuple[PlainKey, ...]:
-        from placet.adapters.sigstore.keys import load_key
+        from placet.adapters.sigstore.keys import load_key, load_verdict_key
 
         names = [n for n in self._files.names(trust, "keys/") if n.endswith(".pub")]
-        return tuple(self._load(name, trust, load_key) for name in names)
+        files = tuple(self._load(name, trust, load_key) for name in names)
+        # What another gate of this deployment says is evidence, too, where a rule names gate and key.
+        gates = (
+            load_verdict_key(gate.id, key.der) for gate in trust.gates.values() for key in gate.verdict_keys
+        )
+        return (*files, *gates)
 
     def _load(self, name: str, trust: Trust, load: Callable[[str, bytes], Kept]) -> Kept:
         """Loads a file of the trust root once for each of its versions."""

@@ -61,6 +61,14 @@ def load_key(file: str, content: bytes) -> PlainKey:
     return PlainKey(file, key, der)
 
 
+def load_verdict_key(gate: str, der: bytes) -> PlainKey:
+    """Returns a gate's verdict key, which was read strictly when the trust root was."""
+    key = serialization.load_der_public_key(der)
+    if not isinstance(key, PublicKey):
+        raise not_verified(f"The verdict key of the gate {gate} is no key that can be used.", "")
+    return PlainKey(f"the gate {gate}", key, der)
+
+
 def verifies_message(key: PublicKey, signature: bytes, message: bytes) -> bool:
     """Tells whether a key signed a message that is here."""
     if isinstance(key, ed25519.Ed25519PublicKey):
