@@ -24,6 +24,12 @@ test-interop:     ## ask cosign, sigstore-go, rekor-cli, gh, sigstore-js, OPA an
 	@scripts/setup-interop
 	@$(PY) -m pytest -m interop_tools tests/interop_tools
 
+test-real-stack:  ## the same with a real Rekor v2 and timestamp authority; builds them once
+	@scripts/setup test
+	@scripts/setup-interop
+	@scripts/setup-real-stack
+	@CI=true $(PY) -m pytest -m real_stack tests/interop_tools
+
 check: setup      ## format, lint, types, layers, tests: what CI runs
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .

@@ -1,0 +1,86 @@
+"""The same with a real Rekor v2 and a real timestamp authority: what we hold for their form is their form."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from other_tools import VERIFIERS as OTHERS
+from other_tools import OtherTools
+from our_verifier import ask_placet, find_fact
+from real_stack import RealWorkshop, RunningStack
+
+from placet.testing.private_sigstore import PrivateSigstoreServer
+
+pytestmark = pytest.mark.real_stack
+
+VERIFIERS = OTHERS | {"placet": ask_placet}
+MAKERS: dict[str, Callable[[RealWorkshop], Path]] = {
+    "cosign": lambda shop: shop.sign_with_cosign("attest-blob", 2, key=False),
+    "sigstore-python": lambda shop: shop.sign_with_sigstore_python(2),
+}
+
+
+@pytest.fixture(scope="module")
+def real_workshop(tools: OtherTools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWorkshop]:
+    programs = tools.cache / "real-stack"
+    if not (tools.cache / "real-stack.stamp").is_file():
+        message = "the real Rekor and timestamp authority are not built; run: scripts/setup-real-stack"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    with PrivateSigstoreServer(intermediate=True) as server:
+        running = RunningStack(programs, server, tmp_path_factory.mktemp("real-stack"))
+        with running.running():
+            yield RealWorkshop(server, tools, tmp_path_factory.mktemp("workshop"), running)
+
+
+@pytest.fixture(scope="module")
+def bundles(real_workshop: RealWorkshop) -> dict[str, Path]:
+    return {name: make(real_workshop) for name, make in MAKERS.items()}
+
+
+@pytest.mark.parametrize("tool", VERIFIERS)
+@pytest.mark.parametrize("maker", MAKERS)
+def test_each_accepts_what_is_logged_in_the_real_rekor(
+    real_workshop: RealWorkshop, bundles: dict[str, Path], tool: str, maker: str
+) -> None:
+    answer = VERIFIERS[tool](real_workshop.tools, real_workshop.question(bundles[maker]))
+    assert answer.accepted, answer.said
+
+
+@pytest.mark.parametrize("tool", [name for name in VERIFIERS if name != "gh"])
+@pytest.mark.parametrize("verb", ["attest-blob", "sign-blob"])
+def test_each_accepts_a_plain_key_logged_in_the_real_rekor(
+    real_workshop: RealWorkshop, tool: str, verb: str
+) -> None:
+    bundle = real_workshop.sign_with_cosign(verb, 2, key=True)
+    question = real_workshop.question(
+        bundle,
+        key=real_workshop.cosign_key.with_suffix(".pub"),
+        **({"predicate_type": ""} if verb == "sign-blob" else {}),
+    )
+    answer = VERIFIERS[tool](real_workshop.tools, question)
+    assert answer.accepted, answer.said
+
+
+@pytest.mark.parametrize("tool", VERIFIERS)
+def test_each_refuses_an_entry_with_the_proof_of_another(
+    real_workshop: RealWorkshop, bundles: dict[str, Path], tool: str
+) -> None:
+    one, other = (json.loads(bundles[maker].read_text()) for maker in MAKERS)
+    entries = one["verificationMaterial"]["tlogEntries"]
+    entries[0]["inclusionProof"] = other["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]
+    question = real_workshop.question(real_workshop.write(json.dumps(one).encode()))
+    assert not VERIFIERS[tool](real_workshop.tools, question).accepted
+
+
+def test_the_real_timestamp_is_the_time_that_is_found(
+    real_workshop: RealWorkshop, bundles: dict[str, Path]
+) -> None:
+    fact = find_fact(real_workshop.question(bundles["cosign"]))
+    assert fact.logged
+    assert abs(fact.signed_at - bundles["cosign"].stat().st_mtime) < 60
