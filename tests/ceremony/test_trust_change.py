@@ -123,6 +123,9 @@ def change_leaf(value: object, pointer: tuple[str | int, ...]) -> object:
     return value
 
 
+SIGNER = f'signers = [{{ key = "{"c" * 64}" }}]'
+
+
 @pytest.mark.parametrize(
     ("old", "new", "shown"),
     [
@@ -131,7 +134,8 @@ def change_leaf(value: object, pointer: tuple[str | int, ...]) -> object:
         ("exclude_requester = false", "exclude_requester = true", "the requester does not count"),
         ('max_window = "1h"', 'max_window = "2d"', "2 days"),
         ('max_window = "1h"', 'max_window = "1h"\ndistinct_terminals = true', "another terminal"),
-        ('max_window = "1h"', 'max_window = "1h"\nevidence = [{ kind = "slsa", min_level = 3 }]', "slsa"),
+        ('max_window = "1h"', f'max_window = "1h"\nevidence = [{{ kind = "sbom", {SIGNER} }}]', "c" * 64),
+        ('max_window = "1h"', 'max_window = "1h"\nlayout = "layouts/app.layout"', "layouts/app.layout"),
         ('["group:release"]', '["group:release", "person:dana"]', "person:dana"),
     ],
 )
@@ -172,16 +176,21 @@ def test_what_is_not_understood_is_shown_by_its_digest() -> None:
 
 def test_hidden_text_cannot_reach_the_screen() -> None:
     files = World().files()
-    policy = DEFAULT_POLICY.replace(
-        'max_window = "1h"',
-        'max_window = "1h"\nevidence = [{ kind = "x", note = "\u202eevil\\u001b[2K" }]',
-        1,
-    )
-    hostile = files | {"policy/default.toml": policy.encode(), "layouts/\u202ea\n.json": b"{}"}
+    hostile = files | {"layouts/\u202ea\n.json": b"{}"}
     text = "".join(change_lines(semantic_diff(files, hostile)))
     assert text.isascii()
     assert text.isprintable()
     assert "\\u202e" in text
+
+
+@pytest.mark.parametrize("option", ['note = "x"', 'predicate_type = "\u202eevil\\u001b[2K"'])
+def test_options_that_no_verifier_reads_are_refused_before_they_are_shown(option: str) -> None:
+    files = World().files()
+    evidence = f'max_window = "1h"\nevidence = [{{ kind = "attestation", {SIGNER}, {option} }}]'
+    policy = DEFAULT_POLICY.replace('max_window = "1h"', evidence, 1)
+    with pytest.raises(MalformedError) as caught:
+        semantic_diff(files, files | {"policy/default.toml": policy.encode()})
+    assert str(caught.value).isascii() and str(caught.value).isprintable()
 
 
 def test_a_draft_that_is_malformed_cannot_be_shown_and_so_not_signed() -> None:

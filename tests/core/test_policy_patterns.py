@@ -41,7 +41,12 @@ def test_a_compiled_rule_reads_back_the_same() -> None:
     exclude_requester = false
     distinct_terminals = true
     max_window = "90s"
-    evidence = [{ kind = "slsa-provenance", min_level = 3, builders = ["x"] }]
+    layout = "layouts/app.layout"
+    [[rule.evidence]]
+    kind = "slsa-provenance"
+    min_level = 3
+    builders = ["https://github.com/actions/runner/github-hosted"]
+    source = "https://github.com/a/b"
     """
     rules = parse_policy(toml, scope="s", file="policy/s.toml")
     assert tuple(rule_from_object(rule_to_object(rule), "") for rule in rules) == rules

@@ -32,7 +32,8 @@ from placet.ports.terminal_identity import TerminalIdentity
 from placet.terminal.credentials import CredentialStore, KnownCredential
 from placet.terminal.history import Decision, History
 from placet.terminal.readiness import check_origin, check_terminal
-from placet.terminal.screen import Screen, build_screen, describe_changes
+from placet.terminal.screen import build_screen, describe_changes
+from placet.terminal.screen_parts import Screen
 from placet.terminal.second_touch import Approval, LinkAsked, Outcome, SecondTouches
 from placet.terminal.sources import Pending, Source
 from placet.terminal.touch import NOT_COUNTED, TOUCH_SECONDS, Assertion, DeskError, Touch, pack_assertion

@@ -13,7 +13,8 @@ from placet.core.errors import PlacetError
 from placet.terminal.desk import Desk, Waiting
 from placet.terminal.history import MAX_SHOWN, Decision, rate_notice
 from placet.terminal.progress import describe_outcome
-from placet.terminal.screen import Block, Line, Screen, Section, group_digest
+from placet.terminal.screen import group_digest
+from placet.terminal.screen_parts import Block, Line, Screen, Section
 from placet.terminal.second_touch import STANDS, LinkAsked, Outcome
 from placet.terminal.touch import Assertion, DeskError, Touch
 from placet.terminal.web import Guard, api, create_app, read_base64url, read_text
@@ -112,7 +113,7 @@ def _open(desk: Desk, body: dict[str, Any]) -> dict[str, Any]:
 def describe_screen(screen: Screen) -> dict[str, Any]:
     """Returns a screen as JSON."""
     return {
-        "headline": _line(screen.headline),
+        "headline": describe_line(screen.headline),
         "requestGroups": group_digest(screen.request_id),
         "secondsLeft": screen.seconds_left,
         "expiresAt": screen.expires_at,
@@ -130,11 +131,12 @@ def _section(section: Section) -> dict[str, Any]:
 def _block(block: Block) -> dict[str, Any]:
     return {
         "notes": [{"kind": note.kind, "text": note.text} for note in block.notes],
-        "lines": [_line(line) for line in block.lines],
+        "lines": [describe_line(line) for line in block.lines],
     }
 
 
-def _line(line: Line) -> dict[str, Any]:
+def describe_line(line: Line) -> dict[str, Any]:
+    """Returns a line as JSON."""
     shown = {
         "index": line.row,
         "label": line.label,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from placet.ceremony.link import ACTION_MATERIAL
 from placet.ceremony.second_touch import SECTION_LINK, LinkView
-from placet.terminal.screen import Block, Note, Section, make_line
+from placet.terminal.screen import make_line
+from placet.terminal.screen_parts import Block, Note, Section
 
 
 def link_section(link: LinkView) -> Section:

@@ -22,17 +22,17 @@ from placet.core.display import (
     escape_value,
     iter_leaves,
 )
-from placet.core.encoding import Digest, format_time, is_hex
+from placet.core.encoding import format_time, is_hex
 from placet.core.errors import Reason, VerificationError
-from placet.core.evidence.requester import PROOF_NAME, TOKEN_NAME
 from placet.core.levels import LEVEL_NAMES, level_name
 from placet.core.policy import Quorum, Rule
 from placet.core.statement import IntentStatement
+from placet.terminal.evidence_screen import evidence_blocks
+from placet.terminal.screen_parts import NOT_A_ROW, Block, Line, Note, Screen, Section
 
 SECTION_WHY = "Why you are asked"
 SECTION_CHANGES = "Since the last approval of this target here"
 SUMMARY_POINTER = "/predicate/display/text"
-NOT_A_ROW = -1
 # A report is signed and travels: its sentence about changes stays short.
 _MAX_CHANGES = 600
 _COMPARED = ("/subject", "/predicate/action/target", "/predicate/action/parameters")
@@ -43,62 +43,6 @@ _NAMES = (
 )
 # Times and counts are read, not compared character by character.
 _READ_NOT_COMPARED = ("At", "/maxUses", "/decision", "/notBefore", "/lang", "/text")
-
-
-class Line(NamedTuple):
-    """A caption and a value.  `form` is text, code, digest or quote.
-
-    `row` is the row's place in the view, or `NOT_A_ROW` for a value of an earlier statement.
-    """
-
-    row: int
-    label: str
-    value: str
-    form: str
-    hint: str
-
-
-class Note(NamedTuple):
-    """What this terminal says: `kind` is fact, claim, warning or plain.
-
-    Its words are ours or the trust root's, never the requester's: nothing a requester writes may speak
-    in the terminal's voice.
-    """
-
-    kind: str
-    text: str
-
-
-class Block(NamedTuple):
-    """Notes, then lines that belong together."""
-
-    notes: tuple[Note, ...]
-    lines: tuple[Line, ...]
-
-
-class Section(NamedTuple):
-    """A part of the screen with its heading."""
-
-    title: str
-    blocks: tuple[Block, ...]
-
-
-class Screen(NamedTuple):
-    """Everything on the screen of one request; the headline is the statement's own summary.
-
-    `request_id` is the SHA-256 of the request's bytes, the name under which its requester and the relay
-    know it.  An approval signs these bytes.  It is no row: nothing in the bytes holds their own digest.
-    """
-
-    headline: Line
-    request_id: Digest
-    seconds_left: int
-    expires_at: str
-    decided: tuple[str, ...]
-    sections: tuple[Section, ...]
-    row_count: int
-    second_touch: str = ""
-    """Says that approving takes a second touch, and what for; "" where it takes one."""
 
 
 def build_screen(review: Review, progress: Progress, last: IntentStatement | None, now: int) -> Screen:
@@ -132,7 +76,7 @@ def build_screen(review: Review, progress: Progress, last: IntentStatement | Non
             Section(SECTION_ACTION, _action_blocks(by_section.get(SECTION_ACTION, []), review)),
             Section(SECTION_CHANGES, (_change_block(last, statement),)),
             Section(SECTION_REQUESTER, (_requester_block(by_section.get(SECTION_REQUESTER, []), review),)),
-            Section(SECTION_EVIDENCE, _evidence_blocks(by_section.get(SECTION_EVIDENCE, []), review)),
+            Section(SECTION_EVIDENCE, evidence_blocks(by_section.get(SECTION_EVIDENCE, []), review)),
             Section(SECTION_WINDOW, (Block((), tuple(by_section.get(SECTION_WINDOW, []))),)),
             Section(SECTION_WHY, _why_blocks(review, progress)),
             Section(SECTION_FORMAT, (Block((_FORMAT_NOTE,), tuple(by_section.get(SECTION_FORMAT, []))),)),
@@ -311,37 +255,6 @@ def _requester_block(lines: list[Line], review: Review) -> Block:
     else:
         note = Note("claim", "Unverified: nothing proves who asks. What follows is only what they say.")
     return Block((note,), tuple(lines))
-
-
-def _evidence_blocks(lines: list[Line], review: Review) -> tuple[Block, ...]:
-    statement = review.statement
-    required = {evidence.kind for rule in review.rules for evidence in rule.evidence}
-    named = {reference.name for reference in statement.evidence}
-    missing = tuple(
-        Note("warning", f"Missing: the rule requires {kind}, and the request carries none.")
-        for kind in sorted(required - named)
-    )
-    if not statement.evidence:
-        nothing = Note("plain", "No evidence comes with this request, and no rule requires any.")
-        return (Block(missing or (nothing,), tuple(lines)),)
-    pointers = [row.pointer for row in review.view.rows]
-    blocks = [Block(missing, ())] if missing else []
-    for i, (reference, result) in enumerate(zip(statement.evidence, review.evidence, strict=True)):
-        own = tuple(x for x in lines if pointers[x.row].startswith(f"/predicate/evidence/{i}/"))
-        blocks.append(Block((_evidence_note(reference.name, result.result, required),), own))
-    return tuple(blocks)
-
-
-def _evidence_note(name: str, result: str, required: set[str]) -> Note:
-    # The name is the requester's word; it stands in its own row below and never in our sentence.
-    if result == "verified" and name == PROOF_NAME:
-        return Note("fact", "Verified: the requester's signature over this request.")
-    if result == "verified" and name == TOKEN_NAME:
-        return Note("fact", "Verified: a token for this request, by an issuer that the trust root names.")
-    if result == "verified":
-        return Note("fact", "Verified by this terminal.")
-    tail = " A rule requires it, and the gate checks it before it acts." if name in required else ""
-    return Note("claim", f"Not verified here: this terminal compared only its digest.{tail}")
 
 
 def _why_blocks(review: Review, progress: Progress) -> tuple[Block, ...]:

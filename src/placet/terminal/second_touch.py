@@ -22,7 +22,7 @@ from placet.core.trust import Trust
 from placet.ports.clock import Clock
 from placet.terminal.history import Decision
 from placet.terminal.link_screen import link_section
-from placet.terminal.screen import Section
+from placet.terminal.screen_parts import Section
 from placet.terminal.sources import Delivery
 from placet.terminal.touch import TOUCH_SECONDS, Assertion, DeskError, Touch, pack_assertion
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import textwrap
 
 from placet.core.encoding import Digest
-from placet.terminal.screen import Block, Line, Note, Screen, Section, group_digest
+from placet.terminal.screen import group_digest
+from placet.terminal.screen_parts import Block, Line, Note, Screen, Section
 
 WIDTH = 75
 _BAR = "    | "
