@@ -106,18 +106,15 @@ class RegistryClient:
         return self._checked(self._body(reply, f"the blob {digest}"), digest)
 
     def get_list(self, path: str, *, accept: str) -> Reply:
-        """Asks for a listing below the repository, or for its next page by what ``Link`` says.
+        """Asks for a listing below the repository, such as ``/referrers/sha256:…``.
 
         Raises:
             HttpError: it cannot be had.
         """
-        url = urljoin(f"{self._base}/", path.removeprefix("/")) if path.startswith("/") else path
-        if not url.startswith(f"{self._base}/"):
-            raise HttpError(f"The registry {self.image.host} leads on to another place than its own.")
-        return self._read(url.removeprefix(self._base), MAX_MANIFEST_BYTES, accept=accept)
+        return self._read(path, MAX_MANIFEST_BYTES, accept=accept)
 
     def next_page(self, reply: Reply) -> str:
-        """Returns where a listing goes on, or ""; never outside of this repository.
+        """Returns the path where a listing goes on, or ""; never outside of this repository.
 
         Raises:
             HttpError: the registry would lead elsewhere.
@@ -126,10 +123,10 @@ class RegistryClient:
         target, found, parameters = link.partition(">")
         if not found or 'rel="next"' not in parameters.replace(" ", "") or not target.startswith("<"):
             return ""
-        url = urljoin(f"{self._base}/referrers/", target[1:])
+        url = _join(f"{self._base}/referrers/", target[1:])
         if not url.startswith(f"{self._base}/"):
             raise HttpError(f"The registry {self.image.host} leads on to another place than its own.")
-        return url
+        return url.removeprefix(self._base)
 
     def put_blob(self, content: bytes) -> str:
         """Stores a blob where it is not there yet; returns its digest.
@@ -142,7 +139,7 @@ class RegistryClient:
         if found.status == 200:
             return digest
         begun = self._write("POST", f"{self._base}/blobs/uploads/", content=b"")
-        location = urljoin(f"{self._root}/", begun.headers.get("Location", ""))
+        location = _join(f"{self._root}/", begun.headers.get("Location", ""))
         if begun.status != 202 or not location.startswith(f"{self._root}/"):
             if begun.status == 202:
                 raise HttpError(
@@ -212,7 +209,7 @@ class RegistryClient:
         return reply
 
     def _check_redirect(self, url: str, location: str) -> str:
-        target = urljoin(url, location)
+        target = _join(url, location)
         try:
             parts = urlsplit(target)
             host = (parts.hostname or "").lower()
@@ -252,3 +249,11 @@ class RegistryClient:
         self._authorization[action] = granted
         with_login = {**headers, "Authorization": granted}
         return self._http.send(method, url, max_bytes=max_bytes, headers=with_login, content=content)
+
+
+def _join(base: str, target: str) -> str:
+    """Returns where a link leads, or "" where it is none."""
+    try:
+        return urljoin(base, target)
+    except ValueError:
+        return ""

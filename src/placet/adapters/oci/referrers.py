@@ -56,12 +56,12 @@ def list_referrers(client: RegistryClient, digest: str) -> tuple[Descriptor, ...
         found = client.get_tag(tag_of(digest))
         return () if found is None else _read_index(read_json(found[1]))
     listed: list[Descriptor] = []
-    for _ in range(_MAX_PAGES):
+    for page in range(1, _MAX_PAGES + 1):
         if reply.status != 200:
             raise HttpError(f"The registry {client.image.host} does not list referrers ({reply.status}).")
         listed += _read_index(read_json(reply.body))
         following = client.next_page(reply)
-        if not following or len(listed) > MAX_REFERRERS:
+        if not following or len(listed) > MAX_REFERRERS or page == _MAX_PAGES:
             break
         reply = client.get_list(following, accept=INDEX_TYPE)
     return tuple(listed[:MAX_REFERRERS])
