@@ -25,6 +25,8 @@ from placet.core.statement import IntentStatement
 
 PREDICATE_V1 = "https://slsa.dev/verification_summary/v1"
 PREDICATE_V02 = "https://slsa.dev/verification_summary/v0.2"
+# The member in which our own gates say when their summaries end (spec/18-verdicts.md).
+EXPIRES_AT = "https://placet.dev/verdict/expiresAt"
 # A month: long enough for what is verified at each release, short enough that a withdrawal is noticed.
 DEFAULT_MAX_AGE = "30d"
 # The clocks of two machines that both keep time.
@@ -214,4 +216,12 @@ def check_age(max_age: int, summary: Summary, fact: EvidenceFact, at: int) -> No
             "The summary is older than the rule accepts.",
             expected=f"since {format_time(max(0, at - max_age))}",
             actual=format_time(made),
+        )
+    ends = fact.predicate.get(EXPIRES_AT)
+    if ends is not None and at >= parse_foreign_time(ends):  # VSA-07
+        raise unmet(
+            Reason.EVIDENCE_STALE,
+            "The summary is over: it says itself until when it was good.",
+            expected=f"before {ends}",
+            actual=format_time(at),
         )

@@ -17,6 +17,7 @@ from placet.core.dsse import encode_envelope
 from placet.core.encoding import format_time, sha256_hex
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, VerificationError
 from placet.core.evidence.facts import DSSE_MEDIA_TYPE
+from placet.core.evidence.vsa_input import EXPIRES_AT
 from placet.core.expected import Expected
 from placet.core.policy import select_rules
 from placet.core.statement import STATEMENT_TYPE
@@ -29,7 +30,6 @@ SVR_TYPE = "https://in-toto.io/attestation/svr/v0.2"
 SLSA_VERSION = "1.2"
 
 _OURS = "https://placet.dev/verdict/"
-EXPIRES_AT = _OURS + "expiresAt"
 SINGLE_USE = _OURS + "singleUse"
 RESOURCE_URI = _OURS + "resourceUri"
 INPUT_ATTESTATIONS = _OURS + "inputAttestations"
