@@ -14,8 +14,8 @@ from datetime import datetime
 from placet.adapters.sigstore.bundles import EvidenceBundle
 from placet.adapters.sigstore.entries import Signed, check_entry_body
 from placet.adapters.sigstore.instances import Instance
-from placet.adapters.sigstore.keys import PlainKey, verifies_digest, verifies_message
-from placet.adapters.sigstore.refusals import invalid, not_verified, wrong_time
+from placet.adapters.sigstore.keys import PlainKey, can_verify_digest, verifies_digest, verifies_message
+from placet.adapters.sigstore.refusals import invalid, not_verified, unsupported, wrong_time
 from placet.adapters.sigstore.verifier import InstanceVerifier, Verified, check_log_entry, message_digest
 
 NO_KEY_HINT = (
@@ -39,7 +39,13 @@ def verify_key_bundle(
     if envelope is None:
         digest = message_digest(bundle)
         signed_digest, payload, payload_type = digest, None, ""
-        found = [key for key in keys if verifies_digest(key.key, bundle.signature, digest)]
+        able = [key for key in keys if can_verify_digest(key.key)]
+        found = [key for key in able if verifies_digest(key.key, bundle.signature, digest)]
+        if not found and able != list(keys):
+            raise unsupported(
+                "Of the artifact only the digest is here; an Ed25519 key signs the whole of it.",
+                hint="Sign an attestation (DSSE), or sign with an ECDSA key.",
+            )
     else:
         signed_digest = hashlib.sha256(envelope.pae()).digest()
         payload, payload_type = envelope._inner.payload, envelope._inner.payload_type

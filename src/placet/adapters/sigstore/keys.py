@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 
-from placet.adapters.sigstore.refusals import detail, not_verified, unsupported
+from placet.adapters.sigstore.refusals import detail, not_verified
 from placet.core.evidence.facts import Signer
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
@@ -80,18 +80,16 @@ def verifies_message(key: PublicKey, signature: bytes, message: bytes) -> bool:
     return any(_verifies(key, signature, message, algorithm) for algorithm in algorithms)
 
 
-def verifies_digest(key: PublicKey, signature: bytes, digest: bytes) -> bool:
-    """Tells whether a key signed a message of which only the SHA-256 is here.
+def can_verify_digest(key: PublicKey) -> bool:
+    """Tells whether a key's signatures can be checked by a digest; Ed25519 signs the message itself."""
+    return not isinstance(key, ed25519.Ed25519PublicKey)
 
-    Raises:
-        IndeterminateError: EVIDENCE_UNSUPPORTED: Ed25519 signs messages, not their digests.
-    """
-    if isinstance(key, ed25519.Ed25519PublicKey):
-        raise unsupported(
-            "An Ed25519 key signed the whole artifact, of which only the digest is here.",
-            hint="Sign an attestation (DSSE), or sign with an ECDSA key.",
-        )
-    return _verifies(key, signature, digest, Prehashed(_SHA256))
+
+def verifies_digest(key: PublicKey, signature: bytes, digest: bytes) -> bool:
+    """Tells whether a key signed a message of which only the SHA-256 is here."""
+    return not isinstance(key, ed25519.Ed25519PublicKey) and _verifies(
+        key, signature, digest, Prehashed(_SHA256)
+    )
 
 
 def _verifies(
