@@ -34,6 +34,7 @@ COMMANDS = {
     "run": "verify an approval, use it up, and run exactly the approved command",
     "attach": "attach an approval or a verdict to an image in its registry",
     "fetch": "fetch the approval that is attached to an image",
+    "sign": "verify an approval, use it up, and sign exactly the approved artifacts with Sigstore",
     "ledger": "show what this gate has used",
     "relay": "store and forward requests and answers",
     "verdict": "make the key of a gate's verdicts; check a verdict",

@@ -1,4 +1,4 @@
-"""From command-line words to the action of a request: ``run``, ``deploy``, ``release``."""
+"""From command-line words to the action of a request: ``run``, ``deploy``, ``release``, ``sign``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from placet.cli import UserError
-from placet.cli._shared import action_uri
+from placet.cli._shared import action_uri, read_file
 from placet.core.actions import is_relative_path
 from placet.core.decode import Object
-from placet.core.encoding import is_hex
+from placet.core.encoding import Digest, is_hex, sha256_hex
+from placet.documents.signing import MAX_STATEMENT_BYTES, Artifact, build_statement, read_statement
 
 _CHUNK = 1024 * 1024
 _Built = tuple[Object, list[Object], list[tuple[Path, str]]]
@@ -77,6 +78,27 @@ def configure_release(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def configure_sign(parser: argparse.ArgumentParser) -> None:
+    """Declares ``placet request sign``."""
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="the artifacts; one touch for all"
+    )
+    parser.add_argument("--to", dest="target", required=True, metavar="URI", help="such as pkg:pypi/name")
+    parser.add_argument(
+        "--predicate", type=Path, metavar="FILE", help="sign a statement with this predicate about them"
+    )
+    parser.add_argument("--predicate-type", metavar="URI", help="what the predicate is, for --predicate")
+    parser.add_argument(
+        "--statement", type=Path, metavar="FILE", help="sign this whole statement, byte for byte"
+    )
+    parser.add_argument(
+        "--signer",
+        nargs=2,
+        metavar=("IDENTITY", "ISSUER"),
+        help="whom the signature must be by; the gate refuses to sign as anybody else",
+    )
+
+
 def build_action(args: argparse.Namespace) -> Action:
     """Returns the action that the words describe.
 
@@ -84,7 +106,12 @@ def build_action(args: argparse.Namespace) -> Action:
         UserError: a file cannot be read, or a word has no meaning.
     """
     annotations: Object = _pairs(args.annotation, "--annotation")
-    build = {"run": _build_run, "deploy": _build_deploy, "release": _build_release}[args.action]
+    build = {
+        "run": _build_run,
+        "deploy": _build_deploy,
+        "release": _build_release,
+        "sign": _build_sign,
+    }[args.action]
     parameters, subjects, files = build(args)
     return Action(action_uri(args.action), args.target, annotations, parameters, subjects, files)
 
@@ -134,6 +161,38 @@ def _build_deploy(args: argparse.Namespace) -> _Built:
     if args.set:
         parameters["configuration"] = _pairs(args.set, "--set")
     return parameters, [{"name": name, "digest": {"sha256": digest}}], []
+
+
+def _build_sign(args: argparse.Namespace) -> _Built:
+    files = [(file.name, file, hash_file(file)) for file in args.files]
+    parameters: Object = {"form": "artifact"}
+    artifacts = tuple(Artifact(name, Digest(digest)) for name, _, digest in files)
+    if (payload := _statement(args, artifacts)) is not None:
+        predicate_type, subjects = read_statement(payload)
+        if subjects != {artifact.digest for artifact in artifacts}:
+            raise UserError("The statement is about other files than those that are named.")
+        digest = {"sha256": sha256_hex(payload)}
+        parameters = {
+            "form": "statement",
+            "statement": {"predicateType": predicate_type, "digest": digest},
+        }
+    if args.signer:
+        parameters["signer"] = {"identity": args.signer[0], "issuer": args.signer[1]}
+    return parameters, *_subjects(files)
+
+
+def _statement(args: argparse.Namespace, artifacts: tuple[Artifact, ...]) -> bytes | None:
+    """Returns the statement to sign, as the signing gate will build it; None where there is none."""
+    if args.statement and args.predicate:
+        raise UserError("--statement holds its predicate already.", "Name one of them.")
+    if (args.predicate is None) != (args.predicate_type is None):
+        raise UserError("--predicate and --predicate-type go together.")
+    if args.statement:
+        return read_file(args.statement, "statement", MAX_STATEMENT_BYTES)
+    if args.predicate:
+        predicate = read_file(args.predicate, "predicate", MAX_STATEMENT_BYTES)
+        return build_statement(artifacts, args.predicate_type, predicate)
+    return None
 
 
 def _build_release(args: argparse.Namespace) -> _Built:

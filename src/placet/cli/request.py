@@ -20,7 +20,13 @@ from placet.ceremony.request import check_trust_is_current, find_open_rules
 from placet.cli import EXIT_ALLOW, UndecidedError, UserError, _request_evidence, _request_proof
 from placet.cli._evidence import evidence_verifier
 from placet.cli._relay import DEFAULT_RELAY, keep_token, open_relay, read_request_id, relay_failed
-from placet.cli._request_actions import build_action, configure_deploy, configure_release, configure_run
+from placet.cli._request_actions import (
+    build_action,
+    configure_deploy,
+    configure_release,
+    configure_run,
+    configure_sign,
+)
 from placet.cli._shared import choose_gate, load_trust, now, parse_duration, setting
 from placet.core.bundle import IntentRequest, encode_request
 from placet.core.encoding import format_time
@@ -57,6 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("run", configure_run, "run one exact command"),
         ("deploy", configure_deploy, "deploy an artifact to a target"),
         ("release", configure_release, "release artifacts"),
+        ("sign", configure_sign, "have artifacts, or a statement about them, signed with Sigstore"),
     ):
         action = actions.add_parser(name, help=summary, description=summary.capitalize() + ".")
         _configure_common(action)
