@@ -17,6 +17,9 @@ HERE = Path(__file__).parent
 ALL = (
     "verify_warm",
     "verify_cold",
+    "evidence_warm",
+    "evidence_cold",
+    "evidence_throughput",
     "memory_verify",
     "trust_load",
     "trust_refresh",

@@ -75,13 +75,21 @@ max_window = "1h"
 
 
 class Stage:
-    """A pipeline, people and a gate; `folder` is the scenario's own."""
+    """A pipeline, people and a gate.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: the scenario's own.
+        now: when people are asked, in Unix seconds; this machine's time if left out.
+        sigstore: the Sigstore that the trust root names; one with a new seed if left out.
+    """
+
+    def __init__(
+        self, folder: Path, *, now: int | None = None, sigstore: PrivateSigstore | None = None
+    ) -> None:
         self.folder = folder
         seed = secrets.token_bytes(16)
-        self.now = int(time.time())
-        self.sigstore = PrivateSigstore(seed)
+        self.now = int(time.time()) if now is None else now
+        self.sigstore = sigstore or PrivateSigstore(seed)
         self.job = github_claims(REPOSITORY, ref="refs/tags/v1.4.2")
         self.world = World(seed=seed, policy=POLICY, now=self.now)
         self.world.more_files = {
