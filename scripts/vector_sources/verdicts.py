@@ -16,11 +16,11 @@ from placet.core.bundle import IntentBundle, IntentRequest, encode_bundle, parse
 from placet.core.dsse import PAYLOAD_TYPE, pae
 from placet.core.encoding import b64encode, encode_canonical, format_time
 from placet.core.errors import PolicyError, Reason
+from placet.core.evidence.vsa_input import EXPIRES_AT
 from placet.core.expected import Expected
 from placet.core.verdict.envelope import encode_verdict, encode_verdict_bundle, verdict_message
 from placet.core.verdict.keys import VerdictPublicKey
 from placet.core.verdict.statements import (
-    EXPIRES_AT,
     INPUT_ATTESTATIONS,
     RESOURCE_URI,
     Judgement,

@@ -12,11 +12,11 @@ from placet.cli import VERSION, UserError
 from placet.cli._shared import parse_duration, setting
 from placet.core.bundle import parse_bundle
 from placet.core.errors import PlacetError
+from placet.core.evidence.vsa_input import EXPIRES_AT
 from placet.core.expected import Expected
 from placet.core.trust import Trust
 from placet.core.verdict.statements import (
     DEFAULT_LIFE,
-    EXPIRES_AT,
     MAX_LIFE,
     Judgement,
     build_failed_vsa,

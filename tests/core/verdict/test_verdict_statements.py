@@ -21,11 +21,12 @@ from verdict_world import AT, Case, provenance
 from placet.core.encoding import Digest, encode_canonical, format_time, parse_canonical_json, parse_time
 from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason, VerificationError
 from placet.core.evidence.facts import SOURCE, VSA, EvidenceFact, MetEvidence
+from placet.core.evidence.vsa_input import EXPIRES_AT
 from placet.core.verdict.check import verify_verdict
 from placet.core.verdict.envelope import parse_verdict
 from placet.core.verdict.keys import parse_verdict_key
 from placet.core.verdict.levels import slsa_levels
-from placet.core.verdict.statements import EXPIRES_AT, MAX_LIFE, build_failed_vsa
+from placet.core.verdict.statements import MAX_LIFE, build_failed_vsa
 from placet.core.verify import Expected
 
 RELAXED = settings(

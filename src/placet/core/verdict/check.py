@@ -13,11 +13,11 @@ from placet.core.decode import Object, read_ascii, read_choice, read_list, read_
 from placet.core.encoding import format_time
 from placet.core.errors import MalformedError, PolicyError, Reason
 from placet.core.evidence.attestations import Attestation, parse_attestation
+from placet.core.evidence.vsa_input import EXPIRES_AT
 from placet.core.verdict.envelope import parse_verdict
 from placet.core.verdict.keys import VerdictPublicKey
 from placet.core.verdict.levels import parse_slsa_levels
 from placet.core.verdict.statements import (
-    EXPIRES_AT,
     INPUT_ATTESTATIONS,
     MAX_LIFE,
     RESOURCE_URI,
