@@ -1,6 +1,6 @@
 // The approval page.  It renders what the terminal verified and asks the key for what the terminal computed.
 
-import { call, digest, digestRow, duration, el, keyProblem, Problem, problemElement, row, say, takeToken, watchReading } from "/shared.js";
+import { call, digest, digestRow, duration, el, keyProblem, lineElement, Problem, problemElement, row, say, takeToken, watchReading } from "/shared.js";
 
 const main = document.getElementById("main");
 const place = document.getElementById("place");
@@ -210,16 +210,6 @@ function sectionElement(section, number) {
     if (block.lines.length) parts.push(el("dl", {}, ...block.lines.map(lineElement)));
   }
   return el("section", { "aria-labelledby": id }, el("h2", { id }, section.title), ...parts);
-}
-
-function lineElement(line) {
-  const dd = el("dd", { class: line.form });
-  if (line.form === "digest") dd.append(digest(line.groups));
-  else if (line.form === "quote") dd.append(el("blockquote", {}, line.value));
-  else if (line.form === "text") dd.append(line.value);
-  else dd.append(el("code", {}, line.value));
-  if (line.hint) dd.append(el("p", { class: "hint" }, `(${line.hint})`));
-  return el("div", line.index < 0 ? {} : { "data-index": line.index }, el("dt", {}, line.label), dd);
 }
 
 async function decide(screen, decision, reading) {

@@ -96,6 +96,17 @@ export function digestRow(label, groups) {
   return el("div", {}, el("dt", {}, label), el("dd", { class: "digest" }, digest(groups)));
 }
 
+/** A caption and a value, as the terminal describes a line. */
+export function lineElement(line) {
+  const dd = el("dd", { class: line.form });
+  if (line.form === "digest") dd.append(digest(line.groups));
+  else if (line.form === "quote") dd.append(el("blockquote", {}, line.value));
+  else if (line.form === "text") dd.append(line.value);
+  else dd.append(el("code", {}, line.value));
+  if (line.hint) dd.append(el("p", { class: "hint" }, `(${line.hint})`));
+  return el("div", line.index < 0 ? {} : { "data-index": line.index }, el("dt", {}, line.label), dd);
+}
+
 /** Puts a duration into words. */
 export function duration(seconds) {
   if (seconds >= 7200) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
