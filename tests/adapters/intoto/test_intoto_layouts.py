@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
+from placet.adapters.intoto.keys import check_key_types
 from placet.adapters.intoto.link_set import MAX_FILES, encode_link_set, parse_link_set
 from placet.adapters.intoto.verify import verify_layout
-from placet.core.encoding import b64encode, encode_canonical
+from placet.core.encoding import b64encode, encode_canonical, sha256_hex
 from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason, VerificationError
 from placet.testing.authenticator import SoftWebAuthn
 from placet.testing.intoto import (
@@ -30,6 +34,7 @@ from placet.testing.intoto import (
 from placet.testing.world import ALICE, BOB, World
 
 TRUST = World().trust()
+IN_TOTO_RUN = Path(sys.executable).with_name("in-toto-run")
 
 
 def judge(
@@ -312,3 +317,64 @@ def test_link_sets_round_trip_and_are_bounded() -> None:
     ):
         with pytest.raises(MalformedError):
             encode_link_set(wrong)
+
+
+@pytest.mark.parametrize("dsse", [True, False])
+def test_links_of_in_toto_run_hold(dsse: bool, tmp_path: Path) -> None:
+    """What the stock tool records of a real build: command, output, materials and products."""
+    chain = Chain(dsse=dsse)
+    key = tmp_path / "builder.pem"
+    key.write_bytes(chain.builder.private_bytes)
+    words = ["-n", "build", "--signing-key", str(key), "-m", "app.py", "-p", "app.whl"]
+    (tmp_path / "app.py").write_text("print()")
+    subprocess.run(
+        [str(IN_TOTO_RUN), *words, *(["--use-dsse"] if dsse else []), "--", "cp", "-v", "app.py", "app.whl"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    (link,) = tmp_path.glob("build.*.link")
+    layout = chain.layout(chain.step(expected_command=["cp", "-v", "app.py", "app.whl"]))
+    made = judge(chain, layout, {link.name: link.read_bytes()})
+    assert made == (frozenset({f"sha256:{sha256_hex(b'print()')}"}), ("build",))
+
+
+@pytest.mark.parametrize("name", ["../build", "a/b", "a\\b", ".build", "a\0b"])
+def test_a_step_whose_name_is_a_path_is_refused(name: str) -> None:
+    chain = Chain()
+    assert "whose name is a path" in refusal(lambda: judge(chain, chain.layout(chain.step(name)))).message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"keyid": "ab" * 32},
+        {"subkeys": {"../../etc/passwd": {}}},
+        {"keytype": "unheard-of"},
+    ],
+)
+def test_keys_that_are_not_what_they_are_listed_as_are_refused(change: dict[str, Any]) -> None:
+    """Put in behind in-toto's own checks, which let some of them pass."""
+    chain = Chain()
+    keyid = chain.builder.public_key.keyid
+    with pytest.raises(MalformedError) as caught:
+        check_key_types({keyid: key_dict(chain.builder) | change}, "the layout")
+    assert caught.value.reason is Reason.BAD_KEY
+    check_key_types({keyid: key_dict(chain.builder)}, "the layout")
+
+
+def test_many_threads_verify_at_once() -> None:
+    """in-toto keeps its last failure in a global; nobody is told of another's."""
+    good, bad = Chain(), Chain()
+    layout = bad.layout(bad.step(expected_products=[["DISALLOW", "*"]]))
+
+    def ask(n: int) -> str:
+        try:
+            return judge(good)[1][0] if n % 2 else str(judge(bad, layout))
+        except VerificationError as e:
+            return e.message
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, range(24)))
+    assert answers[1::2] == ["build"] * 12
+    assert {"'DISALLOW *' matched" in answer for answer in answers[::2]} == {True}
