@@ -21,6 +21,10 @@ from placet.testing.private_sigstore import PrivateSigstoreServer
 ALICE = "alice@example.com"
 
 
+# sigstore-python leaves the socket that the browser comes back to, to the garbage collector.
+LEAKS = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
 @pytest.fixture
 def server() -> Iterator[PrivateSigstoreServer]:
     with PrivateSigstoreServer(b"sign in") as running:
@@ -112,6 +116,7 @@ def browser(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webbrowser, "open", browse)
 
 
+@LEAKS
 @pytest.mark.usefixtures("browser")
 def test_a_person_signs_in_with_this_machine_s_browser(
     server: PrivateSigstoreServer, capfd: pytest.CaptureFixture[str]
@@ -120,11 +125,11 @@ def test_a_person_signs_in_with_this_machine_s_browser(
     token = sign_in.browser_token(server.address)
     assert identity_of(token) == ALICE
     assert token not in "".join(capfd.readouterr())
+    gc.collect()
 
 
+@LEAKS
 @pytest.mark.usefixtures("browser")
-# sigstore-python leaves its socket to the garbage collector where signing in fails.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_person_who_says_no_in_the_browser_leaves_no_token(server: PrivateSigstoreServer) -> None:
     with pytest.raises(SigningUnavailableError, match="access_denied"):
         sign_in.browser_token(server.address)
