@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vector_sources import containers, decisions, forms, signatures, trust, uses, verdicts, worlds
+from vector_sources import containers, decisions, evidence, forms, signatures, trust, uses, verdicts, worlds
 from vector_sources.schema import schema
 
 HERE = Path(__file__).resolve().parent.parent / "vectors"
@@ -29,6 +29,7 @@ SOURCES = (
     containers.reports,
     containers.requesters,
     decisions.decisions,
+    evidence.evidences,
     uses.uses,
     uses.runs,
     verdicts.verdicts,

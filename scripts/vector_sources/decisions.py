@@ -24,7 +24,7 @@ from vector_sources.book import (
     world,
 )
 from vector_sources.forms import action_subject_of
-from vector_sources.worlds import HARDWARE, ONE_HOUR, UV_OPTIONAL, policy
+from vector_sources.worlds import HARDWARE, ONE_HOUR, SIGNATURE_RULE, SIGNER_KEY, UV_OPTIONAL, policy
 
 
 def decisions() -> Book:
@@ -186,19 +186,19 @@ def _rules(book: Book, no: Any, request: IntentRequest) -> None:
 
 
 def _evidence(book: Book, no: Any) -> None:
-    source = world(policy=policy("deploy", more='evidence = [{ kind = "slsa-provenance" }]'))
-    proof = evidence(b"provenance", "application/json")
-    asked = source.request_deploy(evidence=[("slsa-provenance", proof)])
-    inputs = use_inputs(bundle_of(source, asked, ALICE, BOB), trust="provenance")
+    source = world(policy=policy("deploy", more=SIGNATURE_RULE))
+    proof = evidence(b"signature", "application/json")
+    asked = source.request_deploy(evidence=[("signature", proof)])
+    inputs = use_inputs(bundle_of(source, asked, ALICE, BOB), trust="signature")
     digests = sorted(expected_of(asked).subjects)
-    fact = {"kind": "slsa-provenance", "digest": proof.digest, "subjects": digests}
+    fact = {"kind": "signature", "digest": proof.digest, "subjects": digests, "signer": {"kind": "key", "keyDigest": SIGNER_KEY}}
     book.accept("verify-for-use", "evidence", "POL-11 BND-04 BND-07", "The gate verified what the rule requires.", inputs | {"evidence": [fact]}, level=1)
     no("evidence-unverified", "POL-11 INV-8", "The gate verified nothing.", "evidence-not-verified", "indeterminate", inputs)
     no("evidence-other-subject", "POL-11", "Evidence about something else.", "evidence-subject", "policy", inputs | {"evidence": [fact | {"subjects": ["sha256:" + "0" * 64]}]})
     no("evidence-other-digest", "POL-11", "Evidence that the statement does not name.", "evidence-not-verified", "indeterminate", inputs | {"evidence": [fact | {"digest": "0" * 64}]})
     no("evidence-other-kind", "POL-11", "Evidence of another kind.", "evidence-not-verified", "indeterminate", inputs | {"evidence": [fact | {"kind": "layout"}]})
     bare = source.request_deploy()
-    no("evidence-missing", "POL-11", "The statement names none.", "evidence-required", "policy", use_inputs(bundle_of(source, bare, ALICE, BOB), trust="provenance"))
+    no("evidence-missing", "POL-11", "The statement names none.", "evidence-required", "policy", use_inputs(bundle_of(source, bare, ALICE, BOB), trust="signature"))
     smuggled = bundle_of(world(), run_request(world()), ALICE, BOB)._replace(evidence=(proof,))
     no("evidence-smuggled", "BND-07 INV-1", "Evidence that nobody signed.", "evidence-mismatch", "verification", use_inputs(smuggled))
     plain = world()

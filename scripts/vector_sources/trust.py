@@ -108,8 +108,8 @@ def trust() -> Book:
         book.refuse("trust", f"without-{name}", "TRU-01", f"No {name}.", inputs(lacking), "bad-trust")
     scoped = _files(base) | {"policy/ghost.toml": ""}
     book.refuse("trust", "policy-without-scope", "TRU-01 POL-04", "A policy whose scope nobody granted.", inputs(scoped), "bad-trust")
-    dated = _files(base) | {"policy/default.toml": base.policy + 'evidence = [{ kind = "x", after = 2026-11-23 }]\n'}
-    book.refuse("trust", "date-in-policy", "TRU-01", "A date among a rule's options.", inputs(dated), "bad-trust")
+    dated = _files(base) | {"policy/default.toml": base.policy + 'evidence = [{ kind = "slsa-provenance", builders = ["https://github.com/actions/runner"], any_source = true, parameters = { after = 2026-11-23 } }]\n'}
+    book.refuse("trust", "date-in-policy", "TRU-01", "A date among a rule's options.", inputs(dated), "bad-policy")
     twice = _files(base) | {"actions/run/v1b.json": _files(base)["actions/run/v1.json"]}
     book.refuse("trust", "action-twice", "TRU-01", "Two definitions of one type.", inputs(twice), "duplicate-value", path="/actions/actions/run/v1b.json")
     book.refuse("trust", "version-zero", "TRU-03 INV-6", "A role of version 0.", inputs(_files(base), versions={"root": 0}), "bad-value", path="/versions/root")
@@ -175,8 +175,8 @@ def policies() -> Book:
 
     rule = {"level": 2, "excludeRequester": True, "distinctTerminals": False, "maxWindow": 28800, "quorum": {"threshold": 1, "of": ["group:release"]}, "evidence": [], "action": "https://placet.dev/actions/run/v1", "target": "host://**", "scope": "default", "file": "policy/default.toml"}
     book.accept("policy", "defaults", "POL-01 POL-02", "What a rule says where it is silent.", inputs(RULE), rules=[rule])
-    whole = RULE + 'exclude_requester = false\ndistinct_terminals = true\nmax_window = "15m"\nevidence = [{ kind = "slsa-provenance", min_level = 3 }]\n'
-    says = rule | {"excludeRequester": False, "distinctTerminals": True, "maxWindow": 900, "evidence": [{"kind": "slsa-provenance", "options": {"min_level": 3}}]}
+    whole = RULE + 'exclude_requester = false\ndistinct_terminals = true\nmax_window = "15m"\nevidence = [{ kind = "slsa-provenance", min_level = 3, source = "https://github.com/acme/app", builders = ["https://github.com/actions/runner"] }]\n'
+    says = rule | {"excludeRequester": False, "distinctTerminals": True, "maxWindow": 900, "evidence": [{"kind": "slsa-provenance", "options": {"min_level": 3, "source": "https://github.com/acme/app", "builders": ["https://github.com/actions/runner"]}}]}
     book.accept("policy", "everything", "POL-01", "Every member.", inputs(whole), rules=[says])
     nested = swapped('of = ["group:release"]', 'of = ["person:dana@example.com", { threshold = 2, of = ["group:sre"] }]')
     book.accept("policy", "nested", "POL-01", "A quorum within a quorum.", inputs(nested))

@@ -29,6 +29,8 @@ def policy(action: str = "run", level: int = 1, threshold: int = 2, *, exclude: 
     return POLICY.format(action=action, level=level, threshold=threshold, exclude=exclude, distinct=distinct, more=more)
 
 
+SIGNER_KEY = "c" * 64
+SIGNATURE_RULE = 'evidence = [{ kind = "signature", signers = [{ key = "' + SIGNER_KEY + '" }] }]'
 HARDWARE = {ALICE: "attested", BOB: "vouched", CAROL: "software"}
 UV_OPTIONAL = {person: {"uv": False} for person in (ALICE, BOB, CAROL)}
 
@@ -45,7 +47,7 @@ def worlds() -> dict[str, World]:
         "three-voices": world(policy=policy(threshold=3)),
         "exclude-requester": world(policy=policy(exclude="true")),
         "distinct-terminals": world(policy=policy(distinct="true")),
-        "provenance": world(policy=policy("deploy", more='evidence = [{ kind = "slsa-provenance" }]')),
+        "signature": world(policy=policy("deploy", more=SIGNATURE_RULE)),
         "two-rules": world(policy=policy() + policy(threshold=3)),
         "other-policy": world(policy=policy() + "# another edition\n"),
         "other-scope": world(policy=policy("deploy")),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import evidence_runner
 import verdict_runner
 
 from placet.adapters.sqlite._ledger_place import stamp_path
@@ -29,7 +30,6 @@ from placet.core.display import Row, check_complete, check_text, render_view
 from placet.core.dsse import encode_envelope, pae, parse_envelope
 from placet.core.encoding import Digest, KeyId, encode_canonical, format_time, parse_time
 from placet.core.errors import PlacetError
-from placet.core.evidence.facts import EvidenceFact, Identity
 from placet.core.evidence.requester import verify_requester
 from placet.core.policy import parse_policy, rule_from_object, rule_to_object
 from placet.core.report import encode_report, verify_report
@@ -243,15 +243,9 @@ def _requester(inputs: Any, now: int) -> Facts:
         request.evidence,
         trust=load_trust(inputs["trust"]),
         at=now,
-        facts=tuple(_fact(fact) for fact in inputs.get("evidence", [])),
+        facts=tuple(evidence_runner.fact_of(fact) for fact in inputs.get("evidence", [])),
     )
     return {"requester": requester}
-
-
-def _fact(value: Any) -> EvidenceFact:
-    said = value.get("identity")
-    identity = None if said is None else Identity(said["issuer"], said["subject"], said["audience"])
-    return EvidenceFact(value["kind"], value["digest"], frozenset(value["subjects"]), identity)
 
 
 def _verify_for_use(inputs: Any, now: int) -> Facts:
@@ -264,7 +258,7 @@ def _verify_for_use(inputs: Any, now: int) -> Facts:
             wanted["target"], frozenset(wanted["subjects"]), wanted["actionType"], wanted["parameters"]
         ),
         now=now,
-        evidence=[_fact(fact) for fact in inputs.get("evidence", [])],
+        evidence=[evidence_runner.fact_of(fact) for fact in inputs.get("evidence", [])],
     )
     return _approval_facts(approval)
 
@@ -411,6 +405,7 @@ _KINDS: dict[str, Callable[[Any, int], Facts]] = {
     "verify-for-audit": _verify_for_audit,
     "run": _run,
     "use": _use,
+    **evidence_runner.KINDS,
     **verdict_runner.KINDS,
 }
 KINDS = tuple(_KINDS)

@@ -90,14 +90,13 @@ def read_build_rule(options: Mapping[str, Any], path: str) -> BuildRule:
         entry_points=read_texts(options, "workflow", path, read_pattern),
         parameters=read_parameters(options.get("parameters", {}), f"{path}/parameters"),
     )
-    for i, builder in enumerate(rule.builders):
-        if builder.level < rule.min_level:
-            raise refuse(
-                f"The builder {builder.id} is trusted to level {builder.level}, below min_level "
-                f"{rule.min_level}: its provenance could never meet this rule.",
-                f"{path}/builders/{i}",
-                f'Say how far it is trusted: {{ id = "{builder.id}", level = {rule.min_level} }}.',
-            )
+    best = max(rule.builders, key=lambda builder: builder.level)
+    if best.level < rule.min_level:
+        raise refuse(
+            f"No builder is trusted to level {rule.min_level}: no provenance could ever meet this rule.",
+            f"{path}/builders",
+            f'Say how far each is trusted, as in {{ id = "{best.id}", level = {rule.min_level} }}.',
+        )
     return rule
 
 

@@ -2,7 +2,7 @@
 
 What the signature, the certificate and the log prove stands under names of its own.  What a predicate
 says is its signer's word and is labelled so: a valid signature makes nobody honest.  Everything comes from
-documents that others wrote, so every value is escaped and cut (EVD-22).
+documents that others wrote, so every value is escaped and cut.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _CLAIMS = (
 def describe_fact(fact: EvidenceFact) -> tuple[tuple[str, str], ...]:
     """Returns labels and values: first what was verified, then what the signer says.  It never raises.
 
-    Values are printable ASCII of bounded length, whatever the evidence holds (EVD-22).
+    Values are printable ASCII of bounded length, whatever the evidence holds.
     """
     rows = [*_verified(fact), *_said(fact)]
     return tuple((label, _shown(value)) for label, value in rows if value)

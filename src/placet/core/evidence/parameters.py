@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from placet.core.decode import read_map
+from placet.core.decode import read_ascii, read_map
 from placet.core.errors import Reason
 from placet.core.evidence.options import refuse
 from placet.core.evidence.refusals import unmet
@@ -27,10 +27,8 @@ def read_parameters(value: Any, path: str) -> Mapping[str, Any]:
     Raises:
         MalformedError: WRONG_TYPE, TOO_MANY, BAD_VALUE, BAD_POLICY.
     """
-    members = read_map(value, path, max_items=_MAX_PARAMETERS)
-    for name, item in members.items():
-        _check_expected(item, f"{path}/{name}", 1)
-    return members
+    _check_expected(read_map(value, path, max_items=_MAX_PARAMETERS), path, 0)
+    return value  # type: ignore[no-any-return]  # a map, as was just checked
 
 
 def _check_expected(value: Any, path: str, depth: int) -> None:
@@ -38,7 +36,7 @@ def _check_expected(value: Any, path: str, depth: int) -> None:
         raise refuse("The parameters are nested too deeply.", path, f"At most {_MAX_DEPTH} levels are read.")
     if isinstance(value, dict):
         for name, item in read_map(value, path, max_items=_MAX_PARAMETERS).items():
-            _check_expected(item, f"{path}/{name}", depth + 1)
+            _check_expected(item, f"{path}/{read_ascii(name, path)}", depth + 1)
     elif isinstance(value, list):
         for i, item in enumerate(value):
             _check_expected(item, f"{path}/{i}", depth + 1)
