@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from other_tools import VERIFIERS as OTHERS
 from other_tools import OtherTools
+from our_signer import SERVICE, sign_with_placet
 from our_verifier import ask_placet, find_fact
 from real_stack import RealWorkshop, RunningStack
+from signing_people import PREDICATE, SLSA_V1
 
+from placet.documents.signing import REFERENCE_TYPE
 from placet.testing.private_sigstore import PrivateSigstoreServer
 
 pytestmark = pytest.mark.real_stack
@@ -50,6 +53,18 @@ def test_each_accepts_what_is_logged_in_the_real_rekor(
 ) -> None:
     answer = VERIFIERS[tool](real_workshop.tools, real_workshop.question(bundles[maker]))
     assert answer.accepted, answer.said
+
+
+@pytest.mark.parametrize("tool", [name for name in VERIFIERS if name != "gh"])
+def test_each_accepts_what_placet_signs_into_the_real_rekor(
+    real_workshop: RealWorkshop, tool: str, tmp_path: Path
+) -> None:
+    signed = sign_with_placet(real_workshop, tmp_path, PREDICATE)
+    signer = {"identity": SERVICE, "issuer": real_workshop.server.address}
+    for bundle, predicate_type in ((signed.signature, SLSA_V1), (signed.reference, REFERENCE_TYPE)):
+        question = real_workshop.question(bundle, predicate_type=predicate_type, **signer)
+        answer = VERIFIERS[tool](real_workshop.tools, question)
+        assert answer.accepted, answer.said
 
 
 @pytest.mark.parametrize("tool", [name for name in VERIFIERS if name != "gh"])
