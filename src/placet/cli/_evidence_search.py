@@ -69,7 +69,7 @@ class EvidenceSearch:
         ]
         self._checked: dict[str, _Checked] = {}
         self._named: list[str] = []
-        self._notes: list[str] = []
+        self._notes: list[tuple[str, PlacetError | None]] = []
         self.looked: list[str] = []
         self.trouble: list[str] = []
 
@@ -128,17 +128,18 @@ class EvidenceSearch:
 
     def _look_at(self, item: Found | Unusable, *, is_named: bool) -> _Checked | None:
         if isinstance(item, Unusable):
-            self._notes.append(f"left out {item.place}: {item.why}.")
+            self._notes.append((f"left out {item.place}: {item.why}.", None))
             return None
         if not is_named and item.kind not in self.wanted:
             return None
         digest = item.evidence.digest
         if digest not in self._checked:
             checked = self._checked[digest] = self._verify(item)
-            if checked.refusal is not None:
-                self._notes.append(f"left out {item.place}: {checked.refusal} [{checked.refusal.reason}]")
+            why = checked.refusal
+            if why is not None:
+                self._notes.append((f"left out {item.place}: {why} [{why.reason}]", why))
             elif not checked.facts:
-                self._notes.append(f"left out {item.place}: nothing here can verify its form.")
+                self._notes.append((f"left out {item.place}: nothing here can verify its form.", None))
         return self._checked[digest]
 
     def _verify(self, item: Found) -> _Checked:
@@ -225,18 +226,18 @@ class EvidenceSearch:
 
     def _refuse(self, need: _Need, why: PlacetError) -> Exception:
         """Returns the refusal for a need: what is wrong with what was found, or where was looked in vain."""
-        self.say_notes()
         kind = need.required.kind
         looked = f"Looked {', '.join(self.looked)}." if self.looked else "Nothing was looked at."
         if why.reason is Reason.EVIDENCE_REQUIRED:
-            refusals = [
-                c.refusal for c in self._checked.values() if c.refusal and c.found.kind in _kinds_for(kind)
-            ]
+            alike = [c for c in self._checked.values() if c.found.kind in _kinds_for(kind)]
+            refused = [(c.refusal, f"{c.found.place}: ") for c in alike if c.refusal is not None]
         else:
-            refusals = [why]
-        if refusals:
-            said = f"{need.who} asks for {kind}, and what was found does not hold: {refusals[0].message}"
-            return _refusal(refusals[0], f"{said} Nothing was sent.", refusals)
+            refused = [(why, "")]
+        self.say_notes(but=refused[0][0] if refused else None)
+        if refused:
+            (first, place), refusals = refused[0], [refusal for refusal, _ in refused]
+            said = f"{need.who} asks for {kind}, and what was found does not hold: {place}{first.message}"
+            return _refusal(first, f"{said} Nothing was sent.", refusals)
         said = f"{need.who} asks for {kind}, and none was found. Nothing was sent."
         hint = f"{looked} If you have it elsewhere, name its file with --evidence."
         if self.trouble:
@@ -260,10 +261,11 @@ class EvidenceSearch:
         for name, evidence in chosen:
             print(visible(f"Evidence: {name} from {self.place_of(evidence.digest)}"), file=sys.stderr)
 
-    def say_notes(self) -> None:
-        """Says what was left out, and why."""
-        for note in self._notes:
-            print(f"Note: {visible(note)}", file=sys.stderr)
+    def say_notes(self, but: PlacetError | None = None) -> None:
+        """Says what was left out, and why; except for a refusal that is about to be said."""
+        for note, why in self._notes:
+            if why is None or why is not but:
+                print(f"Note: {visible(note)}", file=sys.stderr)
         self._notes.clear()
 
     def place_of(self, digest: str) -> str:
