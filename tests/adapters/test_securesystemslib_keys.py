@@ -1,9 +1,11 @@
 """`SkKey`: our signatures under securesystemslib, with its traps."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope as DsseEnvelope
 from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
-from securesystemslib.signer import Key, Signature
+from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, Key, Signature
 
 from placet.adapters.securesystemslib import NAMESPACES, SkKey, register
 from placet.adapters.tuf.trust import person_of
@@ -15,6 +17,7 @@ from placet.testing.authenticator import BE, UP, UV, SoftSk, SoftTerminalKey, So
 from placet.testing.world import ALICE, BOB, CAROL, World
 
 MESSAGE = b'{"_type":"root"}'
+SOFT = SoftSk("ed25519")
 ORIGIN = "http://t1.demo.placet.localhost:8470"
 
 Soft = SoftSk | SoftWebAuthn
@@ -175,3 +178,45 @@ def test_trust_root_takes_no_key_of_another_purpose() -> None:
     with pytest.raises(PolicyError, match="not trust"):
         person_of(key)
     assert person_of(key_of(SoftSk(), person="alice@example.com")) == "alice@example.com"
+
+
+@given(st.binary(max_size=400), st.binary(max_size=80), st.sampled_from(["", "hex", "upper", "raw"]))
+def test_whatever_a_signature_holds_only_one_exception_escapes(blob: bytes, data: bytes, form: str) -> None:
+    """python-tuf and in-toto skip an unverified signature; anything else aborts the whole role."""
+    good = SOFT.sign(NAMESPACE_TRUST, data)
+    at = len(blob) % len(good)
+    for made in (blob, good[:at] + blob, good[:at] + blob[:1] + good[at + 1 :] + blob[1:]):
+        text = {"": "", "hex": made.hex(), "upper": made.hex().upper(), "raw": made.decode("latin-1")}[form]
+        if text == good.hex():
+            continue
+        with pytest.raises(UnverifiedSignatureError):
+            key_of(SOFT).verify_signature(Signature(SOFT.keyid, text), data)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["keytype", "scheme", "keyval", "kind", "uv", "backup", "origins", "namespace"]),
+        st.none() | st.booleans() | st.text(max_size=5) | st.lists(st.text(max_size=3)) | st.just({}),
+    )
+)
+def test_whatever_a_key_holds_only_the_library_s_own_exceptions_escape(changes: dict[str, object]) -> None:
+    register()
+    key = key_of(SOFT)
+    try:
+        read = Key.from_dict(key.keyid, key.to_dict() | changes)
+    except (ValueError, KeyError, TypeError):
+        return
+    with pytest.raises(UnverifiedSignatureError):
+        read.verify_signature(Signature(key.keyid, "00"), b"")
+
+
+def test_public_module_re_exports_what_it_lists() -> None:
+    import placet.securesystemslib as public
+    from placet.adapters import securesystemslib as home
+
+    assert public.__all__ == sorted(public.__all__, key=lambda name: (name.upper() != name, name))
+    assert public.SkKey is home.SkKey
+    assert public.SshSkSigner is home.SshSkSigner
+    public.register()
+    assert SIGNER_FOR_URI_SCHEME["webauthn"] is public.WebAuthnSigner
+    assert SIGNER_FOR_URI_SCHEME["ssh-sk"] is home.SshSkSigner

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import re
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -361,3 +363,20 @@ def test_line_ends_inside_a_pem_key_are_shown_and_signed_as_they_are() -> None:
     """OLPC's canonical JSON, in which TUF signs, leaves them raw."""
     shown = read_signable(b'{"public":"-----BEGIN\nabc\n"}')
     assert [row.value for row in shown.rows] == ["-----BEGIN\\u{a}abc\\u{a}"]
+
+
+@pytest.mark.interop
+def test_the_guide_runs_as_it_is_written(
+    provider: openssh.Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs/how-to-use-hardware-keys-in-tuf-and-in-toto.md").read_text()
+    shell = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    python = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert (len(shell), len(python)) == (3, 3)
+    monkeypatch.chdir(tmp_path)
+    for line in shell[1:]:  # the first one installs this very package
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, input="", check=False)
+        assert done.returncode == 0, done.stderr
+    names: dict[str, object] = {}
+    for block in python:
+        exec(compile(block, "guide", "exec"), names)
