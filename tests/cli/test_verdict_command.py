@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import placet
 
 from placet.adapters.verdict_key import VerdictKey
 from placet.ceremony.publish import add_answer, empty_bundle
@@ -64,17 +63,7 @@ class Gate:
         (self.folder / "snapshot.json").write_bytes(self.world.snapshot())
 
     def placet(self, *line: str) -> subprocess.CompletedProcess[str]:
-        env = os.environ | {"NO_COLOR": "1", "XDG_STATE_HOME": str(self.folder / "state")}
-        done = subprocess.run(
-            [sys.executable, "-m", "placet", *line],
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env=env,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr
-        return done
+        return placet(self.folder, *line)
 
     def verify(self, *more: str, artifact: str = "app.whl") -> subprocess.CompletedProcess[str]:
         asked = ("--trust", "snapshot.json", "--gate", worlds.GATE, "--action", "release", "--target", TARGET)

@@ -222,12 +222,39 @@ def add_verdict_options(parser: argparse.ArgumentParser, *, denials: bool) -> No
         "--verdict-format", choices=["dsse", "bundle"], help="bare envelope, or Sigstore bundle"
     )
     group.add_argument("--verdict-life", metavar="TIME", help="how long it is good (default: 10m)")
+    group.add_argument(
+        "--verdict-sign-with",
+        choices=["key", "sigstore"],
+        help="the gate's key (default), or an identity of the gate's at Sigstore, by the options that follow",
+    )
+    add_identity_options(group)
     if denials:
         group.add_argument(
             "--verdict-on-denial",
             action="store_true",
             help="where this is denied, write a VSA that says FAILED",
         )
+
+
+def add_identity_options(group: argparse._ArgumentGroup) -> None:
+    """Declares who signs with Sigstore, and at which one."""
+    group.add_argument(
+        "--sign-in",
+        choices=("browser", "device", "ambient"),
+        help="in a browser here (default), on another device, or as this machine",
+    )
+    group.add_argument("--identity-token-file", metavar="FILE", help="an OIDC token, read when it is needed")
+    group.add_argument("--oidc-issuer", metavar="URL", help="sign in there (default: the instance's own)")
+    group.add_argument(
+        "--sigstore-config",
+        metavar="FILE",
+        help="a ClientTrustConfig: your own Sigstore (default: the public one)",
+    )
+    group.add_argument(
+        "--signing-config",
+        metavar="FILE",
+        help="a signing config, to go with the trust root's sigstore/trusted_root.json",
+    )
 
 
 def add_required_options(parser: argparse.ArgumentParser) -> None:

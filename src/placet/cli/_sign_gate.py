@@ -206,7 +206,7 @@ def _token(args: argparse.Namespace, instance: SigstoreInstance) -> str:
     from placet.adapters.sigstore import sign_in
 
     if args.identity_token_file is not None:
-        return sign_in.read_token_file(args.identity_token_file)
+        return sign_in.read_token_file(Path(args.identity_token_file))
     if given := os.environ.get(sign_in.TOKEN_VARIABLE):
         return sign_in.check_token(given, f"The variable {sign_in.TOKEN_VARIABLE}")
     if args.sign_in == "ambient":

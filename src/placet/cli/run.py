@@ -243,7 +243,7 @@ class _VerdictOfUse:
         try:
             written = self._writer.write(approval, self._question.bundle, at=at, used=True)
             _say(f"Verdict: {written}.")
-        except (PlacetError, OSError) as error:  # the use is consumed: what was approved goes on
+        except (PlacetError, UserError, OSError) as error:  # the use is consumed: what was approved goes on
             _say(f"The verdict could not be written: {error}")
 
 

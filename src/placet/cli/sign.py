@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from placet.cli import UserError
+from placet.cli._shared import add_identity_options
 
 DESCRIPTION = """\
 Signs files with Sigstore, or a statement about them, after people have approved just that; never before.
@@ -42,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--intent", type=Path, metavar="BUNDLE", help="the *.intent.json file")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     _configure_gate(parser.add_argument_group("as a gate"))
-    _configure_identity(parser.add_argument_group("who signs, and where"))
+    add_identity_options(parser.add_argument_group("who signs, and where"))
     files = parser.add_argument_group("files")
     files.add_argument("--predicate", type=Path, metavar="FILE", help="the predicate, for a statement")
     files.add_argument("--statement", type=Path, metavar="FILE", help="the whole statement, byte for byte")
@@ -72,30 +73,6 @@ def _configure_gate(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--event-id", metavar="ID", help="sign once for this event, however often it is asked")
     group.add_argument(
         "--dry-run", action="store_true", help="check everything; sign in, use up and sign nothing"
-    )
-
-
-def _configure_identity(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--sign-in",
-        choices=("browser", "device", "ambient"),
-        help="in a browser here (default), on another device, or as this machine",
-    )
-    group.add_argument(
-        "--identity-token-file", type=Path, metavar="FILE", help="an OIDC token, read when it is needed"
-    )
-    group.add_argument("--oidc-issuer", metavar="URL", help="sign in there (default: the instance's own)")
-    group.add_argument(
-        "--sigstore-config",
-        type=Path,
-        metavar="FILE",
-        help="a ClientTrustConfig: your own Sigstore (default: the public one)",
-    )
-    group.add_argument(
-        "--signing-config",
-        type=Path,
-        metavar="FILE",
-        help="a signing config, to go with the trust root's sigstore/trusted_root.json",
     )
 
 
