@@ -18,12 +18,14 @@ from terminal_world import PageWorld, RunningTerminal, running, write_request
 from test_approve_command import Place, make_place
 from test_desk import Bench as DeskBench
 from test_desk import unb64url
+from test_relay_source import relay_at
 
 from placet.ceremony.decide import prepare
 from placet.ceremony.link import link_file_name, link_message, link_payload, signed_link
 from placet.ceremony.publish import assemble, split_bundle
 from placet.ceremony.request import build_request
 from placet.ceremony.second_touch import asked_link
+from placet.client import RelayClient
 from placet.core.bundle import (
     Answer,
     IntentBundle,
@@ -483,3 +485,23 @@ def test_anything_but_the_word_sends_the_approval_without_its_link(place: Place,
     assert f"Approved without the in-toto link that a layout asks for: {ALICE}" in said
     bundle = bundle_of(place.folder)
     assert (len(bundle.envelope.signatures), bundle.links) == (1, ())
+
+
+@pytest.mark.interop
+def test_links_come_through_a_relay_to_whoever_waits(place: Place, tmp_path: Path) -> None:
+    with relay_at(tmp_path / "relay") as url, RelayClient(url) as client:
+        client.submit(place.request, "secret")
+        for person, typed in ((ALICE, "approve\nlink\n"), (BOB, "approve\n\n")):
+            done = place.approve(person, "--relay", url, typed=typed, path=Path(place.request.id))
+            assert done.returncode == 0, done.stderr
+        approved = client.wait_for_bundle(place.request, trust=place.world.trust(), timeout=10)
+    assert approved.progress.without_link == (BOB,)
+    (link,) = parse_bundle(approved.bundle).links
+    assert link.signatures[0].keyid == place.keys[ALICE].keyid
+    verify_for_use(
+        approved.bundle,
+        trust=place.world.trust(),
+        gate=GATE,
+        expected=expected_of(place.request),
+        now=int(time.time()),
+    )
