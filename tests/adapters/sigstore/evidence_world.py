@@ -45,6 +45,9 @@ class Case(NamedTuple):
     media_type: str = SIGSTORE_MEDIA_TYPE
     files: Mapping[str, bytes] = {}
 
+    def __repr__(self) -> str:
+        return f"Case({self.name!r}, {len(self.content)} bytes)"
+
 
 @functools.cache
 def _trust() -> Trust:

@@ -119,10 +119,9 @@ def _entry(document: Document) -> TransparencyLogEntry | None:
     if document.entry is None:
         return None
     kind = document.entry.get("kindVersion")
-    known = kind if isinstance(kind, dict) else {}
-    if (known.get("kind"), known.get("version")) not in ENTRY_KINDS:
-        name = f"{known.get('kind')!s:.40} {known.get('version')!s:.20}"
-        raise unsupported(f"This version reads no log entries of kind {name}.")
+    named = tuple(str(kind.get(n, ""))[:40] for n in ("kind", "version")) if isinstance(kind, dict) else ()
+    if named not in ENTRY_KINDS:
+        raise unsupported(f"This version reads no log entries of the kind {' '.join(named) or 'unnamed'!r}.")
     if "inclusionProof" in document.entry:
         return TransparencyLogEntry(
             rekor_v1.TransparencyLogEntry.model_validate(document.entry, strict=False)

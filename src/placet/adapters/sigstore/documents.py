@@ -62,9 +62,9 @@ def parse_bundle(content: bytes) -> Document:
     """
     top = _object(parse_json(content, max_bytes=MAX_DOCUMENT_BYTES, what="Sigstore bundle"), "")
     version = top.get("mediaType")
-    if version not in SIGSTORE_MEDIA_TYPES:
+    if not isinstance(version, str) or version not in SIGSTORE_MEDIA_TYPES:
         raise unsupported("This is no Sigstore bundle of version 0.1, 0.2 or 0.3.")
-    return _document(_normalize(top, ""), str(version))
+    return _document(_normalize(top, ""), version)
 
 
 def parse_pypi_attestation(content: bytes) -> Document:

@@ -67,24 +67,29 @@ class SigstoreEvidence:
         """
         facts: list[EvidenceFact] = []
         for item in evidence:
-            if item.media_type in SIGSTORE_MEDIA_TYPES:
-                facts.append(_fact(item, self._verify_document(parse_bundle(item.content), trust)))
-            elif item.media_type == PYPI_MEDIA_TYPE:
-                facts.append(_fact(item, self._verify_document(parse_pypi_attestation(item.content), trust)))
-            elif item.media_type == DSSE_MEDIA_TYPE:
-                facts += [_fact(item, verified) for verified in self._verify_envelope(item.content, trust)]
+            try:
+                facts += [_fact(item, verified) for verified in self._verify(item, trust)]
+            except PlacetError:
+                raise
+            except Exception as e:  # hostile input reaches every library, and none names all that it raises
+                raise invalid(f"The evidence does not verify: {detail(e)}.") from e
         return tuple(facts)
+
+    def _verify(self, item: Evidence, trust: Trust) -> tuple[Verified, ...]:
+        if item.media_type in SIGSTORE_MEDIA_TYPES:
+            return (self._verify_document(parse_bundle(item.content), trust),)
+        if item.media_type == PYPI_MEDIA_TYPE:
+            return (self._verify_document(parse_pypi_attestation(item.content), trust),)
+        if item.media_type == DSSE_MEDIA_TYPE:
+            envelope = parse_envelope(item.content)
+            _require_sigstore()
+            return verify_envelope(envelope, self._keys(trust), lambda: self._instances(trust))
+        return ()
 
     def _verify_document(self, document: Document, trust: Trust) -> Verified:
         instances = self._instances(trust)
         keys = self._keys(trust) if document.has_key else ()
-        return _named(lambda: _verify_document(document, keys, instances))
-
-    def _verify_envelope(self, content: bytes, trust: Trust) -> tuple[Verified, ...]:
-        envelope = parse_envelope(content)
-        _require_sigstore()
-        keys = self._keys(trust)
-        return _named(lambda: verify_envelope(envelope, keys, lambda: self._instances(trust)))
+        return _verify_document(document, keys, instances)
 
     def _instances(self, trust: Trust) -> tuple[Instance, ...]:
         """Returns the Sigstore instances of the trust root, the public good's own where it replaces none."""
@@ -151,16 +156,6 @@ def _verify_document(
             except Exception as e:  # the next instance may have the same authority and other logs
                 refusals.append(e)
     raise refusals[0] if refusals else unknown_instance()
-
-
-def _named(verify: Callable[[], Kept]) -> Kept:
-    """Gives a name to whatever the libraries raise: hostile input reaches all of them."""
-    try:
-        return verify()
-    except PlacetError:
-        raise
-    except Exception as e:
-        raise invalid(f"The evidence does not verify: {detail(e)}.") from e
 
 
 def _fact(item: Evidence, verified: Verified) -> EvidenceFact:

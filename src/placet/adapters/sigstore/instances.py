@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -39,6 +40,8 @@ PUBLIC_GOOD = "public-good"
 PUBLIC_GOOD_FILE = "sigstore/trusted_root.json"
 # sigstore-python's logger has no handler of its own; what it warns of would reach people's screens.
 logging.getLogger("sigstore").addHandler(logging.NullHandler())
+# So would this one, of certificates that hostile timestamps carry.
+warnings.filterwarnings("ignore", "Parsed a serial number which wasn't positive")
 
 # The public good's root has 7 KiB; a private one with many generations has some times as much.
 _MAX_ROOT_BYTES = 1024 * 1024
