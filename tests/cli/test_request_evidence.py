@@ -164,8 +164,11 @@ def test_only_what_the_rule_asks_for_goes_along(bench: Bench, capsys: pytest.Cap
     bench.beside(".slsa.sigstore.json", bench.provenance())
     bench.beside(".publish.attestation", bench.sigstore.sign_artifact("alice@example.com", WHEEL))
     bench.beside(".sbom.json", b'{"bomFormat": "CycloneDX"}')
+    bench.beside(".attestation", bench.sigstore.sign_artifact("alice@example.com", b"another wheel"))
     assert bench.release() == 0
     assert [name for name, _, _ in bench.sent()] == ["slsa-provenance"]
+    # Nor is anything said of what nobody needs.
+    assert "Note:" not in capsys.readouterr().err
 
 
 def test_a_kind_that_is_missing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,7 +223,12 @@ def test_what_does_not_hold_is_left_out_beside_what_does(
     said = capsys.readouterr().err
     assert f"{NAME}.intoto.jsonl, line 1: " in said
     assert "[evidence-invalid]" in said
-    assert f"{NAME}.intoto.jsonl, line 2: it cannot be read" in said
+    # What is no evidence at all is said only where some is missing.
+    assert "it cannot be read" not in said
+    (bench.folder / "a.request.json").unlink()
+    bench.beside(".intoto.jsonl", b"{}\nbroken\n")
+    assert bench.release() == 1
+    assert f"{NAME}.intoto.jsonl, line 2: it cannot be read" in capsys.readouterr().err
 
 
 def test_a_file_of_github_with_several_bundles(bench: Bench) -> None:

@@ -70,6 +70,8 @@ class EvidenceSearch:
         self._checked: dict[str, _Checked] = {}
         self._named: list[str] = []
         self._notes: list[tuple[str, PlacetError | None]] = []
+        # Said only where something is missing: that an SBOM is not signed is no news to whoever needs none.
+        self._asides: list[str] = []
         self.looked: list[str] = []
         self.trouble: list[str] = []
 
@@ -128,7 +130,7 @@ class EvidenceSearch:
 
     def _look_at(self, item: Found | Unusable, *, is_named: bool) -> _Checked | None:
         if isinstance(item, Unusable):
-            self._notes.append((f"left out {item.place}: {item.why}.", None))
+            (self._remark if is_named else self._asides.append)(f"left out {item.place}: {item.why}.")
             return None
         if not is_named and item.kind not in self.wanted:
             return None
@@ -139,8 +141,11 @@ class EvidenceSearch:
             if why is not None:
                 self._notes.append((f"left out {item.place}: {why} [{why.reason}]", why))
             elif not checked.facts:
-                self._notes.append((f"left out {item.place}: nothing here can verify its form.", None))
+                self._asides.append(f"left out {item.place}: nothing here can verify its form.")
         return self._checked[digest]
+
+    def _remark(self, text: str) -> None:
+        self._notes.append((text, None))
 
     def _verify(self, item: Found) -> _Checked:
         try:
@@ -233,6 +238,8 @@ class EvidenceSearch:
             refused = [(c.refusal, f"{c.found.place}: ") for c in alike if c.refusal is not None]
         else:
             refused = [(why, "")]
+        for aside in self._asides:
+            self._remark(aside)
         self.say_notes(but=refused[0][0] if refused else None)
         if refused:
             (first, place), refusals = refused[0], [refusal for refusal, _ in refused]
