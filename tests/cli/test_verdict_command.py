@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -18,6 +20,7 @@ from placet.core.bundle import encode_bundle
 from placet.core.encoding import b64encode, encode_canonical
 from placet.core.verdict.statements import SVR_TYPE, VSA_TYPE
 from placet.testing import world as worlds
+from placet.testing.authenticator import SoftSk
 from placet.testing.world import ALICE, BOB, World
 
 WHEEL = b"a wheel"
@@ -260,3 +263,53 @@ def test_builders_and_source_come_from_the_rules_where_the_caller_names_none(
     above = gate.verify("--require-slsa", "3")
     assert above.returncode == 2
     assert f"The rules trust {GITHUB} to level 2." in above.stderr
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "how-to-use-verdicts.md"
+
+
+def test_the_guide_s_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(tmp_path, monkeypatch)
+    monkeypatch.setenv("PLACET_TRUST", "snapshot.json")
+    monkeypatch.setenv("PLACET_GATE", worlds.GATE)
+    blocks = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    init, enter, *lines = [line for block in blocks for line in block.splitlines()]
+    # Done already, by the same words; and what the administrator does, in another test.
+    assert (init, enter.split(" ", 3)[:3]) == ("placet verdict init", ["placet", "trust", "set-gate"])
+    assert len(lines) == 3
+    for line in lines:
+        done = gate.placet(*shlex.split(line)[1:])
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+
+def test_an_administrator_enters_a_gate_s_verdict_keys(tmp_path: Path) -> None:
+    for name in ("anna", "ben"):
+        key = SoftSk("ed25519", application="ssh:placet:demo", seed=name.encode())
+        line = b"sk-ssh-ed25519@openssh.com " + base64.b64encode(key.wire) + b" " + name.encode()
+        (tmp_path / f"{name}.pub").write_bytes(line + b"\n")
+    data = {"XDG_DATA_HOME": str(tmp_path / "data")}
+
+    def trust(*words: str) -> subprocess.CompletedProcess[str]:
+        return placet(tmp_path, "trust", *words, **data)
+
+    admins = ("anna@example.com=anna.pub", "ben@example.com=ben.pub")
+    made = trust("init", "--deployment", "demo", "--admin", *admins, "--threshold", "2")
+    assert made.returncode == 0, made.stderr
+    keys = [VerdictKey.create(tmp_path / f"{n}.pem").public.digest for n in (1, 2)]
+    said = trust("add-gate", "prod-eu", "--verdict-key", "1.pub")
+    assert (said.returncode, keys[0][:4] in said.stdout) == (0, True), said.stderr
+    assert trust("set-gate", "prod-eu", "--verdict-key", "1.pub", "--verdict-key", "2.pub").returncode == 0
+    (gate,) = json.loads(trust("show", "--json").stdout)["gates"]
+    assert gate == {"id": "prod-eu", "ledger": "prod-eu", "verdictKeys": keys}
+    assert f"signs verdicts with the key SHA-256 {keys[1]}" in trust("show").stdout
+    assert trust("set-gate", "prod-eu", "--ledger", "placet-ledger:01").returncode == 0
+    assert trust("set-gate", "prod-eu", "--no-verdict-keys").returncode == 0
+    (gate,) = json.loads(trust("show", "--json").stdout)["gates"]
+    assert gate == {"id": "prod-eu", "ledger": "placet-ledger:01", "verdictKeys": []}
+    for words, sentence in (
+        (("set-gate", "prod-eu"), "What shall change about this gate?"),
+        (("set-gate", "prod-eu", "--verdict-key", "1.pem"), "Give the public half"),
+        (("add-gate", "prod-us", "--verdict-key", "none.pub"), "cannot be read"),
+    ):
+        wrong = trust(*words)
+        assert (wrong.returncode != 0, sentence in wrong.stderr) == (True, True), wrong.stderr
