@@ -90,9 +90,10 @@ class Bench:
     def beside(self, suffix: str, content: bytes) -> None:
         (self.folder / f"{NAME}{suffix}").write_bytes(content)
 
-    def release(self, *more: str) -> int:
+    def release(self, *more: str, also: tuple[str, ...] = ()) -> int:
         common = ["--trust", str(self.folder / "snapshot.json"), "--gate", GATE, "--file"]
-        words = ["request", "release", str(self.folder / NAME), "--to", RELEASE_TARGET, "--version", "1.0"]
+        words = ["request", "release", str(self.folder / NAME), *also]
+        words += ["--to", RELEASE_TARGET, "--version", "1.0"]
         return main([*words, *common, str(self.folder / "a.request.json"), *more])
 
     def deploy(self, image: str, *more: str) -> int:
@@ -229,6 +230,24 @@ def test_what_does_not_hold_is_left_out_beside_what_does(
     bench.beside(".intoto.jsonl", b"{}\nbroken\n")
     assert bench.release() == 1
     assert f"{NAME}.intoto.jsonl, line 2: it cannot be read" in capsys.readouterr().err
+
+
+def test_each_file_may_have_its_own_where_the_rule_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(worlds, "NOW", int(time.time()) - 30)
+    other = "app-1.0.tar.gz"
+    for each, code in ((", each = true }", 0), (" }", 1)):
+        bench = Bench(tmp_path, SLSA.removesuffix(" }") + each)
+        bench.beside(".sigstore.json", bench.provenance())
+        (tmp_path / other).write_bytes(b"sources")
+        (tmp_path / f"{other}.sigstore.json").write_bytes(bench.provenance(b"sources", name=other))
+        assert bench.release(also=(str(tmp_path / other),)) == code
+        if code == 0:
+            assert [name for name, _, _ in bench.sent()] == ["slsa-provenance"] * 2
+            (tmp_path / "a.request.json").unlink()
+    assert bench.nothing_sent()
+    assert "[evidence-subject]" in capsys.readouterr().err
 
 
 def test_a_file_of_github_with_several_bundles(bench: Bench) -> None:

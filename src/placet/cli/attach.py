@@ -42,7 +42,6 @@ class _Document(NamedTuple):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("image", metavar="IMAGE", help="the image: NAME@sha256:… or NAME:TAG")
     parser.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="approvals (*.intent.json) and Sigstore bundles"

@@ -31,7 +31,6 @@ exit codes: 0 fetched or listed, 2 wrong usage, or several are there, 3 none is 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("image", metavar="IMAGE", help="the image: NAME@sha256:… or NAME:TAG")
     parser.add_argument("-o", "--output", type=Path, metavar="BUNDLE", help="where the approval is written")
     parser.add_argument("--request", default="", metavar="ID", help="the approval of this request")
