@@ -413,6 +413,18 @@ def test_what_was_not_approved_gets_no_link(
     assert gate_shop.gate_link(intent, "app.whl") == 0  # what was refused used nothing up
 
 
+def test_another_ledger_than_the_trust_root_names_gives_no_link(
+    gate_shop: GateShop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = gate_shop.world
+    gates = [{"id": GATE, "ledger": "placet-ledger:another"}, {"id": "prod-us", "ledger": "any"}]
+    world.more_files["gates.json"] = encode_canonical({"gates": gates})
+    gate_shop.save_trust()
+    intent = gate_shop.approve(world.request_release({"app.whl": WHEEL}), ALICE, BOB)
+    assert gate_shop.gate_link(intent, str(gate_shop.wheel)) == 3
+    assert "ledger-restored" in capsys.readouterr().out
+
+
 def test_a_quorum_of_one_gets_no_link(gate_shop: GateShop, capsys: pytest.CaptureFixture[str]) -> None:
     intent = gate_shop.approve(gate_shop.world.request_release({"app.whl": WHEEL}), ALICE)
     assert gate_shop.gate_link(intent, str(gate_shop.wheel)) == 1

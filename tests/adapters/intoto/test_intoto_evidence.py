@@ -149,6 +149,14 @@ def test_links_that_no_rule_asks_for_are_not_judged(tmp_path: Path) -> None:
     assert shop.facts(shop.request(link_set(Chain().files()))) == ()
 
 
+def test_other_evidence_that_the_rule_asks_for_names_no_layout(tmp_path: Path) -> None:
+    other = 'kind = "slsa-provenance", builders = ["https://github.com/actions/runner"], any_source = true'
+    both = RULE.replace(" ]", f", {{ {other} }} ]")
+    shop = Shop(tmp_path, policy=DEFAULT_POLICY.replace('max_window = "1h"', both))
+    (fact,) = shop.facts(shop.request(link_set(shop.chain.files())))
+    assert fact.kind == "in-toto"
+
+
 def test_each_of_two_layouts_takes_its_own_links(tmp_path: Path) -> None:
     """Two rules, two layouts, two link sets: each set satisfies one of them."""
     other = "layouts/other.layout"

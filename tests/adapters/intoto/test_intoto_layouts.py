@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import logging.handlers
 import subprocess
 import sys
 from collections.abc import Callable
@@ -202,12 +204,27 @@ def test_a_link_of_one_step_does_not_pass_for_another() -> None:
     assert f"The link {build} is not of that step: it says 'test'" in error.message
 
 
-def test_nothing_of_what_a_link_says_reaches_the_screen(capfd: pytest.CaptureFixture[str]) -> None:
-    """in-toto warns of a command that differs, in the link's own words."""
-    chain = Chain()
+def test_nothing_of_what_a_link_says_reaches_the_screen() -> None:
+    """in-toto warns of a command that differs, in the link's own words, on standard error."""
+    chain, said = Chain(), logging.handlers.BufferingHandler(100)
     layout = chain.layout(chain.step(expected_command=["make"]))
-    judge(chain, layout, chain.files(chain.link(command=["\x1b[2Jevil"])))
-    assert capfd.readouterr() == ("", "")
+    logger = logging.getLogger("in_toto")
+    logger.addHandler(said)
+    try:
+        judge(chain, layout, chain.files(chain.link(command=["\x1b[2Jevil"])))
+    finally:
+        logger.removeHandler(said)
+    assert said.buffer == []
+
+
+def test_a_link_cannot_say_one_step_to_us_and_another_to_in_toto() -> None:
+    """A file that is an envelope and a metablock at once: what in-toto reads is what counts."""
+    chain = Chain()
+    ((name, _),) = chain.files().items()
+    ((_, test),) = chain.files(chain.link("test")).items()
+    two_faced = json.loads(test) | {"signed": {"_type": "link", "name": "build"}}
+    error = refusal(lambda: judge(chain, files={name: json.dumps(two_faced).encode()}))
+    assert f"The link {name} is not of that step: it says 'test'" in error.message
 
 
 def test_keys_that_ask_a_network_are_refused() -> None:
