@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from placet.adapters.trust_files import keep_files
 from placet.cli import main
 from placet.cli._evidence import evidence_verifier
 from placet.core.bundle import parse_request
-from placet.core.evidence.facts import SIGSTORE_MEDIA_TYPE
+from placet.core.evidence.facts import PYPI_MEDIA_TYPE, SIGSTORE_MEDIA_TYPE
 from placet.core.statement import parse_statement
 from placet.testing import world as worlds
+from placet.testing.intoto import Chain, pem
 from placet.testing.private_sigstore import PrivateSigstore, github_claims
 from placet.testing.registry import MANIFEST, SoftRegistry, image_manifest
 from placet.testing.world import DEPLOY_TARGET, GATE, RELEASE_TARGET, World
@@ -361,3 +364,71 @@ def test_real_npm_provenance_names_packages_by_sha512(
     (subject,) = parse_statement(request.payload).subjects
     assert subject.digest == f"sha512:{hashlib.sha512(package.read_bytes()).hexdigest()}"
     assert len(request.evidence) == 1
+
+
+class Index(BaseHTTPRequestHandler):
+    """A package index with one provenance object."""
+
+    body = b""
+
+    def do_GET(self) -> None:
+        found = self.path == "/integrity/pypi-attestations/0.0.19/pypi_attestations-0.0.19.tar.gz/provenance"
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_a_real_attestation_from_a_package_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], test_data: Path
+) -> None:
+    """PyPI's publish attestation, by the workflow that the rule names; only a flag asks for it."""
+    monkeypatch.setattr(worlds, "NOW", int(time.time()) - 30)
+    rule = (
+        '{ kind = "attestation", predicate_type = "https://docs.pypi.org/attestations/publish/v1", '
+        'signers = [{ issuer = "https://token.actions.githubusercontent.com", identity_pattern = '
+        '"https://github.com/trailofbits/pypi-attestations/.github/workflows/release.yml@**" }] }'
+    )
+    world = World(policy=RULE.format(action="release", target="pkg:**", evidence=rule))
+    world.expires_at = worlds.NOW + 86_400
+    (tmp_path / "snapshot.json").write_bytes(world.snapshot())
+    name = "pypi_attestations-0.0.19.tar.gz"
+    (tmp_path / name).write_bytes((test_data / "pep740" / name).read_bytes())
+    Index.body = (test_data / "pep740" / f"{name}.provenance").read_bytes()
+    words = ["request", "release", str(tmp_path / name), "--to", "pkg:pypi/x", "--version", "0.0.19"]
+    words += ["--trust", str(tmp_path / "snapshot.json"), "--gate", GATE]
+    words += ["--file", str(tmp_path / "a.request.json")]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        words += ["--pypi", f"http://127.0.0.1:{server.server_port}"]
+        assert main(words) == 1
+        assert "none was found" in capsys.readouterr().err
+        assert main([*words, "--evidence-from", "pypi"]) == 0
+        server.shutdown()
+    request = parse_request((tmp_path / "a.request.json").read_bytes())
+    (reference,) = parse_statement(request.payload).evidence
+    assert (reference.name, reference.media_type) == ("attestation", PYPI_MEDIA_TYPE)
+
+
+def test_links_of_a_layout_go_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(worlds, "NOW", int(time.time()) - 30)
+    layout, owner = "layouts/app.layout", "layouts/keys/owner.pub"
+    bench = Bench(tmp_path, f'{{ kind = "in-toto", layout = "{layout}", owners = ["{owner}"] }}')
+    chain = Chain()
+    bench.world.more_files |= {layout: chain.signed(chain.layout(), chain.owner), owner: pem(chain.owner)}
+    (tmp_path / "snapshot.json").write_bytes(bench.world.snapshot())
+    keep_files(tmp_path / "snapshot.json", bench.world.files())
+    for folder, wheel in (("good", WHEEL), ("evil", b"evil")):
+        (tmp_path / folder).mkdir()
+        for name, content in chain.files(chain.link(wheel=wheel)).items():
+            (tmp_path / folder / name).write_bytes(content)
+    assert bench.release("--links", str(tmp_path / "evil")) == 1
+    assert bench.nothing_sent()
+    assert "Nothing was sent." in capsys.readouterr().err
+    assert bench.release("--links", str(tmp_path / "good")) == 0
+    assert [name for name, _, _ in bench.sent()] == ["in-toto"]
