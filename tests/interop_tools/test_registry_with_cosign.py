@@ -19,6 +19,7 @@ from placet.adapters.bounded_http import BoundedHttp
 from placet.adapters.oci.client import RegistryClient
 from placet.adapters.oci.reference import parse_reference
 from placet.adapters.trust_files import keep_files
+from placet.adapters.verdict_key import VerdictKey
 from placet.cli import main
 from placet.core.bundle import parse_request
 from placet.core.statement import parse_statement
@@ -94,6 +95,24 @@ def test_cosign_finds_a_verdict_that_we_attach(tools: OtherTools, workshop: Work
     assert main(["attach", image, "vsa.sigstore.json"]) == 0
     assert verify_attestation(tools, workshop, image, JOB_IDENTITY)
     assert not verify_attestation(tools, workshop, image, "mallory@example.com")
+
+
+def test_cosign_finds_a_verdict_of_a_gates_key(tools: OtherTools, image: str) -> None:
+    """As `placet verify --verdict` writes it, and without any Sigstore."""
+    key, other = (VerdictKey.create(Path(f"{name}.pem").resolve()) for name in ("gate", "other"))
+    statement = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "app", "digest": {"sha256": image.rpartition(":")[2]}}],
+        "predicateType": VSA,
+        "predicate": {"verificationResult": "PASSED", "verifiedLevels": ["INTENT_LEVEL_2"]},
+    }
+    Path("vsa.sigstore.json").write_bytes(key.sign(statement, as_bundle=True))
+    Path("other.pub").write_bytes(other.public_pem)
+    Path("gate.pub").write_bytes(key.public_pem)
+    assert main(["attach", image, "vsa.sigstore.json"]) == 0
+    for name, accepted in (("gate.pub", True), ("other.pub", False)):
+        words = ["verify-attestation", "--key", Path(name).resolve(), "--type", VSA, "--insecure-ignore-tlog"]
+        assert tools.cosign(*words, "--allow-http-registry", image).accepted == accepted
 
 
 @pytest.mark.parametrize("form", ["bundle", "tag"])
