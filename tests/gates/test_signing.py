@@ -31,6 +31,7 @@ from placet.core.bundle import parse_bundle
 from placet.core.encoding import sha256_hex
 from placet.core.errors import PlacetError, Reason
 from placet.core.evidence.facts import DSSE_MEDIA_TYPE
+from placet.core.statement import parse_statement
 from placet.documents.signing import (
     Artifact,
     build_statement,
@@ -39,6 +40,7 @@ from placet.documents.signing import (
     read_statement,
 )
 from placet.gates.signing import Step
+from placet.gates.signing_plan import plan_signing, prepare_signing
 from placet.ports.artifact_signer import ArtifactSigner, SigningUnavailableError, SigningUnfinishedError
 from placet.testing import world as worlds
 from placet.testing.private_sigstore import PrivateSigstoreServer, github_claims
@@ -164,6 +166,10 @@ def test_another_artifact_is_refused(world: World, gate: Gate) -> None:
     assert refusal(lambda: gate.sign(bundle, both)).reason is Reason.ARTIFACT_MISMATCH
     assert refusal(lambda: gate.sign(bundle, frozenset())).reason is Reason.ARTIFACT_MISMATCH
     assert gate.outcomes(bundle) == [] and gate.sign_ins == 0
+    plan = plan_signing(parse_statement(parse_bundle(bundle).envelope.payload))
+    for digests in (digests_of(b"evil"), both, frozenset()):  # before anybody is asked to judge
+        found = refusal(lambda d=digests: prepare_signing(plan, d, None))  # type: ignore[misc]
+        assert found.reason is Reason.ARTIFACT_MISMATCH
 
 
 def test_before_the_quorum_is_complete_nobody_signs_in(world: World, gate: Gate) -> None:
@@ -277,12 +283,13 @@ def test_a_log_that_lies_is_found_out_before_anything_is_handed_out(
     with PrivateSigstoreServer(b"another log") as liar:
         config["signingConfig"]["rekorTlogUrls"] = liar.sigstore.signing_config()["rekorTlogUrls"]
         instance = load_instance(json.dumps(config).encode())
+        signer = SigstoreSigner(instance, server.sigstore.token(SERVICE))
         with pytest.raises(SigningUnfinishedError):
-            gate.sign(
-                bundle,
-                digests_of(WHEEL),
-                signer=lambda: SigstoreSigner(instance, server.sigstore.token(SERVICE)),
-            )
+            signer.sign_digest(sha256_hex(WHEEL))
+        with pytest.raises(SigningUnfinishedError):
+            signer.sign_statement(build_statement((Artifact("a", sha256_hex(WHEEL)),), SBOM_TYPE, SBOM))
+        with pytest.raises(SigningUnfinishedError):
+            gate.sign(bundle, digests_of(WHEEL), signer=lambda: signer)
     assert gate.kept == []
 
 
