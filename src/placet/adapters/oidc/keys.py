@@ -15,13 +15,11 @@ over a key rotation is not cut off.
 from __future__ import annotations
 
 import json
-import queue
-import threading
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from placet.adapters.bounded_http import BoundedHttp, HttpError
 from placet.adapters.private_file import write_atomically
 from placet.core.decode import Object, read_list, read_object, read_sha256, read_string, read_time
 from placet.core.encoding import Digest, encode_canonical, format_time, parse_json, sha256_hex
@@ -146,14 +144,12 @@ def fetch_keys(issuer: str) -> tuple[Object, ...]:
     Raises:
         IndeterminateError: EVIDENCE_NOT_VERIFIED: it cannot be reached, or answers something else.
     """
-    import httpx
-
     try:
         listed = _listed_keys(issuer)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, RecursionError) as e:
+    except (HttpError, ValueError, RecursionError) as e:
         raise IndeterminateError(
             Reason.EVIDENCE_NOT_VERIFIED,
-            visible(f"The keys of {issuer} cannot be fetched: {e}."),
+            visible(f"The keys of {issuer} cannot be fetched: {str(e).rstrip('.')}."),
             hint="Try `placet trust refresh` again later.",
         ) from e
     keys = [public for jwk in listed if (public := _public_part(jwk))] if isinstance(listed, list) else []
@@ -166,54 +162,22 @@ def fetch_keys(issuer: str) -> tuple[Object, ...]:
 
 
 def _listed_keys(issuer: str) -> object:
-    """Asks in another thread, and waits no longer than it may."""
-    answer: queue.Queue[object] = queue.Queue(1)
-    until = time.monotonic() + _SECONDS
-
-    def ask() -> None:
-        try:
-            answer.put(_ask(issuer, until))
-        except Exception as e:  # whatever an answer can cause; raised again where it has a name
-            answer.put(e)
-
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        found = answer.get(timeout=_SECONDS)
-    except queue.Empty:
-        raise TimeoutError(f"no whole answer came within {_SECONDS:g} seconds") from None
-    if isinstance(found, Exception):
-        raise found
-    return found
-
-
-def _ask(issuer: str, until: float) -> object:
-    import httpx
-
-    with httpx.Client(
-        follow_redirects=False, timeout=_SECONDS, headers={"Accept-Encoding": "identity"}
-    ) as http:
-        discovered = _fetch_json(http, issuer.rstrip("/") + _DISCOVERY, until)
+    with BoundedHttp(seconds=_SECONDS) as http:
+        discovered = _fetch_json(http, issuer.rstrip("/") + _DISCOVERY)
         if discovered.get("issuer") != issuer:
             raise ValueError("its discovery document is of another issuer")
         place = discovered.get("jwks_uri")
         secure = "https://" if issuer.startswith("https://") else "http://127.0.0.1:"
         if not isinstance(place, str) or not place.startswith(secure):
             raise ValueError(f"its keys are not at an {secure} address")
-        return _fetch_json(http, place, until).get("keys")
+        return _fetch_json(http, place).get("keys")
 
 
-def _fetch_json(http: Any, url: str, until: float) -> dict[str, Any]:
-    with http.stream("GET", url) as response:
-        if response.status_code != 200:
-            raise ValueError(f"{url} answered {response.status_code}")
-        data = b""
-        for chunk in response.iter_raw():
-            data += chunk
-            if len(data) > _MAX_DOCUMENT_BYTES:
-                raise ValueError(f"{url} answers with more than {_MAX_DOCUMENT_BYTES} bytes")
-            if time.monotonic() > until:
-                raise ValueError(f"{url} answers too slowly")
-    value = json.loads(data)
+def _fetch_json(http: BoundedHttp, url: str) -> dict[str, Any]:
+    reply = http.send("GET", url, max_bytes=_MAX_DOCUMENT_BYTES)
+    if reply.status != 200:
+        raise ValueError(f"{url} answered {reply.status}")
+    value = json.loads(reply.body)
     if not isinstance(value, dict):
         raise ValueError(f"{url} answers with something else")
     return value
