@@ -14,6 +14,7 @@ allow if {
 	is_summary
 	from_our_gate
 	passed
+	rests_on_an_approval
 	about_this_artifact
 	for_this_target
 	approved_by_people
@@ -33,6 +34,12 @@ from_our_gate if predicate.verifier.id == input.wanted.verifier
 # A gate that refused signs that, too.
 passed if predicate.verificationResult == "PASSED"
 
+# A gate makes no verdict without an approval; one that names none is not by a gate.
+rests_on_an_approval if {
+	some attestation in predicate.inputAttestations
+	attestation.name == "intent"
+}
+
 about_this_artifact if {
 	some subject in input.statement.subject
 	subject.digest.sha256 == input.wanted.sha256
@@ -48,20 +55,24 @@ built_well if input.wanted.buildLevel == 0
 
 built_well if {
 	some name in predicate.verifiedLevels
-	startswith(name, "SLSA_BUILD_LEVEL_")
+	regex.match(`^SLSA_BUILD_LEVEL_[0-9]$`, name)
 	to_number(trim_prefix(name, "SLSA_BUILD_LEVEL_")) >= input.wanted.buildLevel
 }
 
-# VSA has no expiry of its own; verdicts of placet carry one.
+# VSA has no expiry of its own; verdicts of placet carry one, a day away at most.
 still_good if {
 	now := time.parse_rfc3339_ns(input.wanted.now)
-	time.parse_rfc3339_ns(predicate.timeVerified) <= now
-	now < time.parse_rfc3339_ns(predicate["https://placet.dev/verdict/expiresAt"])
+	starts := time.parse_rfc3339_ns(predicate.timeVerified)
+	ends := time.parse_rfc3339_ns(predicate["https://placet.dev/verdict/expiresAt"])
+	starts <= now
+	now < ends
+	ends - starts <= time.parse_duration_ns("24h")
 }
 
 missing contains "it is no SLSA verification summary" if not is_summary
 missing contains "it is not by the gate that is trusted here" if not from_our_gate
 missing contains "the gate did not allow it" if not passed
+missing contains "it rests on no approval" if not rests_on_an_approval
 missing contains "it is about another artifact" if not about_this_artifact
 missing contains "it is about another target" if not for_this_target
 missing contains "too few people approved, or in too weak a way" if not approved_by_people

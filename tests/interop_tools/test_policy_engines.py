@@ -15,7 +15,7 @@ from other_tools import OtherTools
 from verdict_people import AT, approved_verdict, refused_verdict
 
 from placet.core.encoding import format_time
-from placet.core.verdict.statements import EXPIRES_AT
+from placet.core.verdict.statements import EXPIRES_AT, INPUT_ATTESTATIONS
 from placet.testing.world import RELEASE_TARGET
 
 POLICIES = Path(__file__).parents[2] / "examples" / "policies"
@@ -125,6 +125,43 @@ def test_engine_refuses_a_statement_that_lacks_a_member(
 ) -> None:
     statement = verdict(engine)
     without(*path)(statement)
+    assert not decide(tools, engine, statement, WANTED)
+
+
+def lives_for_a_week(statement: Any) -> None:
+    statement["predicate"][EXPIRES_AT] = format_time(AT + 7 * 86_400)
+
+
+def names_no_intent(statement: Any) -> None:
+    predicate = statement["predicate"]
+    inputs = "inputAttestations" if "inputAttestations" in predicate else INPUT_ATTESTATIONS
+    predicate[inputs] = [item for item in predicate[inputs] if item["name"] != "intent"]
+
+
+def is_of_another_type(statement: Any) -> None:
+    statement["predicateType"] = "https://example.com/verdict/v1"
+
+
+def is_no_statement_v1(statement: Any) -> None:
+    statement["_type"] = "https://in-toto.io/Statement/v2"
+
+
+def says_failed(statement: Any) -> None:
+    # In an SVR the properties say it.
+    predicate = statement["predicate"]
+    predicate |= {"verificationResult": "FAILED"} if "verifiedLevels" in predicate else {"properties": []}
+
+
+CHANGES = [lives_for_a_week, names_no_intent, is_of_another_type, is_no_statement_v1, says_failed]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("change", CHANGES)
+def test_engine_refuses_what_no_gate_would_sign(
+    tools: OtherTools, engine: str, change: Callable[[Any], None]
+) -> None:
+    statement = verdict(engine)
+    change(statement)
     assert not decide(tools, engine, statement, WANTED)
 
 
