@@ -25,7 +25,7 @@ from placet.core.evidence.vsa_input import EXPIRES_AT
 from placet.core.verdict.check import verify_verdict
 from placet.core.verdict.envelope import parse_verdict
 from placet.core.verdict.keys import parse_verdict_key
-from placet.core.verdict.levels import slsa_levels
+from placet.core.verdict.levels import parse_slsa_levels, slsa_levels
 from placet.core.verdict.statements import MAX_LIFE, build_failed_vsa
 from placet.core.verify import Expected
 
@@ -238,6 +238,13 @@ def test_a_summary_about_an_artifact_never_lends_its_source_level_to_the_build(c
     assert slsa_levels([MetEvidence(fact, "", 3)], {digest}) == {"SOURCE": 3}
     assert slsa_levels([MetEvidence(fact, "", 1)], {digest}) == {"BUILD": 1}
     assert slsa_levels([MetEvidence(fact, "", None)], {digest}) == {}
+
+
+@pytest.mark.parametrize("odd", ["SLSA_LEVEL_3", "SLSA_BUILD_LEVEL_", "SLSA_BUILD_LEVEL_03x", "SLSA_"])
+def test_a_slsa_value_of_another_form_is_refused(odd: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        parse_slsa_levels(["INTENT_LEVEL_1", odd])
+    assert caught.value.reason is Reason.BAD_VALUE
 
 
 def test_the_inputs_are_those_of_the_bundle_that_was_verified(case: Case) -> None:
