@@ -174,7 +174,10 @@ def _same_statement(answer: Answer, question: Question) -> Answer:
 
 
 def _has_timestamp(bundle: Path) -> bool:
-    material = json.loads(bundle.read_text())["verificationMaterial"]
+    try:
+        material = json.loads(bundle.read_text())["verificationMaterial"]
+    except ValueError:  # the tool is to say so
+        return False
     return bool((material.get("timestampVerificationData") or {}).get("rfc3161Timestamps"))
 
 

@@ -14,7 +14,7 @@ from placet.adapters.sigstore.evidence import SigstoreEvidence
 from placet.adapters.trust_files import TrustFiles, keep_files
 from placet.core.encoding import sha256_hex
 from placet.core.errors import PlacetError
-from placet.core.evidence.facts import Evidence, EvidenceFact
+from placet.core.evidence.facts import SIGSTORE_MEDIA_TYPE, SIGSTORE_MEDIA_TYPES, Evidence, EvidenceFact
 from placet.core.statement import parse_statement
 from placet.core.trust import Trust, parse_trust
 from placet.testing.world import World
@@ -41,9 +41,18 @@ def find_fact(question: Question) -> EvidenceFact:
     root = question.trusted_root.read_bytes()
     verifier, trust = _gate(root, not question.logged, question.key.read_bytes() if question.key else b"")
     request = World(seed=b"our verifier").request_release({"app.bin": question.artifact.read_bytes()})
-    evidence = Evidence(sha256_hex(content), json.loads(content)["mediaType"], content)
+    evidence = Evidence(sha256_hex(content), _media_type(content), content)
     (fact,) = verifier.verify(parse_statement(request.payload), (evidence,), trust=trust)
     return fact
+
+
+def _media_type(content: bytes) -> str:
+    """Returns what a requester would call it: a bundle, whatever version it says it is of."""
+    try:
+        said = str(json.loads(content)["mediaType"])
+    except ValueError:
+        said = ""
+    return said if said in SIGSTORE_MEDIA_TYPES else SIGSTORE_MEDIA_TYPE
 
 
 def ask_placet(tools: OtherTools, question: Question) -> Answer:
