@@ -14,8 +14,14 @@ from signing_case import SERVICE, TARGET, SigningCase
 from sigstore.models import Bundle, ClientTrustConfig
 from sigstore.verify import Verifier, policy
 
+from placet.cli._sign_files import Outputs, Writer
+from placet.cli._sign_serve import KeptSignatures
 from placet.core.bundle import encode_bundle, parse_bundle
 from placet.core.encoding import b64decode_strict, b64encode, sha256_hex
+from placet.documents.signing import Artifact
+from placet.gates.signing import SignedPiece
+from placet.gates.signing_plan import Piece
+from placet.ports.artifact_signer import SigningUnfinishedError
 from placet.testing.private_sigstore import PrivateSigstoreServer
 from placet.testing.world import ALICE
 
@@ -219,6 +225,11 @@ def test_the_service_refuses_nonsense_and_never_shows_a_traceback(case: SigningC
             assert "Traceback" not in answer.text
         assert client.post("/v1/sign", content=b"{}").status_code == 400
         assert client.get("/v1/sign").status_code == 405
+        config = case.folder / "sigstore/trust_config_v2.json"
+        config.rename(case.folder / "moved.json")
+        moved = client.post("/v1/sign", json={"intent": intent, "artifacts": [digest]})
+        assert (moved.status_code, moved.json()["reason"]) == (503, "signing-unavailable")
+        (case.folder / "moved.json").rename(config)
         (case.folder / "token").unlink()
         body = json.dumps({"intent": intent, "artifacts": [digest]}).encode()
         nobody = client.post("/v1/sign", content=body, headers={"Content-Type": "application/json"})
@@ -236,6 +247,18 @@ def test_a_service_without_identity_or_ledger_does_not_start(case: SigningCase) 
     blank = case.call(*words)
     assert blank.returncode == 3 and "ledger-unavailable" in blank.stderr
     assert case.call("sign", "serve", "app.whl").returncode == 2
+
+
+def test_a_full_disk_after_signing_is_said_as_what_it_is(case: SigningCase) -> None:
+    digest = sha256_hex(b"a wheel")
+    gone = case.folder / "gone"
+    piece = SignedPiece(Piece((Artifact("app.whl", digest),), None), b"{}", b"{}")
+    outputs = {digest: Outputs(gone / "a", gone / "b")}
+    with pytest.raises(SigningUnfinishedError, match="cannot be written"):
+        Writer(None, outputs).keep(piece)
+    case.add("state", b"a file where a folder should be")
+    with pytest.raises(SigningUnfinishedError, match="cannot be kept"):
+        KeptSignatures(case.folder / "state" / "x").keep(piece)
 
 
 def test_a_client_says_when_there_is_no_service(case: SigningCase) -> None:

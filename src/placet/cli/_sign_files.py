@@ -21,7 +21,7 @@ from placet.core.statement import parse_statement
 from placet.documents.signing import MAX_STATEMENT_BYTES, build_statement, name_signatures
 from placet.gates.signing import SignedPiece
 from placet.gates.signing_plan import SigningPlan, plan_signing
-from placet.ports.artifact_signer import SignerIdentity, SigningError
+from placet.ports.artifact_signer import SignerIdentity, SigningError, SigningUnfinishedError
 
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _SERVICE_SECONDS = 180.0
@@ -145,9 +145,19 @@ class Writer:
         self.written: list[Path] = []
 
     def keep(self, piece: SignedPiece) -> None:
-        """Writes the bundles of one piece; a statement about several files lies beside the first."""
+        """Writes the bundles of one piece; a statement about several files lies beside the first.
+
+        Raises:
+            SigningUnfinishedError: they cannot be written.
+        """
         paths = self._outputs[piece.piece.artifacts[0].digest]
-        self.write(paths, piece.bundle, piece.reference)
+        try:
+            self.write(paths, piece.bundle, piece.reference)
+        except OSError as e:
+            raise SigningUnfinishedError(
+                f"The signature was made, and {paths.bundle} cannot be written: {e.strerror}.",
+                "The use is consumed. The transparency log has the signature; for a bundle, ask anew.",
+            ) from e
 
     def write(self, paths: Outputs, bundle: bytes, reference: bytes) -> None:
         """Writes one signature and its reference."""

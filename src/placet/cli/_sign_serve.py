@@ -23,6 +23,7 @@ from placet.core.encoding import Digest, encode_canonical, parse_json
 from placet.core.errors import PlacetError, PolicyError, Reason
 from placet.gates.signing import SignedPiece
 from placet.gates.signing_plan import Piece
+from placet.ports.artifact_signer import SigningUnavailableError, SigningUnfinishedError
 
 if TYPE_CHECKING:
     from placet.gates.signing_service import SigningAnswer, SigningRequest
@@ -116,6 +117,16 @@ def decide(args: argparse.Namespace, asked: SigningRequest) -> SigningAnswer:
     Raises:
         PlacetError, SigningError: nothing was signed for this caller.
     """
+    try:
+        return _decide(args, asked)
+    except UserError as e:  # what the operator named at the start is not there any more
+        print(f"A caller was refused: {e}", file=sys.stderr, flush=True)
+        raise SigningUnavailableError(
+            "The service is not set up as it was when it started.", "Tell its operator; its log says more."
+        ) from e
+
+
+def _decide(args: argparse.Namespace, asked: SigningRequest) -> SigningAnswer:
     from placet.gates.signing_service import SigningAnswer
 
     machine = load_machine(args)
@@ -145,10 +156,20 @@ class KeptSignatures:
         self._folder = folder
 
     def keep(self, piece: SignedPiece) -> None:
-        """Keeps a piece durably."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Keeps a piece durably.
+
+        Raises:
+            SigningUnfinishedError: it cannot be written.
+        """
         value = {"bundle": piece.bundle.decode(), "reference": piece.reference.decode()}
-        write_atomically(self._path(piece.piece), encode_canonical(value))
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_atomically(self._path(piece.piece), encode_canonical(value))
+        except OSError as e:
+            raise SigningUnfinishedError(
+                f"The signature was made and cannot be kept here: {e.strerror}.",
+                "The use is consumed. The transparency log has the signature; for a bundle, ask anew.",
+            ) from e
 
     def find(self, piece: Piece) -> SignedPiece:
         """Returns a piece that was signed before.

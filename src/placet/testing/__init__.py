@@ -14,6 +14,8 @@ Modules:
     openssh: the stock ``ssh-keygen``, with its own dummy provider or with our authenticator.
     chromium: a real headless Chromium with its virtual authenticator.
     registration: enrolments of software keys, honest or not.
+    oidc: an OIDC issuer.
+    private_sigstore: issuer, Fulcio, Rekor v1 and v2, and a timestamp authority, all on loopback.
     mds_blob: a FIDO metadata service under a root of its own.
 """
 
