@@ -31,10 +31,10 @@ from placet.core.encoding import (
     parse_json,
     parse_time,
 )
+from placet.core.evidence.requester import verify_requester
 from placet.core.patterns import matches
 from placet.core.policy import parse_policy, rule_from_object, rule_to_object
 from placet.core.report import encode_report, parse_report
-from placet.core.evidence.requester import verify_requester
 from placet.core.signature import verify_sshsig
 from placet.core.sshsig import (
     NAMESPACE_INTENT,
