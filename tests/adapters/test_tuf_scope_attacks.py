@@ -242,7 +242,7 @@ def test_a_scope_that_is_left_out_of_the_snapshot(trust: ScopeWorld) -> None:
         (b"\xff", "not TOML"),
         (b"[[rule]]\nlevel = 9\n", "rule"),
         (rules().replace(b"level = 1", b"level = 1\nmax_window = '9999999d'"), "whole number"),
-        (rules() + b"evidence = [{ kind = 'a', when = 2026-01-01 }]\n", "hold"),
+        (rules() + b"evidence = [{ kind = 'signature', signers = [2026-01-01] }]\n", "object"),
         (rules() * 1001, "1000"),
         (b"# " + b"x" * 300_000, "too large"),
     ],

@@ -54,9 +54,10 @@ def test_a_policy_names_its_scope_by_its_file() -> None:
     ["after = 2026-11-23", "after = 10:00:00", "x = nan", "x = inf", "x = 1.5", "x = 9007199254740993"],
 )
 def test_a_value_that_json_cannot_hold_is_a_named_refusal(options: str) -> None:
-    policy = World().policy + f'evidence = [{{ kind = "x", {options} }}]\n'
+    needed = 'kind = "slsa-provenance", builders = ["https://github.com/actions/runner"], any_source = true'
+    policy = World().policy + f"evidence = [{{ {needed}, parameters = {{ {options} }} }}]\n"
     error = refusal(World().files() | {"policy/default.toml": policy.encode()})
-    assert error.reason in (Reason.BAD_TRUST, Reason.NUMBER_NOT_ALLOWED)
+    assert error.reason in (Reason.BAD_POLICY, Reason.NUMBER_NOT_ALLOWED)
 
 
 def test_half_a_surrogate_pair_is_a_named_refusal() -> None:

@@ -140,6 +140,13 @@ def test_provenance_by_anybody_does_not_tie_a_revision() -> None:
     assert refusal(SOURCE_RULE, revision(), elsewhere, kind=SOURCE) is Reason.EVIDENCE_SUBJECT
 
 
+def test_a_revision_of_another_repository_that_the_pattern_fits() -> None:
+    rule = SOURCE_RULE | {"source": "https://github.com/acme/*"}
+    assert hold(rule, revision(), build(), kind=SOURCE) == 3
+    other = revision(resourceUri="git+https://github.com/acme/other")
+    assert refusal(rule, other, build(), kind=SOURCE) is Reason.EVIDENCE_SUBJECT
+
+
 def test_source_provenance_states_no_level() -> None:
     fact = revision()._replace(kind=SOURCE, predicate_type=SOURCE_PREDICATE, predicate={"repo_uri": APP})
     assert refusal(SOURCE_RULE, fact, build()) is Reason.EVIDENCE_LEVEL
