@@ -38,6 +38,7 @@ from placet.core.people import Deployment
 from placet.core.sshsig import NAMESPACE_REQUEST, NAMESPACE_TRUST, parse_public_key
 from placet.core.trust import Trust
 from placet.documents.models import Model
+from placet.lab.stage import ARTIFACT, Stage
 from placet.terminal.credentials import CredentialStore, KnownCredential
 from placet.terminal.desk import Desk
 from placet.terminal.desk_app import create_desk_app
@@ -54,6 +55,7 @@ from placet.terminal.web import Guard
 from placet.testing.authenticator import SoftSk, SoftTerminalKey, SoftWebAuthn
 from placet.testing.chromium import ChromiumSession, VirtualAuthenticator, launch_chromium
 from placet.testing.ctap import AttestationCa, SoftAuthenticator
+from placet.testing.private_sigstore import PrivateSigstore
 from placet.testing.registration import SoftEnrolment
 from placet.testing.world import ALICE, BOB, CAROL, NOW, World, artifact
 
@@ -258,6 +260,36 @@ def picture_enrolment(
         take(session.page, folder, "enrolment")
 
 
+def picture_evidence(
+    session: ChromiumSession, folder: Path, state: Path, sockets: Sequence[socket.socket]
+) -> None:
+    """A release whose SLSA provenance the terminal verified."""
+    sigstore = PrivateSigstore(b"screenshots", clock=lambda: NOW)
+    state.mkdir()
+    stage = Stage(state, now=NOW, sigstore=sigstore, seed=b"screenshots")
+    relay, wheel = ExampleRelay(), b"wheel"
+    request = stage.request_release(ARTIFACT, wheel, stage.provenance(ARTIFACT, wheel))
+    relay.add(request)
+    desk = Desk(
+        source=relay,
+        trust_file=TrustFile(stage.snapshot),
+        identity=stage.world.terminals["t1"],
+        credentials=CredentialStore(state / "credentials.json"),
+        history=History(state / "history.jsonl"),
+        clock=StillClock(),
+        web_origin=stage.world.origin("t1"),
+    )
+    guard = Guard(stage.world.origin("t1"))
+    with TerminalServer(create_desk_app(desk, guard), list(sockets)):
+        page = session.page
+        open_request(page, guard, request)
+        take(page, folder, "evidence-light")
+        page.emulate_media(color_scheme="dark")
+        take(page, folder, "evidence-dark")
+        page.emulate_media(color_scheme="light")
+    stage.close()
+
+
 class ExampleCeremony:
     """A published trust root of three administrators, and a change that one of them reads."""
 
@@ -388,6 +420,7 @@ def main() -> None:
         with TerminalServer(create_desk_app(example.desk, guard), bind_loopback(DEFAULT_PORT)):
             picture_desk(session, example, guard, folder)
             picture_trouble(session, example, guard, folder)
+        picture_evidence(session, folder, Path(state) / "stage", bind_loopback(DEFAULT_PORT))
         picture_enrolment(session, example, folder, bind_loopback(DEFAULT_PORT))
         picture_trust(session, example, folder, Path(state), bind_loopback(DEFAULT_PORT))
 

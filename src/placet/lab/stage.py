@@ -81,13 +81,19 @@ class Stage:
         folder: the scenario's own.
         now: when people are asked, in Unix seconds; this machine's time if left out.
         sigstore: the Sigstore that the trust root names; one with a new seed if left out.
+        seed: makes every run the same; fresh if left out.
     """
 
     def __init__(
-        self, folder: Path, *, now: int | None = None, sigstore: PrivateSigstore | None = None
+        self,
+        folder: Path,
+        *,
+        now: int | None = None,
+        sigstore: PrivateSigstore | None = None,
+        seed: bytes | None = None,
     ) -> None:
         self.folder = folder
-        seed = secrets.token_bytes(16)
+        seed = seed or secrets.token_bytes(16)
         self.now = int(time.time()) if now is None else now
         self.sigstore = sigstore or PrivateSigstore(seed)
         self.job = github_claims(REPOSITORY, ref="refs/tags/v1.4.2")

@@ -53,7 +53,7 @@ def _blocks_of_one(
 
 
 def _block_of_fact(fact: EvidenceFact, review: Review) -> Block:
-    notes = [Note("fact", "Verified by this terminal, and again by the gate:")]
+    notes = [Note("fact", "Verified by this terminal, and again by the gate.")]
     for met in review.met:
         if met.fact == fact:
             level = f", at level {met.level}" if met.level is not None else ""
