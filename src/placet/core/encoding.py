@@ -90,8 +90,8 @@ def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         # ADM-04: parsers disagree about which of two equal members wins; the signed meaning must not.
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        last = {name: i for i, (name, _) in enumerate(pairs)}
+        twice = next(name for i, (name, _) in enumerate(pairs) if last[name] != i)
         raise MalformedError(Reason.DUPLICATE_MEMBER, f"The member {twice[:64]!r} appears twice.")
     return members
 
