@@ -53,11 +53,24 @@ def _blocks_of_one(
 
 
 def _block_of_fact(fact: EvidenceFact, review: Review) -> Block:
+    artifacts = {subject.digest for subject in review.statement.subjects}
+    about = len(artifacts & fact.subjects)
+    met = [met for met in review.met if met.fact == fact]
     notes = [Note("fact", "Verified by this terminal, and again by the gate.")]
-    for met in review.met:
-        if met.fact == fact:
-            level = f", at level {met.level}" if met.level is not None else ""
-            notes.append(Note("fact", f"It meets what the rule asks for{level}."))
+    if not about and not met:
+        # True evidence of another artifact is the best disguise of a false one.
+        text = "It is about something else: it names no artifact of this action. Only its signature is good."
+        notes = [Note("warning", text)]
+    elif 0 < about < len(artifacts):
+        notes.append(
+            Note("warning", f"It is about {about} of the {len(artifacts)} artifacts of this action.")
+        )
+    for found in met:
+        level = f", at level {found.level}" if found.level is not None else ""
+        notes.append(Note("fact", f"It meets what the rule asks for{level}."))
+    if about and not met:
+        text = "No rule asks for it, so nothing but its signature says that its signer may be trusted."
+        notes.append(Note("claim", text))
     rows = tuple(
         Line(NOT_A_ROW, label, value, "code" if label in _CODE else "text", "")
         for label, value in describe_fact(fact)
