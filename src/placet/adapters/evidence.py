@@ -13,6 +13,7 @@ import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from typing import NamedTuple
 
 from placet.adapters.trust_files import TrustFiles
 from placet.core.bundle import carries_evidence, parse_bundle
@@ -32,6 +33,16 @@ from placet.ports.evidence_verifier import EvidenceVerifier
 
 _SIGNED_MEDIA_TYPES = SIGSTORE_MEDIA_TYPES | {DSSE_MEDIA_TYPE, PYPI_MEDIA_TYPE}
 _MAX_KEPT = 1024
+# Anybody can have large documents signed, and JSON takes dozens of times its size in memory.
+_MAX_KEPT_BYTES = 2 * 1024 * 1024
+_MAX_KEPT_DOCUMENT = 256 * 1024
+
+
+class _Kept(NamedTuple):
+    """What was verified, and how large the document was."""
+
+    facts: tuple[EvidenceFact, ...]
+    size: int
 
 
 class EvidenceVerifiers:
@@ -41,7 +52,8 @@ class EvidenceVerifiers:
         """Names the trust snapshot; nothing is read before it is needed."""
         self._snapshot = Path(snapshot)
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[Digest, str], tuple[EvidenceFact, ...]] = OrderedDict()
+        self._kept: OrderedDict[tuple[Digest, str], _Kept] = OrderedDict()
+        self._kept_bytes = 0
         self._kept_for = ""
         self._signed: EvidenceVerifier | None = None
 
@@ -83,16 +95,19 @@ class EvidenceVerifiers:
         with self._lock:
             if self._kept_for != version:
                 self._kept.clear()
-                self._kept_for = version
+                self._kept_bytes, self._kept_for = 0, version
             kept = self._kept.get(key)
         if kept is not None:
-            return kept
+            return kept.facts
         facts = self._signed_verifier().verify(statement, (item,), trust=trust)
+        size = len(item.content)
         with self._lock:
-            if self._kept_for == version:  # another thread may have seen a newer trust root meanwhile
-                self._kept[key] = facts
-                while len(self._kept) > _MAX_KEPT:
-                    self._kept.popitem(last=False)
+            # Another thread may have seen a newer trust root meanwhile, or verified the same.
+            if self._kept_for == version and key not in self._kept and size <= _MAX_KEPT_DOCUMENT:
+                self._kept[key] = _Kept(facts, size)
+                self._kept_bytes += size
+                while len(self._kept) > _MAX_KEPT or self._kept_bytes > _MAX_KEPT_BYTES:
+                    self._kept_bytes -= self._kept.popitem(last=False)[1].size
         return facts
 
     def _signed_verifier(self) -> EvidenceVerifier:
