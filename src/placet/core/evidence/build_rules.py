@@ -21,6 +21,7 @@ from placet.core.policy import _read_int
 
 GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
 GITHUB_RUNNER = "https://github.com/actions/runner"
+HOSTED_RUNNER, OWN_RUNNER = f"{GITHUB_RUNNER}/github-hosted", f"{GITHUB_RUNNER}/self-hosted"
 WORKFLOWS = "/.github/workflows/"
 HIGHEST_BUILD_LEVEL = 3
 
@@ -179,4 +180,5 @@ def is_github_builder(builder_id: str) -> bool:
 
 def is_runner(builder_id: str) -> bool:
     """Tells whether a builder is a runner of GitHub's, whose ID does not say which workflow it ran."""
-    return builder_id == GITHUB_RUNNER or builder_id.startswith(f"{GITHUB_RUNNER}/")
+    below = builder_id.startswith(f"{GITHUB_RUNNER}/") and WORKFLOWS not in builder_id
+    return builder_id == GITHUB_RUNNER or below

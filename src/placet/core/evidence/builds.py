@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from placet.core.errors import PolicyError, Reason
 from placet.core.evidence.build_rules import (
-    GITHUB_RUNNER,
+    HOSTED_RUNNER,
+    OWN_RUNNER,
     WORKFLOWS,
     BuilderRule,
     BuildRule,
@@ -104,9 +105,9 @@ def _not_its_signer(claim: Provenance, signer: Signer, expected: str) -> PolicyE
 def _check_certificate(builder: BuilderRule, claim: Provenance, signer: Signer) -> None:
     """Holds what GitHub's provenance says of its build against the certificate (EVD-07)."""
     runner = signer.claims.get("runnerEnvironment", "")
-    says_hosted = claim.builder_id == f"{GITHUB_RUNNER}/github-hosted"
-    says_own = claim.builder_id == f"{GITHUB_RUNNER}/self-hosted"
-    foreign = runner not in ("", "github-hosted") and not (builder.self_hosted or says_own)
+    says_hosted = claim.builder_id == HOSTED_RUNNER
+    # A wildcard for runners means GitHub's own, unless the rule says otherwise.
+    foreign = runner not in ("", "github-hosted") and not (builder.self_hosted or builder.id == OWN_RUNNER)
     if foreign or (says_hosted and runner != "github-hosted"):
         raise unmet(
             Reason.EVIDENCE_BUILDER,

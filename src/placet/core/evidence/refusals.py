@@ -28,6 +28,8 @@ _NEXT = {
     Reason.EVIDENCE_REQUIRED: "Ask with evidence of the type that the rule names.",
     Reason.EVIDENCE_LAYOUT: "Ask with the links of the steps that this layout has.",
 }
+# Several names of workflows.
+_MAX_SAID = 1000
 BEWARE = "Do not trust where this evidence came from: somebody signed what is not theirs to say."
 
 
@@ -42,7 +44,15 @@ def unmet(
 ) -> PolicyError:
     """Returns the refusal of evidence that was verified and is not what a rule expects."""
     hint = hint or _NEXT[reason]
-    return PolicyError(reason, message, expected=expected, actual=actual, hint=hint, causes=tuple(causes))
+    said, wanted, found = (_cut(value) for value in (message, expected, actual))
+    return PolicyError(reason, str(said), expected=wanted, actual=found, hint=hint, causes=tuple(causes))
+
+
+def _cut(value: object) -> object:
+    """Cuts what others wrote: a claim may have a megabyte, and people read the refusal."""
+    if not isinstance(value, str) or len(value) <= _MAX_SAID:
+        return value
+    return f"{value[:_MAX_SAID]}... ({len(value) - _MAX_SAID} more characters)"
 
 
 def unreadable(what: str, actual: str) -> IndeterminateError:
