@@ -111,8 +111,10 @@ def _describe_layout(value: dict[str, Any]) -> str | None:
     steps = layout.get("steps")
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         return None
+    if not all(isinstance(step.get("pubkeys", []), list) for step in steps):
+        return None
     told = ", ".join(
-        f"{step.get('name')} ({step.get('threshold', 1)} of {len(step.get('pubkeys') or [])} keys)"
+        f"{step.get('name')} ({step.get('threshold', 1)} of {len(step.get('pubkeys', []))} keys)"
         for step in steps
     )
     return f"in-toto layout until {layout.get('expires')} with the steps {told or 'none'}"

@@ -72,10 +72,14 @@ def read_links(folder: Path) -> Found | Unusable:
             # What in-toto itself would not look for: temporary files, and folders of anything else.
             if len(name.parts) > MAX_FOLDERS + 1 or any(part.startswith(".") for part in name.parts):
                 continue
-            size += path.stat().st_size
+            if not path.is_file():  # a pipe would hold us up
+                return Unusable(str(path), "it is no file")
+            with path.open("rb") as file:
+                data = file.read(MAX_REQUEST_BYTES + 1)
+            size += len(data)
             if size > MAX_REQUEST_BYTES or len(files) > MAX_FILES:
                 return Unusable(str(folder), "its links are too many or too large for a request")
-            files[name.as_posix()] = path.read_bytes()
+            files[name.as_posix()] = data
     except OSError as e:
         return Unusable(str(folder), f"it cannot be read: {e.strerror}")
     if not files:

@@ -154,7 +154,7 @@ def _log_entry(text: str) -> dict[str, Any] | None:
             "inclusionPromise": {"signedEntryTimestamp": value["SignedEntryTimestamp"]},
             "canonicalizedBody": payload["body"],
         }
-    except (PlacetError, KeyError, TypeError, ValueError):
+    except (PlacetError, KeyError, TypeError, ValueError, OverflowError):  # int() of infinity
         return None
 
 
