@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from placet.adapters.sigstore.documents import MAX_DOCUMENT_BYTES
-from placet.adapters.sigstore.refusals import invalid, unsupported
+from placet.adapters.sigstore.refusals import invalid, unsupported, wrong_time
 from placet.core.decode import read_list, read_string
 from placet.core.dsse import MAX_SIGNATURES, pae
 from placet.core.encoding import b64decode_strict, parse_json
@@ -129,6 +129,9 @@ def _verify_with_certificate(
     key = signing_key(certificate)
     for instance in instances:
         if authorities := instance.authorities_of(certificate):
+            if not instance.logs:
+                # Of such an instance rules take what no log has; a timestamp is all that proves anything.
+                raise wrong_time("Nothing in the envelope proves when it was signed.")
             verifier = InstanceVerifier(instance, authorities)
             chain = verifier.check_chain(certificate, certificate.not_valid_before_utc)
             verifier.check_profile(certificate, chain)
