@@ -15,16 +15,19 @@ from typing import Any
 
 import pytest
 
-from placet.adapters.evidence import EvidenceVerifiers
+from placet.adapters.bounded_http import BoundedHttp, HttpError
+from placet.adapters.evidence import EvidenceVerifiers, verify_bundle_evidence
 from placet.adapters.evidence_sources.documents import Found, Unusable
 from placet.adapters.evidence_sources.near import read_links
 from placet.adapters.evidence_sources.registry import _complete
+from placet.adapters.oci.client import RegistryClient
+from placet.adapters.oci.reference import parse_reference
 from placet.ceremony.decide import prepare
 from placet.ceremony.publish import assemble
 from placet.ceremony.request import build_request
-from placet.core.bundle import IntentRequest
+from placet.core.bundle import IntentRequest, carries_evidence
 from placet.core.display import SECTION_EVIDENCE
-from placet.core.encoding import b64encode, format_time, parse_json
+from placet.core.encoding import b64encode, encode_canonical, format_time, parse_json
 from placet.core.errors import MalformedError, PolicyError, Reason
 from placet.core.evidence.facts import DSSE_MEDIA_TYPE, SIGSTORE_MEDIA_TYPE, VSA, EvidenceFact, Signer
 from placet.core.evidence.vsa_input import PREDICATE_V1
@@ -129,6 +132,19 @@ def test_a_member_that_stands_twice_among_very_many_is_found_at_once() -> None:
         parse_json(f'{{{names},"99999":0}}'.encode(), max_bytes=4 * 1024 * 1024, what="bundle")
     assert caught.value.reason is Reason.DUPLICATE_MEMBER
     assert time.process_time() - begun < 5
+
+
+# Whether it is verified at all
+
+
+def test_a_courier_cannot_hide_evidence_from_the_gate(stage: Stage) -> None:
+    """A member of this name, in what rides along for audits, made the gate look at no evidence."""
+    wheel = stage.provenance("app.whl", GOOD)
+    bundle = json.loads(stage.approve(stage.request_release("app.whl", GOOD, wheel)))
+    bundle["trust"]["metadata"] = {"evidence": []}
+    facts = verify_bundle_evidence(encode_canonical(bundle), trust=stage.trust, verifier=stage.verifiers)
+    assert [fact.kind for fact in facts] == ["slsa-provenance"]
+    assert not carries_evidence(stage.world.bundle(stage.world.request_deploy()))
 
 
 # Whom a certificate names
@@ -242,6 +258,27 @@ def test_links_to_endless_files_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "build.aaaaaaaa.link").symlink_to("/dev/zero")
     found = read_links(tmp_path)
     assert isinstance(found, Unusable) and not isinstance(found, Found)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.2",
+        "0.0.0.0",
+        "localhost.",
+        "[::ffff:127.0.0.1]",
+        "169.254.169.254",
+        "2130706433",
+        "127.1",
+        "[::]",
+    ],
+)
+def test_a_registry_elsewhere_does_not_send_us_to_this_machine_s_services(host: str) -> None:
+    with BoundedHttp(seconds=1) as http:
+        client = RegistryClient(parse_reference("registry.example/team/app"), http, plain_http=True)
+        with pytest.raises(HttpError, match="where we do not go"):
+            client._check_redirect("http://registry.example/v2/team/app/blobs/x", f"http://{host}:8080/")
+        assert client._check_redirect("http://registry.example/v2/", "http://10.1.2.3/blob")
 
 
 # What administrators are shown

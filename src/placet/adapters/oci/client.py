@@ -13,6 +13,7 @@ Whoever answers as a registry may be hostile.  So
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -217,7 +218,7 @@ class RegistryClient:
             host = ""
         secure = parts.scheme == "https" if host else False
         # A registry elsewhere must not make us ask this machine's own services.
-        allowed = self.image.is_here if host in LOOPBACK else bool(host)
+        allowed = self.image.is_here if _is_this_machine(host) else bool(host)
         if not location or not allowed or not (secure or (parts.scheme == "http" and self._is_plain)):
             raise HttpError(f"The registry {self.image.host} redirects to where we do not go.")
         if "@" in parts.netloc:
@@ -249,6 +250,20 @@ class RegistryClient:
         self._authorization[action] = granted
         with_login = {**headers, "Authorization": granted}
         return self._http.send(method, url, max_bytes=max_bytes, headers=with_login, content=content)
+
+
+def _is_this_machine(host: str) -> bool:
+    """Tells whether a host is this machine, or a neighbour that answers without a router (cloud metadata)."""
+    name = host.rstrip(".")
+    try:
+        address = ip_address(name)
+    except ValueError:
+        # Of the other spellings of addresses (127.1, 0x7f000001), resolvers read more than we do.
+        last = name.rpartition(".")[2]
+        return name in LOOPBACK or last == "localhost" or last.isdigit() or last.startswith("0x")
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    return address.is_loopback or address.is_unspecified or address.is_link_local
 
 
 def _join(base: str, target: str) -> str:
