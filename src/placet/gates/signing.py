@@ -37,9 +37,10 @@ from placet.gates.signing_plan import (
     plan_signing,
     prepare_signing,
 )
+from placet.gates.uses import describe_use
 from placet.ports.artifact_signer import ArtifactSigner, SignerIdentity
 from placet.ports.clock import Clock
-from placet.ports.use_ledger import ApproverMark, Consumption, Use, UseLedger
+from placet.ports.use_ledger import Consumption, Use, UseLedger
 
 _SIGNED = 0
 
@@ -186,21 +187,13 @@ def consume_uses(
 def _describe_uses(
     piece: Piece, approval: VerifiedApproval, now: int, event_id: str | None
 ) -> tuple[Use, ...]:
-    marks = tuple(
-        ApproverMark(approver.keyid, approver.counter, approver.decided_at or None)
-        for approver in approval.approvers
-    )
+    # One event may ask for several artifacts, and each is a use of its own.
     return tuple(
-        Use(
-            payload_digest=approval.payload_digest,
-            use_unit=f"sha256:{artifact.digest}",
-            max_uses=approval.statement.max_uses,
-            issued_at=approval.statement.issued_at,
-            now=now,
-            # One event may ask for several artifacts, and each is a use of its own.
-            event_id=None if event_id is None else f"{event_id}#{artifact.digest}",
-            approvers=marks,
-            summary=approval.text,
+        describe_use(
+            approval,
+            now,
+            None if event_id is None else f"{event_id}#{artifact.digest}",
+            f"sha256:{artifact.digest}",
         )
         for artifact in piece.artifacts
     )
