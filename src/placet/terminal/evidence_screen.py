@@ -6,10 +6,10 @@ Everything verified stands first, under a note that says so; the request's own l
 from __future__ import annotations
 
 from placet.ceremony.decide import Review
-from placet.core.evidence.describe import describe_fact
 from placet.core.evidence.facts import EvidenceFact
 from placet.core.evidence.requester import PROOF_NAME, TOKEN_NAME
 from placet.core.statement import EvidenceRef
+from placet.documents.evidence_words import describe_fact
 from placet.terminal.screen_parts import NOT_A_ROW, Block, Line, Note
 
 _KINDS_OF_REQUESTER = {

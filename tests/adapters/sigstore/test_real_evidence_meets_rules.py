@@ -19,10 +19,10 @@ from evidence_world import (
 
 from placet.core.encoding import sha256_hex
 from placet.core.errors import PlacetError, Reason
-from placet.core.evidence.describe import describe_fact
 from placet.core.evidence.expectations import check_expectations, check_options
 from placet.core.evidence.facts import EvidenceFact
 from placet.core.statement import IntentStatement, parse_statement
+from placet.documents.evidence_words import describe_fact
 from placet.testing.world import World
 
 HOSTED = "https://github.com/actions/runner/github-hosted"

@@ -240,6 +240,12 @@ def test_a_summary_about_an_artifact_never_lends_its_source_level_to_the_build(c
     assert slsa_levels([MetEvidence(fact, "", None)], {digest}) == {}
 
 
+def test_a_verifier_that_states_more_than_slsa_knows_is_believed_no_further() -> None:
+    digest = "sha256:" + "ab" * 32
+    fact = EvidenceFact("slsa-provenance", Digest("c" * 64), frozenset({digest}))
+    assert slsa_levels([MetEvidence(fact, "", 9999)], {digest}) == {"BUILD": 3}
+
+
 @pytest.mark.parametrize("odd", ["SLSA_LEVEL_3", "SLSA_BUILD_LEVEL_", "SLSA_BUILD_LEVEL_03x", "SLSA_"])
 def test_a_slsa_value_of_another_form_is_refused(odd: str) -> None:
     with pytest.raises(MalformedError) as caught:

@@ -14,6 +14,8 @@ from placet.core.evidence.vsa_input import parse_slsa_level, parse_summary
 from placet.core.levels import level_name
 
 _BUILD, _SOURCE = "BUILD", "SOURCE"
+# What SLSA 1.2 defines; a verifier that states more is believed no further.
+_HIGHEST = {_BUILD: 3, _SOURCE: 4}
 
 
 def intent_levels(level: int) -> list[str]:
@@ -38,7 +40,7 @@ def slsa_levels(evidence: Iterable[MetEvidence], artifacts: Collection[str]) -> 
             for artifact in artifacts if of_revision else covered:
                 best[artifact] = max(best.get(artifact, 0), met.level or 0)
     lowest = {track: min(best.values()) for track, best in reached.items() if best.keys() >= set(artifacts)}
-    return {track: level for track, level in sorted(lowest.items()) if level > 0}
+    return {track: min(level, _HIGHEST[track]) for track, level in sorted(lowest.items()) if level > 0}
 
 
 def _tracks_of(met: MetEvidence) -> tuple[str, ...]:

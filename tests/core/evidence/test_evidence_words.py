@@ -8,9 +8,9 @@ from facts_world import APP, AT, COMMIT, OWN, build, github, predicate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from placet.core.evidence.describe import MAX_VALUE, describe_fact
 from placet.core.evidence.facts import KINDS, SBOM, EvidenceFact, Signer
 from placet.core.evidence.sbom import summarise_sbom
+from placet.documents.evidence_words import MAX_VALUE, describe_fact
 
 NAMES = (
     *(
