@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from placet.adapters.evidence import EvidenceVerifiers, verify_bundle_evidence
 from placet.adapters.sigstore.evidence import SigstoreEvidence
 from placet.adapters.trust_files import TrustFiles
+from placet.core.bundle import parse_bundle
 from placet.core.verify import VerifiedApproval, verify_for_use
 from placet.lab.stage import ARTIFACT, Stage
 from placet.ports.evidence_verifier import EvidenceVerifier
@@ -58,10 +59,10 @@ class EvidenceScene:
 
     def decide(self, verifier: EvidenceVerifier) -> VerifiedApproval:
         """Makes one whole decision: evidence, approvals, rules."""
-        trust = self.stage.trust
-        facts = verify_bundle_evidence(self.bundle, trust=trust, verifier=verifier)
+        trust, bundle = self.stage.trust, parse_bundle(self.bundle)
+        facts = verify_bundle_evidence(bundle, trust=trust, verifier=verifier)
         return verify_for_use(
-            self.bundle, trust=trust, gate=GATE, expected=self.expected, now=self.now, evidence=facts
+            bundle, trust=trust, gate=GATE, expected=self.expected, now=self.now, evidence=facts
         )
 
     def each_anew(self) -> EvidenceVerifier:

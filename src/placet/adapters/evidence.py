@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from placet.adapters.trust_files import TrustFiles
-from placet.core.bundle import carries_evidence, parse_bundle
+from placet.core.bundle import IntentBundle, carries_evidence, parse_bundle
 from placet.core.encoding import Digest, encode_canonical, sha256_hex
 from placet.core.evidence.facts import (
     DSSE_MEDIA_TYPE,
@@ -124,14 +124,15 @@ def _trust_version(trust: Trust) -> str:
 
 
 def verify_bundle_evidence(
-    bundle: bytes, *, trust: Trust, verifier: EvidenceVerifier
+    bundle: bytes | IntentBundle, *, trust: Trust, verifier: EvidenceVerifier
 ) -> tuple[EvidenceFact, ...]:
     """Verifies what a bundle carries as evidence; reads nothing more where there is none.
 
     Raises:
         PlacetError: the bundle is malformed, or its evidence is false or cannot be judged here.
     """
-    if not carries_evidence(bundle):
-        return ()
-    parsed = parse_bundle(bundle)
-    return verifier.verify(parse_statement(parsed.envelope.payload), parsed.evidence, trust=trust)
+    if isinstance(bundle, bytes):
+        if not carries_evidence(bundle):
+            return ()
+        bundle = parse_bundle(bundle)
+    return verifier.verify(parse_statement(bundle.envelope.payload), bundle.evidence, trust=trust)

@@ -53,7 +53,7 @@ class VerifiedApproval(NamedTuple):
 
 
 def verify_for_use(
-    bundle: bytes,
+    bundle: bytes | IntentBundle,
     *,
     trust: Trust,
     gate: str,
@@ -65,7 +65,7 @@ def verify_for_use(
     """Verifies that the action about to happen was approved, by the people it needs, and is so now.
 
     Args:
-        bundle: the ``*.intent.json`` file's bytes.
+        bundle: the ``*.intent.json`` file's bytes, or what `parse_bundle` read of them.
         trust: the gate's own snapshot; trust inside the bundle is never used (INV-6).
         gate: this gate's ID; the approval's audience must be it.
         expected: what is about to be done.
@@ -80,7 +80,7 @@ def verify_for_use(
         IndeterminateError: TRUST_EXPIRED, TRUST_NEWER, EVIDENCE_NOT_VERIFIED.
     """
     _check_trust_current(trust, now)
-    parsed = parse_bundle(bundle)
+    parsed = parse_bundle(bundle) if isinstance(bundle, bytes) else bundle
     statement = parse_statement(parsed.envelope.payload)
     definition = _check_action_and_display(statement, trust)
     _check_decision(statement)

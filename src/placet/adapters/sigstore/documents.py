@@ -60,27 +60,31 @@ def parse_bundle(content: bytes) -> Document:
         VerificationError: EVIDENCE_NOT_LOGGED: its log entry has no proof.
         IndeterminateError: EVIDENCE_UNSUPPORTED: another version, or several log entries.
     """
-    top = _object(parse_json(content, max_bytes=MAX_DOCUMENT_BYTES, what="Sigstore bundle"), "")
-    version = top.get("mediaType")
-    if not isinstance(version, str) or version not in SIGSTORE_MEDIA_TYPES:
-        raise unsupported("This is no Sigstore bundle of version 0.1, 0.2 or 0.3.")
-    return _document(_normalize(top, ""), version)
+    return to_document(read_bundle(content))
 
 
-def parse_pypi_attestation(content: bytes) -> Document:
-    """Parses a PEP 740 attestation object, which is a Sigstore bundle in other words.
+def read_bundle(content: bytes) -> Object:
+    """Reads a Sigstore bundle's JSON as it is.
+
+    Raises:
+        MalformedError: it is no JSON object.
+    """
+    return _object(parse_json(content, max_bytes=MAX_DOCUMENT_BYTES, what="Sigstore bundle"), "")
+
+
+def read_pypi_attestation(content: bytes) -> Object:
+    """Reads a PEP 740 attestation object, which is a Sigstore bundle in other words, as that bundle.
 
     Raises:
         MalformedError: it is no JSON, or has another shape.
-        VerificationError: EVIDENCE_NOT_LOGGED: its log entry has no proof.
-        IndeterminateError: EVIDENCE_UNSUPPORTED: another version, or several log entries.
+        IndeterminateError: EVIDENCE_UNSUPPORTED: another version.
     """
     top = _object(parse_json(content, max_bytes=MAX_DOCUMENT_BYTES, what="PyPI attestation"), "")
     if top.get("version") != 1:
         raise unsupported("This is no PyPI attestation of version 1 (PEP 740).")
     material = _object(top.get("verification_material"), "/verification_material")
     envelope = _object(top.get("envelope"), "/envelope")
-    bundle = {
+    return {
         "mediaType": SIGSTORE_MEDIA_TYPE,
         "verificationMaterial": {
             "certificate": {"rawBytes": material.get("certificate")},
@@ -92,7 +96,20 @@ def parse_pypi_attestation(content: bytes) -> Document:
             "signatures": [{"sig": envelope.get("signature")}],
         },
     }
-    return _document(_normalize(bundle, ""), SIGSTORE_MEDIA_TYPE)
+
+
+def to_document(bundle: Object) -> Document:
+    """Puts a bundle's JSON into one spelling.
+
+    Raises:
+        MalformedError: it has another shape.
+        VerificationError: EVIDENCE_NOT_LOGGED: its log entry has no proof.
+        IndeterminateError: EVIDENCE_UNSUPPORTED: another version, or several log entries.
+    """
+    version = bundle.get("mediaType")
+    if not isinstance(version, str) or version not in SIGSTORE_MEDIA_TYPES:
+        raise unsupported("This is no Sigstore bundle of version 0.1, 0.2 or 0.3.")
+    return _document(_normalize(bundle, ""), version)
 
 
 def _document(bundle: Object, version: str) -> Document:

@@ -20,7 +20,7 @@ from placet.core.errors import MalformedError, PlacetError, Reason
 if TYPE_CHECKING:
     from placet.adapters.sigstore.instances import Instance
     from placet.adapters.sigstore.keys import PlainKey
-    from placet.adapters.sigstore.verifier import Verified
+    from placet.adapters.sigstore.verified import Verified
 
 _MAX_TEXT = 2 * MAX_DOCUMENT_BYTES
 
@@ -103,7 +103,7 @@ def _verify_with_keys(
     envelope: BareEnvelope, signature: EnvelopeSignature, message: bytes, keys: Sequence[PlainKey]
 ) -> Verified:
     from placet.adapters.sigstore.keys import verifies_message
-    from placet.adapters.sigstore.verifier import Verified
+    from placet.adapters.sigstore.verified import Verified
 
     for key in keys:
         if verifies_message(key.key, signature.sig, message):
@@ -123,7 +123,8 @@ def _verify_with_certificate(
 
     from placet.adapters.sigstore.certificates import read_signer
     from placet.adapters.sigstore.keys import verifies_message
-    from placet.adapters.sigstore.verifier import InstanceVerifier, Verified, signing_key, unknown_instance
+    from placet.adapters.sigstore.verified import Verified
+    from placet.adapters.sigstore.verifier import InstanceVerifier, signing_key, unknown_instance
 
     certificate = load_pem_x509_certificates((signature.certificate or "").encode())[0]
     key = signing_key(certificate)

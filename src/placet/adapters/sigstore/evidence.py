@@ -14,10 +14,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from placet.adapters.sigstore.documents import Document, parse_bundle, parse_pypi_attestation
+from placet.adapters.sigstore.documents import read_bundle, read_pypi_attestation, to_document
 from placet.adapters.sigstore.envelopes import parse_envelope, verify_envelope
 from placet.adapters.sigstore.refusals import detail, invalid, not_verified, unsupported
 from placet.adapters.trust_files import TrustFiles
+from placet.core.decode import Object
 from placet.core.encoding import Digest
 from placet.core.errors import PlacetError
 from placet.core.evidence.attestations import parse_attestation
@@ -34,9 +35,11 @@ from placet.core.statement import IntentStatement
 from placet.core.trust import Trust
 
 if TYPE_CHECKING:
+    from placet.adapters.sigstore.documents import Document
     from placet.adapters.sigstore.instances import Instance
     from placet.adapters.sigstore.keys import PlainKey
-    from placet.adapters.sigstore.verifier import Verified
+    from placet.adapters.sigstore.lean_roots import LeanInstance
+    from placet.adapters.sigstore.verified import Verified
 
 _IN_TOTO = "application/vnd.in-toto+json"
 _PUBLIC_GOOD_FILE = "sigstore/trusted_root.json"
@@ -53,7 +56,7 @@ class SigstoreEvidence:
         """Names where the trust root's files lie; nothing is read before it is needed."""
         self._files = files
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, Digest], object] = OrderedDict()
+        self._kept: OrderedDict[tuple[object, str, Digest], object] = OrderedDict()
 
     def verify(
         self, statement: IntentStatement, evidence: tuple[Evidence, ...], *, trust: Trust
@@ -77,19 +80,40 @@ class SigstoreEvidence:
 
     def _verify(self, item: Evidence, trust: Trust) -> tuple[Verified, ...]:
         if item.media_type in SIGSTORE_MEDIA_TYPES:
-            return (self._verify_document(parse_bundle(item.content), trust),)
+            return (self._verify_bundle(read_bundle(item.content), trust),)
         if item.media_type == PYPI_MEDIA_TYPE:
-            return (self._verify_document(parse_pypi_attestation(item.content), trust),)
+            return (self._verify_bundle(read_pypi_attestation(item.content), trust),)
         if item.media_type == DSSE_MEDIA_TYPE:
             envelope = parse_envelope(item.content)
             _require_sigstore()
             return verify_envelope(envelope, self._keys(trust), lambda: self._instances(trust))
         return ()
 
-    def _verify_document(self, document: Document, trust: Trust) -> Verified:
+    def _verify_bundle(self, bundle: Object, trust: Trust) -> Verified:
+        """Asks the lean verifier first; it says yes, or leaves the bundle to sigstore-python."""
+        _require_sigstore()
+        from placet.adapters.sigstore.lean import verify_lean
+
+        instances = self._lean_instances(trust)
+        verified = verify_lean(bundle, instances) if instances else None
+        return verified or self._verify_document(bundle, trust)
+
+    def _verify_document(self, bundle: Object, trust: Trust) -> Verified:
+        document = to_document(bundle)
         instances = self._instances(trust)
         keys = self._keys(trust) if document.has_key else ()
         return _verify_document(document, keys, instances)
+
+    def _lean_instances(self, trust: Trust) -> tuple[LeanInstance, ...]:
+        """Returns the instances that `_instances` would, or none where one is not of the common form."""
+        from placet.adapters.sigstore.lean_roots import lean_public_good, load_lean_instance
+
+        names = [n for n in self._files.names(trust, "sigstore/") if n.endswith(".json")]
+        found = [self._load(name, trust, load_lean_instance) for name in names]
+        if _PUBLIC_GOOD_FILE not in names:
+            found.append(lean_public_good())
+        instances = tuple(instance for instance in found if instance is not None)
+        return instances if len(instances) == len(found) else ()
 
     def _instances(self, trust: Trust) -> tuple[Instance, ...]:
         """Returns the Sigstore instances of the trust root, the public good's own where it replaces none."""
@@ -115,7 +139,7 @@ class SigstoreEvidence:
 
     def _load(self, name: str, trust: Trust, load: Callable[[str, bytes], Kept]) -> Kept:
         """Loads a file of the trust root once for each of its versions."""
-        key = (name, trust.files[name])
+        key = (load, name, trust.files[name])
         with self._lock:
             if key in self._kept:
                 return self._kept[key]  # type: ignore[return-value]  # what was kept under this name

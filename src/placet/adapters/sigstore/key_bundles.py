@@ -16,7 +16,8 @@ from placet.adapters.sigstore.entries import Signed, check_entry_body
 from placet.adapters.sigstore.instances import Instance
 from placet.adapters.sigstore.keys import PlainKey, can_verify_digest, verifies_digest, verifies_message
 from placet.adapters.sigstore.refusals import invalid, not_verified, unsupported, wrong_time
-from placet.adapters.sigstore.verifier import InstanceVerifier, Verified, check_log_entry, message_digest
+from placet.adapters.sigstore.verified import Verified
+from placet.adapters.sigstore.verifier import InstanceVerifier, check_log_entry, message_digest
 
 NO_KEY_HINT = (
     "An administrator adds the public key to the trust root as keys/NAME.pub, if what it signs should count."

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -45,9 +44,9 @@ from placet.adapters.sigstore.entries import Signed, check_entry_body
 from placet.adapters.sigstore.instances import Authority, Instance
 from placet.adapters.sigstore.keys import verifies_digest
 from placet.adapters.sigstore.refusals import detail, invalid, not_logged, unsupported, wrong_time
+from placet.adapters.sigstore.verified import Verified
 from placet.core.encoding import parse_json
 from placet.core.errors import VerificationError
-from placet.core.evidence.facts import Signer
 
 _SCT = ExtensionOID.PRECERT_SIGNED_CERTIFICATE_TIMESTAMPS
 # Fulcio's certificates are for signing code; the defaults of web clients want another purpose.
@@ -59,22 +58,6 @@ _POLICIES = {
         ExtendedKeyUsage, Criticality.NON_CRITICAL, None
     ),
 }
-
-
-class Verified(NamedTuple):
-    """What was verified: who signed what, when, and whether a log has it.
-
-    Args:
-        payload: the envelope's payload, None where an artifact was signed.
-        digest: the artifact's SHA-256 in hex, "" for an envelope.
-    """
-
-    signer: Signer
-    signed_at: int
-    logged: bool
-    payload_type: str = ""
-    payload: bytes | None = None
-    digest: str = ""
 
 
 class _LeftToRules:
