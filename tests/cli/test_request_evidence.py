@@ -180,7 +180,7 @@ def test_a_kind_that_is_missing(bench: Bench, capsys: pytest.CaptureFixture[str]
     assert bench.nothing_sent()
     said = capsys.readouterr().err
     assert "asks for slsa-provenance, and none was found. Nothing was sent. [evidence-required]" in said
-    assert f"Looked beside {bench.folder / NAME}." in said
+    assert f"Looked beside {bench.folder / NAME}. It stands there as FILE.sigstore.json" in said
     assert "--evidence" in said
 
 
@@ -210,6 +210,7 @@ def test_evidence_that_does_not_hold_is_not_sent(
     said = capsys.readouterr().err
     assert f"[{reason}]" in said
     assert "Nothing was sent." in said
+    assert (reason == "evidence-invalid") or ("\n  Expected  " in said and "\n  Found     " in said)
     assert bench.nothing_sent()
     (bench.folder / f"{NAME}.sigstore.json").rename(bench.folder / "named.json")
     assert bench.release("--evidence", str(bench.folder / "named.json")) == 1

@@ -18,6 +18,8 @@ from sigstore.verify import Verifier, policy
 
 from placet.adapters.evidence import EvidenceVerifiers
 from placet.adapters.trust_files import keep_files
+from placet.cli import UserError
+from placet.cli._verify_required import _builders
 from placet.core.encoding import sha256_hex
 from placet.core.evidence.facts import PROVENANCE, SIGSTORE_MEDIA_TYPE, Evidence
 from placet.testing.private_sigstore import PrivateSigstoreServer, github_claims
@@ -122,7 +124,21 @@ def test_intent_and_build_level_are_one_decision(gate: Gate) -> None:
 )
 def test_what_the_build_does_not_meet_denies(gate: Gate, demand: tuple[str, ...], reason: str) -> None:
     done = gate.verify("--require-slsa", "3", *demand, "--json")
-    assert (done.returncode, json.loads(done.stdout)["reason"]) == (1, reason)
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["reason"]) == (1, reason)
+    assert {"expected", "found"} == said["difference"].keys()
+
+
+@pytest.mark.parametrize(
+    ("builder", "level"), [(BUILDER, 2), ({"id": BUILDER}, 2), ({"id": BUILDER, "level": 3}, 3)]
+)
+def test_a_rule_s_builder_is_trusted_as_far_as_the_rule_asks(builder: Any, level: int) -> None:
+    """As the rules themselves read it, where the builder has no level of its own."""
+    base = {"min_level": 2, "builders": [builder]}
+    assert _builders([], base, level) == [{"id": BUILDER, "level": level}]
+    if level < 3:
+        with pytest.raises(UserError, match=f"to level {level}"):
+            _builders([], base, 3)
 
 
 def test_the_verdict_says_both_levels(gate: Gate) -> None:

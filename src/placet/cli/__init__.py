@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _explain(f"placet: {e}", e.hint)
         return e.exit_code
     except PlacetError as e:
-        _explain(f"placet: {e} [{e.reason}]", e.hint)
+        _explain(f"placet: {e} [{e.reason}]", *describe_difference(e), e.hint)
         return EXIT_UNDECIDED if isinstance(e, IndeterminateError) else EXIT_DENY
     except KeyboardInterrupt:
         _explain("placet: interrupted.", "")
@@ -152,8 +152,23 @@ def _parser(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse
     return parser, called_command
 
 
-def _explain(message: str, hint: str) -> None:
+def differences(refusal: PlacetError) -> list[tuple[str, str]]:
+    """Returns what a refusal expected and what was there instead, as far as it says so."""
+    found = []
+    for name, value in (("expected", refusal.expected), ("found", refusal.actual)):
+        if value is not None:
+            text = ", ".join(map(str, value)) or "nothing" if isinstance(value, tuple | list) else str(value)
+            found.append((name, text))
+    return found
+
+
+def describe_difference(refusal: PlacetError) -> list[str]:
+    """Returns the same for people, a line each."""
+    return [f"{name.capitalize():<9} {text}" for name, text in differences(refusal)]
+
+
+def _explain(message: str, *more: str) -> None:
     # Names of files may come from others, and move a cursor.
     print(visible(message), file=sys.stderr)
-    if hint:
-        print(f"  {visible(hint)}", file=sys.stderr)
+    for line in filter(None, more):
+        print(f"  {visible(line)}", file=sys.stderr)

@@ -121,7 +121,10 @@ class EvidenceSearch:
             )
         unusable = [item.why for item in items if isinstance(item, Unusable)]
         why = unusable[0] if unusable else "nothing here can verify its form"
-        raise UserError(f"{place} cannot be attached: {why}.", "Nothing was sent.")
+        raise UserError(
+            f"{place} cannot be attached: {why.rstrip('.')}.",
+            "Nothing was sent. docs/evidence.md lists the forms that are read.",
+        )
 
     def take(self, items: Iterator[Found | Unusable]) -> None:
         """Takes what was found, as far as a rule asks for its kind."""
@@ -163,7 +166,13 @@ class EvidenceSearch:
         if "sha512" in named and "sha256" not in named:
             hint = "It names artifacts by SHA-512, as npm does. For a release: ask with --digest sha512."
         said = "It is about other artifacts than this action's."
-        return PolicyError(Reason.EVIDENCE_SUBJECT, said, hint=hint)
+        return PolicyError(
+            Reason.EVIDENCE_SUBJECT,
+            said,
+            expected=tuple(sorted(subject.digest for subject in self._statement.subjects)),
+            actual=tuple(sorted({subject for fact in facts for subject in fact.subjects})[:8]),
+            hint=hint or "Take the evidence that was made for exactly these files.",
+        )
 
     def _is_about_this(self, fact: EvidenceFact) -> bool:
         # What is said of a source names commits; the rule binds them to the artifact.
@@ -246,7 +255,9 @@ class EvidenceSearch:
             said = f"{need.who} asks for {kind}, and what was found does not hold: {place}{first.message}"
             return _refusal(first, f"{said} Nothing was sent.", refusals)
         said = f"{need.who} asks for {kind}, and none was found. Nothing was sent."
-        hint = f"{looked} If you have it elsewhere, name its file with --evidence."
+        beside = any(place.startswith("beside ") for place in self.looked)
+        names = " It stands there as FILE.sigstore.json, FILE.intoto.jsonl and the like." if beside else ""
+        hint = f"{looked}{names} If you have it elsewhere, name its file with --evidence."
         if self.trouble:
             return UndecidedError(f"{said} {self.trouble[0]}", hint)
         return PolicyError(Reason.EVIDENCE_REQUIRED, said, hint=hint)

@@ -7,7 +7,7 @@ import os
 import time
 
 from placet.adapters.paths import config_dir, snapshot_path
-from placet.cli import UserError
+from placet.cli import UserError, describe_difference
 from placet.core.encoding import Digest, is_hex
 from placet.core.errors import IndeterminateError, MalformedError, PlacetError, Reason, visible
 from placet.core.people import Gate
@@ -36,6 +36,7 @@ _KINDS = {
 
 # What to do about refusals of the core that say only what is wrong.
 _NEXT = {
+    Reason.ARTIFACT_MISMATCH: "Bring the files that were approved, or request the approval of these.",
     Reason.UNKNOWN_KEY: "The key was never enrolled here, or was revoked since: `placet trust show` "
     "lists the keys that count, an administrator's `placet trust history` says why one went. "
     "Have somebody who is enrolled approve, or enrol the key and refresh trust.",
@@ -198,11 +199,7 @@ def describe_migration(place: str, before: int, after: int) -> str:
 
 def describe_refusal(refusal: PlacetError) -> list[str]:
     """Returns what stands below a refusal's first line: reason, difference, ignored signatures, next step."""
-    lines = [f"Reason    {refusal.reason}"]
-    for name, value in (("Expected", refusal.expected), ("Found", refusal.actual)):
-        if value is not None:
-            text = ", ".join(map(str, value)) or "nothing" if isinstance(value, tuple) else str(value)
-            lines.append(f"{name:<9} {text}")
+    lines = [f"Reason    {refusal.reason}", *describe_difference(refusal)]
     lines += [f"Ignored   {cause} ({cause.reason})" for cause in refusal.causes]
     hints = [hint for e in (refusal, *refusal.causes) if (hint := e.hint or _NEXT.get(e.reason, ""))]
     if hints:

@@ -85,13 +85,15 @@ def _builders(named: list[str], base: Object, level: int) -> list[Object]:
     Raises:
         UserError: there are none.
     """
-    known = [b if isinstance(b, dict) else {"id": b} for b in base.get("builders", [])]
+    # A rule trusts a builder without a level of its own as far as it asks.
+    default = {"level": base.get("min_level", 1)}
+    known = [default | (b if isinstance(b, dict) else {"id": b}) for b in base.get("builders", [])]
     if named:
         of_rule = {builder["id"]: builder for builder in known}
         return [of_rule.get(name, {}) | {"id": name, "level": level} for name in named]
-    if builders := [builder for builder in known if builder.get("level", 1) >= level]:
+    if builders := [builder for builder in known if builder["level"] >= level]:
         return builders
-    trusted = ", ".join(f"{b['id']} to level {b.get('level', 1)}" for b in known)
+    trusted = ", ".join(f"{b['id']} to level {b['level']}" for b in known)
     raise UserError(
         f"Which builders do you trust with SLSA Build level {level}? The rules "
         + (f"trust {trusted}." if trusted else "name none."),

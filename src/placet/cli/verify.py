@@ -11,7 +11,7 @@ import hashlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from placet.cli import EXIT_ALLOW, EXIT_DENY, EXIT_UNDECIDED, UserError
+from placet.cli import EXIT_ALLOW, EXIT_DENY, EXIT_UNDECIDED, UserError, differences
 from placet.cli._shared import (
     action_uri,
     add_required_options,
@@ -269,6 +269,7 @@ def refusal_to_object(refusal: PlacetError) -> dict[str, Any]:
         "path": refusal.path,
         "hint": refusal.hint,
         "causes": [{"reason": str(c.reason), "message": c.message} for c in refusal.causes],
+        "difference": dict(differences(refusal)),
     }
 
 
