@@ -1,4 +1,4 @@
-"""The lean verifier: the common forms of Sigstore bundles, on the gates' hot path (ADR 0028).
+"""The lean verifier: the common forms of Sigstore bundles, on the gates' hot path (ADR 0031).
 
 It may only ever say yes, and only where sigstore-python says yes as well.  Whatever is false, and whatever is
 unusual in any way (unknown members, other versions, several entries or timestamps, another spelling, a time
