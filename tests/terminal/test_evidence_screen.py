@@ -37,7 +37,7 @@ def section(stage: Stage, **more: Any) -> Section:
 def test_verified_facts_stand_apart_from_the_requests_words(stage: Stage) -> None:
     verified, named = section(stage).blocks
     assert [note.kind for note in verified.notes] == ["fact", "fact"]
-    assert verified.notes[1].text == "It meets what the rule asks for, at level 3."
+    assert verified.notes[1].text == "It meets what the rule asks for, at SLSA Build level 3."
     assert {line.row for line in verified.lines} == {NOT_A_ROW}
     shown = {line.label: line.value for line in verified.lines}
     assert shown["Source repository"] == f"https://github.com/{REPOSITORY}"

@@ -6,7 +6,7 @@ Everything verified stands first, under a note that says so; the request's own l
 from __future__ import annotations
 
 from placet.ceremony.decide import Review
-from placet.core.evidence.facts import EvidenceFact
+from placet.core.evidence.facts import PROVENANCE, SOURCE, EvidenceFact
 from placet.core.evidence.requester import PROOF_NAME, TOKEN_NAME
 from placet.core.statement import EvidenceRef
 from placet.documents.evidence_words import describe_fact
@@ -16,6 +16,7 @@ _KINDS_OF_REQUESTER = {
     PROOF_NAME: "Verified: the requester's signature over this request.",
     TOKEN_NAME: "Verified: a token for this request, by an issuer that the trust root names.",
 }
+_TRACKS = {PROVENANCE: "SLSA Build level", SOURCE: "SLSA Source level"}
 _CODE = ("Signed by", "Workflow", "Signed with key", "Commit", "Layout")
 
 
@@ -66,7 +67,7 @@ def _block_of_fact(fact: EvidenceFact, review: Review) -> Block:
             Note("warning", f"It is about {about} of the {len(artifacts)} artifacts of this action.")
         )
     for found in met:
-        level = f", at level {found.level}" if found.level is not None else ""
+        level = f", at {_TRACKS.get(fact.kind, 'level')} {found.level}" if found.level is not None else ""
         notes.append(Note("fact", f"It meets what the rule asks for{level}."))
     if about and not met:
         text = "No rule asks for it, so nothing but its signature says that its signer may be trusted."
