@@ -101,6 +101,10 @@ def test_file_signature_reference_and_approval_belong_together_or_not(case: Sign
     case.approve(case.request("app.whl", "--reason", "another"))  # over the bundle that named them
     swapped = case.call(*check_words(case))
     assert swapped.returncode == 1 and "names another approval" in swapped.stdout
+    case.add("broken.json", b"{}")
+    broken = case.call(*check_words(case, "--sigstore-config", "broken.json"))
+    assert broken.returncode == 3 and "configuration cannot be used" in broken.stderr
+    assert "a bug of placet" not in broken.stderr
     case.add("app.whl", b"evil")
     assert "for other files" in case.call(*check_words(case)).stdout
 

@@ -96,7 +96,9 @@ def _run(args: argparse.Namespace) -> int:
     # Whatever could fail is tried before the use is consumed.
     signer = load_pem_signer(args.key)
     if not args.link_dir.is_dir():
-        raise UserError(f"The folder {args.link_dir} does not exist.", "Make it first: mkdir -p.")
+        raise UserError(
+            f"The folder {args.link_dir} does not exist.", f"Make it first: mkdir -p {args.link_dir}"
+        )
     path = args.link_dir / link_file_name(signer.keyid, args.step)
     chosen = setting(args.trust, "trust")
     trust = load_trust(chosen)

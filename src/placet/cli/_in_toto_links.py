@@ -45,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
             "Approvers make them where the rule in the policy names a layout: docs/how-to-in-toto.md.",
         )
     if not args.link_dir.is_dir():
-        raise UserError(f"The folder {args.link_dir} does not exist.", "Make it first: mkdir -p.")
+        raise UserError(
+            f"The folder {args.link_dir} does not exist.", f"Make it first: mkdir -p {args.link_dir}"
+        )
     for link in links:
         if link.payload != payload:
             raise VerificationError(

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from placet.cli import EXIT_ALLOW, UserError
+from placet.cli import EXIT_ALLOW, UndecidedError, UserError
 from placet.cli._request_actions import hash_file
 from placet.cli._shared import name_file, read_file
 from placet.cli._sign_gate import load_sigstore
@@ -58,13 +58,18 @@ def _check_sigstore(
     statement: IntentStatement,
 ) -> None:
     from placet.adapters.sigstore.signing import UnrelatedError, verify_pair
+    from placet.ports.artifact_signer import SigningUnavailableError
 
     plan = plan_signing(statement)
     if digest not in {artifact.digest for artifact in plan.artifacts}:
         raise _unrelated("The approval is for other files.", sorted(a.digest for a in plan.artifacts), digest)
     try:
+        instance = load_sigstore(args, None)
+    except SigningUnavailableError as e:
+        raise UndecidedError(e.message, e.hint) from e
+    try:
         payload, referring = verify_pair(
-            load_sigstore(args, None), digest=digest, bundle=bundle, reference=reference, signer=signer
+            instance, digest=digest, bundle=bundle, reference=reference, signer=signer
         )
     except UnrelatedError as e:
         raise VerificationError(

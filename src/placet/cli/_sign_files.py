@@ -129,9 +129,9 @@ def choose_outputs(
                 write_atomically(path, b"")
                 path.unlink()
             except OSError as e:
-                raise UserError(
-                    f"{path} cannot be written: {e.strerror}.", "Choose another folder with --output."
-                ) from e
+                there = "" if path.parent.is_dir() else f"Make the folder first (mkdir -p {path.parent}), or "
+                hint = f"{there}choose another folder with --output."
+                raise UserError(f"{path} cannot be written: {e.strerror}.", hint[0].upper() + hint[1:]) from e
     return outputs
 
 

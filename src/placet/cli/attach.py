@@ -86,10 +86,22 @@ def _read(path: Path) -> _Document:
         try:
             statement = parse_statement(parse_bundle(content).envelope.payload)
         except PlacetError as e:
-            raise name_file(e, path) from e
+            raise _wrong_file(e, path) from e
         return _Document(path, content, frozenset(s.digest for s in statement.subjects), None)
-    document = read_sigstore(content)
+    try:
+        document = read_sigstore(content)
+    except PlacetError as e:
+        raise _wrong_file(e, path) from e
     return _Document(path, content, document.subjects, document)
+
+
+def _wrong_file(error: PlacetError, path: Path) -> PlacetError:
+    named = name_file(error, path)
+    named.hint = named.hint or (
+        "Approvals and Sigstore bundles (version 0.3) are attached. `placet verify` writes a verdict as such "
+        "a bundle with --verdict-format bundle."
+    )
+    return named
 
 
 def _check_about(document: _Document, image: Descriptor, registry: RegistryClient) -> None:

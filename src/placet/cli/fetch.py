@@ -80,7 +80,8 @@ def _the_one(name: str, intents: list[AttachedIntent], args: argparse.Namespace)
     if not intents:
         raise UndecidedError(
             f"No approval hangs on {name} that is asked for here.",
-            "`placet fetch --all --list` shows expired ones; `placet attach` attaches one.",
+            f"`placet fetch {name} --all --list` shows those for every gate, expired ones too; "
+            "`placet attach` attaches one.",
         )
     if len(intents) > 1:
         if not args.json:
@@ -118,7 +119,8 @@ def _print(name: str, intents: list[AttachedIntent], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"image": name, "verified": False, "approvals": items}))
         return
-    print(f"{len(items)} approvals hang on {visible(name)} (not verified)" if items else f"None on {name}")
+    many = "1 approval hangs" if len(items) == 1 else f"{len(items) or 'No'} approvals hang"
+    print(f"{many} on {visible(name)}{' (not verified)' if items else ''}")
     for item in items:
         print(f"  {item['request'][:16]}  valid until {item['expiresAt']} at {visible(item['audience'])}")
         print(f"    {visible(item['text'])}")

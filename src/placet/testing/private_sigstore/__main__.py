@@ -12,6 +12,8 @@ from placet.testing.private_sigstore import PrivateSigstoreServer, github_claims
 
 def main() -> None:
     """Writes the files, says so, and serves."""
+    if len(sys.argv) != 3 or not sys.argv[1].isdigit():
+        sys.exit("usage: python -m placet.testing.private_sigstore PORT FOLDER")
     port, folder = int(sys.argv[1]), Path(sys.argv[2])
     with PrivateSigstoreServer(port=port) as server:
         server.sigstore.write_files(folder)
