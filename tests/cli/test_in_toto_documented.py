@@ -21,7 +21,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "how-to-in-toto.md"
 def test_the_guide_s_commands_run(tmp_path: Path) -> None:
     text = GUIDE.read_text(encoding="utf-8")
     lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
-    assert len(lines) == 7
+    assert len(lines) == 8
 
     shop = GateShop(tmp_path)
     shop.world.gates = [shop.world.gates[0]]

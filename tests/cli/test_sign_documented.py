@@ -36,7 +36,6 @@ def blocks(kind: str) -> list[str]:
 def test_every_command_of_the_guide_runs(case: SigningCase) -> None:
     shutil.copy(case.folder / "sigstore/trust_config_v2.json", case.folder / "our-sigstore.json")
     case.add("app.cdx.json", b'{"bomFormat": "CycloneDX"}')
-    (case.folder / "signed").mkdir()
     variables = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PLACET_TRUST": "snapshot.json",
@@ -48,7 +47,7 @@ def test_every_command_of_the_guide_runs(case: SigningCase) -> None:
         "ISSUER": case.server.address,
     }
     lines = blocks("sh")
-    assert len(lines) == 8
+    assert len(lines) == 9
     with case.service() as url:
         for line in lines:
             if "--service" in line:  # the terminal has used the first approval
