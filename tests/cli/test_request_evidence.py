@@ -180,7 +180,7 @@ def test_a_kind_that_is_missing(bench: Bench, capsys: pytest.CaptureFixture[str]
     assert bench.nothing_sent()
     said = capsys.readouterr().err
     assert "asks for slsa-provenance, and none was found. Nothing was sent. [evidence-required]" in said
-    assert f"Looked beside {bench.folder / NAME}. It stands there as FILE.sigstore.json" in said
+    assert f"Looked beside {bench.folder / NAME}. There it would be FILE.sigstore.json" in said
     assert "--evidence" in said
 
 

@@ -113,7 +113,10 @@ class EvidenceSearch:
         self._named += held
         if held:
             return
-        refusals = [c.refusal for c in checked if c.refusal is not None]
+        refused = [c for c in checked if c.refusal is not None]
+        # What a rule asks for comes first: npm's file begins with a publication, which nobody asked about.
+        refused.sort(key=lambda c: c.found.kind not in self.wanted)
+        refusals = [c.refusal for c in refused if c.refusal is not None]
         if refusals:
             first = refusals[0]
             raise _refusal(
@@ -256,7 +259,7 @@ class EvidenceSearch:
             return _refusal(first, f"{said} Nothing was sent.", refusals)
         said = f"{need.who} asks for {kind}, and none was found. Nothing was sent."
         beside = any(place.startswith("beside ") for place in self.looked)
-        names = " It stands there as FILE.sigstore.json, FILE.intoto.jsonl and the like." if beside else ""
+        names = " There it would be FILE.sigstore.json, FILE.intoto.jsonl or the like." if beside else ""
         hint = f"{looked}{names} If you have it elsewhere, name its file with --evidence."
         if self.trouble:
             return UndecidedError(f"{said} {self.trouble[0]}", hint)

@@ -26,6 +26,11 @@ from placet.core.evidence.signers import check_signer, check_standing, say_signe
 from placet.core.evidence.sources import normalise_repository
 from placet.core.patterns import matches
 
+_REUSABLE = (
+    "Unless it is a reusable workflow that you know: then an administrator names it in the rule, as the "
+    "builder's signer."
+)
+
 
 def check_build(rule: BuildRule, fact: EvidenceFact) -> int:
     """Holds a provenance fact against a rule.
@@ -98,7 +103,7 @@ def _not_its_signer(claim: Provenance, signer: Signer, expected: str) -> PolicyE
         f"The provenance names the builder {claim.builder_id}, but {say_signer(signer)} signed it.",
         expected=expected,
         actual=say_signer(signer),
-        hint=BEWARE,
+        hint=f"{BEWARE} {_REUSABLE}" if is_runner(claim.builder_id) else BEWARE,
     )
 
 
