@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from evidence_world import (
     ARTIFACT,
     JOB,
@@ -357,3 +358,78 @@ def test_nothing_of_sigstores_models_is_imported_on_the_way() -> None:
     done = subprocess.run([sys.executable, str(probe)], capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout))
     assert not loaded & {"sigstore.verify", "sigstore.models", "pydantic", "requests", "tuf", "rekor_types"}
+
+
+@pytest.mark.parametrize("rekor", ["v1", "v2"])
+def test_times_of_the_root_count_alike(rekor: str) -> None:
+    """Authorities and logs that were retired before, or count only from later on."""
+    case = _whole(rekor)
+    root = json.loads(case.files[ROOT])
+    refused = 0
+    for place in [p for p in _places(root) if p[-1] == "validFor"]:
+        for valid_for in (
+            {"start": "2001-01-01T00:00:00Z", "end": "2002-01-01T00:00:00Z"},
+            {"start": "2099-01-01T00:00:00Z"},
+            {"start": "2001-01-01T00:00:00Z", "end": "2099-01-01T00:00:00.5Z"},
+        ):
+            changed = json.loads(json.dumps(root))
+            _put(changed, place, valid_for)
+            judged = Judged(case._replace(files={ROOT: json.dumps(changed).encode()}))
+            assert judged.agrees, (place, valid_for)
+            refused += judged.facts is None
+    assert refused >= 4
+
+
+@pytest.mark.parametrize("rekor", ["v1", "v2"])
+def test_a_timestamp_twice_is_left_alone(rekor: str) -> None:
+    top = json.loads(_whole(rekor).content)
+    stamps = _at(top, STAMP[:-2])
+    stamps.append(stamps[0])
+    judged = Judged(_whole(rekor)._replace(content=json.dumps(top).encode()))
+    assert judged.agrees and not judged.lean_said_yes
+
+
+def test_leaves_on_other_curves_are_left_alone() -> None:
+    sigstore = PrivateSigstore(b"curves", leaf_curve="P-384")
+    for rekor in ("v1", "v2"):
+        content = sigstore.sign_statement(JOB, STATEMENT, Shape(rekor=rekor))  # type: ignore[arg-type]
+        judged = Judged(Case("P-384", content, files={ROOT: private_root(sigstore)}))
+        assert judged.agrees and not judged.lean_said_yes
+
+
+@pytest.mark.parametrize("member", ["tlogs", "ctlogs", "timestampAuthorities", "certificateAuthorities"])
+@pytest.mark.parametrize("rekor", ["v1", "v2"])
+def test_what_a_root_does_not_name_vouches_for_nothing(rekor: str, member: str) -> None:
+    """The same bundle, with another Sigstore's logs or authorities in the root."""
+    case = _whole(rekor)
+    stranger = PrivateSigstore(b"stranger", ca_curve="P-384", intermediate=True).trusted_root()
+    root = json.loads(case.files[ROOT]) | {member: stranger[member]}
+    judged = Judged(case._replace(files={ROOT: json.dumps(root).encode()}))
+    assert judged.agrees and not judged.lean_said_yes
+    # A log's key under another's name, as whoever writes roots could put it.
+    mixed = json.loads(case.files[ROOT])
+    if member in ("tlogs", "ctlogs"):
+        for own, other in zip(mixed[member], stranger[member], strict=True):
+            own["publicKey"] = other["publicKey"]
+        judged = Judged(case._replace(files={ROOT: json.dumps(mixed).encode()}))
+        assert judged.agrees and not judged.lean_said_yes
+
+
+@pytest.mark.parametrize("rekor", ["v1", "v2"])
+def test_what_the_certificates_key_did_not_sign_is_refused_though_the_log_has_it(rekor: str) -> None:
+    """A log that does not check signatures must not make one of what is none."""
+    sigstore = PrivateSigstore(b"careless")
+    shape = Shape(rekor=rekor)  # type: ignore[arg-type]
+    another = ec.generate_private_key(ec.SECP256R1())
+    signatory = sigstore._certified(JOB, shape)._replace(key=another)
+    content = sigstore._bundles.sign_statement(signatory, json.dumps(STATEMENT).encode(), shape)
+    judged = Judged(Case("careless", content, files={ROOT: private_root(sigstore)}))
+    assert judged.facts is None and not judged.lean_said_yes
+
+
+def test_two_contents_are_left_alone() -> None:
+    sigstore = PrivateSigstore(b"both")
+    top = json.loads(sigstore.sign_statement(JOB, STATEMENT))
+    top["messageSignature"] = json.loads(sigstore.sign_artifact(JOB, ARTIFACT))["messageSignature"]
+    judged = Judged(Case("both", json.dumps(top).encode(), files={ROOT: private_root(sigstore)}))
+    assert judged.agrees and not judged.lean_said_yes
