@@ -9,7 +9,7 @@ from facts_world import APP, COMMIT, ISSUER, OWN, PATH, RULE, RUNNER, TAG, build
 from hypothesis import given
 from hypothesis import strategies as st
 
-from placet.core.errors import PlacetError, PolicyError, Reason
+from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason
 from placet.core.evidence.facts import EvidenceFact, Signer
 
 HOSTED = {"builders": [RUNNER], "source": APP}
@@ -170,3 +170,12 @@ def test_a_key_speaks_only_for_the_builder_that_it_was_named_for() -> None:
     assert refused(rule, build(key)).reason is Reason.EVIDENCE_BUILDER
     other = {"builders": [{"id": OWN, "issuer": ISSUER, "signer": OWN}], "source": APP}
     assert hold(other, build()) == 1
+
+
+def test_a_workflow_without_a_reference_is_refused_when_the_rule_is_written() -> None:
+    bare = OWN.partition("@")[0]
+    for builder in (bare, {"id": bare, "level": 3}):
+        with pytest.raises(MalformedError, match="ends with its reference") as caught:
+            hold({"builders": [builder], "source": APP}, build())
+        assert f"{bare}@refs/tags/*" in caught.value.hint
+    assert hold({"builders": [f"{bare}**"], "source": APP}, build()) == 1

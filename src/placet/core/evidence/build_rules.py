@@ -157,6 +157,12 @@ def _read_builder(value: Any, path: str) -> BuilderRule:
     check_names(members, path, "builder", ("id",), _BUILDER)
     builder_id = read_pattern(members["id"], f"{path}/id")
     by_id = is_github_builder(builder_id) and "signer" not in members and "key" not in members
+    if by_id and WORKFLOWS in builder_id and "@" not in builder_id and not builder_id.endswith("*"):
+        raise refuse(
+            "A workflow's ID ends with its reference, and this has none: no provenance could ever meet it.",
+            f"{path}/id",
+            f'Write "{builder_id}@refs/tags/*", or whatever the workflow runs on.',
+        )
     if is_github_builder(builder_id) and "signer" in members:
         members = {"issuer": GITHUB_ISSUER} | members
     return BuilderRule(
