@@ -86,7 +86,12 @@ def _bounded_integer(text: str) -> int:  # ADM-06
     )
 
 
-def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Builds an object from its members, for `json`.
+
+    Raises:
+        MalformedError: DUPLICATE_MEMBER.
+    """
     members = dict(pairs)
     if len(members) != len(pairs):
         # ADM-04: parsers disagree about which of two equal members wins; the signed meaning must not.
@@ -97,7 +102,7 @@ def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique_members,
+    object_pairs_hook=unique_members,
     parse_float=_refuse_number,
     parse_constant=_refuse_number,
     parse_int=_bounded_integer,

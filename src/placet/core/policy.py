@@ -109,12 +109,12 @@ def _read_rule(value: Any, path: str, scope: str, file: str) -> Rule:
         file=file,
         action=read_ascii(members["action"], f"{path}/action"),
         target=read_pattern(members["target"], f"{path}/target"),
-        level=_read_int(members["level"], f"{path}/level", 1, 4),
+        level=read_int(members["level"], f"{path}/level", 1, 4),
         quorum=_read_quorum(members["quorum"], f"{path}/quorum", 1),
         # Excluding the requester is the default: who asks should not also answer.
         exclude_requester=read_bool(members.get("exclude_requester", True), f"{path}/exclude_requester"),
         distinct_terminals=read_bool(members.get("distinct_terminals", False), f"{path}/distinct_terminals"),
-        max_window=_read_duration(
+        max_window=read_duration(
             members.get("max_window", f"{DEFAULT_WINDOW_SECONDS}s"), f"{path}/max_window"
         ),
         evidence=_read_evidence_rules(members.get("evidence", []), f"{path}/evidence"),
@@ -128,7 +128,12 @@ def _read_layout(members: Object, path: str) -> str:
     return read_pinned_file(members["layout"], f"{path}/layout", "layouts/")
 
 
-def _read_int(value: Any, path: str, minimum: int, maximum: int) -> int:
+def read_int(value: Any, path: str, minimum: int, maximum: int) -> int:
+    """Reads a whole number of a policy.
+
+    Raises:
+        MalformedError: BAD_VALUE.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
         raise MalformedError(
             Reason.BAD_VALUE, f"A whole number from {minimum} to {maximum} was expected.", path=path
@@ -136,7 +141,12 @@ def _read_int(value: Any, path: str, minimum: int, maximum: int) -> int:
     return value
 
 
-def _read_duration(value: Any, path: str) -> int:
+def read_duration(value: Any, path: str) -> int:
+    """Reads a duration such as ``"90s"`` or ``"1h"``; returns seconds.
+
+    Raises:
+        MalformedError: WRONG_TYPE, BAD_VALUE.
+    """
     text = read_ascii(value, path, max_length=8)
     if text[-1] in _UNITS and text[:-1].isdigit() and int(text[:-1]) > 0:
         return int(text[:-1]) * _UNITS[text[-1]]
@@ -160,7 +170,7 @@ def _read_quorum(value: Any, path: str, depth: int) -> Quorum:
             of.append(item)
         else:
             of.append(_read_quorum(item, at, depth + 1))
-    threshold = _read_int(members["threshold"], f"{path}/threshold", 1, 64)
+    threshold = read_int(members["threshold"], f"{path}/threshold", 1, 64)
     groups = any(isinstance(member, str) and member.startswith("group:") for member in of)
     if threshold > len(of) and not groups:
         raise MalformedError(Reason.BAD_VALUE, "This threshold can never be met.", path=f"{path}/threshold")
@@ -234,11 +244,11 @@ def rule_from_object(value: Any, path: str) -> Rule:
         file=read_ascii(members["file"], f"{path}/file"),
         action=read_ascii(members["action"], f"{path}/action"),
         target=read_pattern(members["target"], f"{path}/target"),
-        level=_read_int(members["level"], f"{path}/level", 1, 4),
+        level=read_int(members["level"], f"{path}/level", 1, 4),
         quorum=_read_quorum(members["quorum"], f"{path}/quorum", 1),
         exclude_requester=read_bool(members["excludeRequester"], f"{path}/excludeRequester"),
         distinct_terminals=read_bool(members["distinctTerminals"], f"{path}/distinctTerminals"),
-        max_window=_read_int(members["maxWindow"], f"{path}/maxWindow", 1, 10**9),
+        max_window=read_int(members["maxWindow"], f"{path}/maxWindow", 1, 10**9),
         evidence=tuple(
             _read_compiled_evidence(item, f"{path}/evidence/{i}")
             for i, item in enumerate(read_list(members["evidence"], f"{path}/evidence", max_items=16))

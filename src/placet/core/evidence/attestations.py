@@ -15,7 +15,7 @@ import re
 from typing import Any, NamedTuple
 
 from placet.core.decode import Object, read_list, read_string
-from placet.core.encoding import _unique_members, is_hex
+from placet.core.encoding import is_hex, unique_members
 from placet.core.errors import MalformedError, Reason
 
 STATEMENT_V1 = "https://in-toto.io/Statement/v1"
@@ -161,7 +161,7 @@ def _refuse_constant(text: str) -> Any:
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique_members, parse_float=_read_float, parse_constant=_refuse_constant
+    object_pairs_hook=unique_members, parse_float=_read_float, parse_constant=_refuse_constant
 )
 _CONTAINERS = frozenset({dict, list})
 _surrogate = re.compile(r"\\u[dD][89a-fA-F]").search

@@ -17,7 +17,7 @@ from placet.core.evidence.options import (
 from placet.core.evidence.parameters import read_parameters
 from placet.core.evidence.sources import is_commit, normalise_repository
 from placet.core.patterns import read_pattern
-from placet.core.policy import _read_int
+from placet.core.policy import read_int
 
 GITHUB_ISSUER = "https://token.actions.githubusercontent.com"
 GITHUB_RUNNER = "https://github.com/actions/runner"
@@ -79,7 +79,7 @@ def read_build_rule(options: Mapping[str, Any], path: str) -> BuildRule:
             "GitHub's and other shared builders build for everybody: without a source, everybody's "
             "artifacts would do. Where that is meant, write any_source = true instead.",
         )
-    min_level = _read_int(options.get("min_level", 1), f"{path}/min_level", 1, HIGHEST_BUILD_LEVEL)
+    min_level = read_int(options.get("min_level", 1), f"{path}/min_level", 1, HIGHEST_BUILD_LEVEL)
     builders = read_entries(options, "builders", path, _read_builder)
     rule = BuildRule(
         builders=tuple(builder._replace(level=builder.level or min_level) for builder in builders),
@@ -168,7 +168,7 @@ def _read_builder(value: Any, path: str) -> BuilderRule:
     return BuilderRule(
         id=builder_id,
         # Who names a builder beside min_level trusts it that far; 0 until that is read.
-        level=_read_int(members["level"], f"{path}/level", 1, HIGHEST_BUILD_LEVEL)
+        level=read_int(members["level"], f"{path}/level", 1, HIGHEST_BUILD_LEVEL)
         if "level" in members
         else 0,
         signer=None if by_id else signer_of(members, members.get("signer"), path),

@@ -21,7 +21,7 @@ from placet.core.evidence.signers import check_signed_by_any
 from placet.core.evidence.sources import normalise_repository, split_source
 from placet.core.evidence.vsa_input import check_levels, map_levels, parse_summary
 from placet.core.patterns import matches
-from placet.core.policy import _read_int
+from placet.core.policy import read_int
 from placet.core.statement import IntentStatement
 
 SOURCE_PREDICATE = "https://github.com/slsa-framework/slsa-source-poc/source-provenance/v1-draft"
@@ -77,7 +77,7 @@ def read_source_rule(options: Mapping[str, Any], path: str) -> SourceRule:
         signers=read_entries(options, "signers", path, read_signer),
         sources=read_texts(options, "source", path, read_source),
         builds=read_build_rule(build_options, path) if "builders" in options else None,
-        min_level=_read_int(options.get("min_level", 1), f"{path}/min_level", 1, HIGHEST_SOURCE_LEVEL),
+        min_level=read_int(options.get("min_level", 1), f"{path}/min_level", 1, HIGHEST_SOURCE_LEVEL),
     )
 
 

@@ -20,7 +20,7 @@ from placet.core.evidence.provenance import get
 from placet.core.evidence.refusals import unmet, unreadable
 from placet.core.evidence.signers import check_signed_by_any
 from placet.core.patterns import matches, read_pattern
-from placet.core.policy import _read_duration
+from placet.core.policy import read_duration
 from placet.core.statement import IntentStatement
 
 PREDICATE_V1 = "https://slsa.dev/verification_summary/v1"
@@ -118,7 +118,7 @@ def read_summary_rule(options: Mapping[str, Any], path: str) -> SummaryRule:
         verifiers=read_entries(options, "verifiers", path, _read_verifier),
         levels=read_entries(options, "levels", path, read_ascii),
         resource=read_pattern(options["resource"], f"{path}/resource") if "resource" in options else None,
-        max_age=_read_duration(options.get("max_age", DEFAULT_MAX_AGE), f"{path}/max_age"),
+        max_age=read_duration(options.get("max_age", DEFAULT_MAX_AGE), f"{path}/max_age"),
     )
 
 
