@@ -30,7 +30,8 @@ def test_undecidable_reasons_are_marked() -> None:
     assert len(undecided) > 5
     # No vector can show these: there is no trust or library yet, or what is missing is a relay's answer.
     asking = {"relay-unavailable", "relay-refused", "relay-nonsense", "relay-lied", "approval-pending"}
-    assert marked == undecided | {"trust-unavailable", "evidence-unsupported"} | asking
+    signing = {"signing-unavailable", "signing-unfinished"}
+    assert marked == undecided | {"trust-unavailable", "evidence-unsupported"} | asking | signing
 
 
 def test_each_reason_is_given_somewhere() -> None:

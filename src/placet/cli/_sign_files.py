@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from placet.adapters.private_file import write_atomically
-from placet.cli import EXIT_ALLOW, EXIT_DENY, EXIT_UNDECIDED, UndecidedError, UserError
+from placet.cli import EXIT_ALLOW, EXIT_DENY, UndecidedError, UserError
 from placet.cli._request_actions import hash_file
 from placet.cli._shared import name_file, read_file
 from placet.cli._sign_gate import Bundle, load_machine, read_bundle, rehearse, sign_here
@@ -39,10 +39,10 @@ def sign_files(args: argparse.Namespace, files: Sequence[Path]) -> int:
     container = read_file(args.intent, "bundle", MAX_BUNDLE_BYTES)
     try:
         outcome = _sign_remotely(args, files, container) if args.service else _sign(args, files, container)
+    except SigningError as trouble:
+        return print_refusal(trouble, as_json=args.json)
     except PlacetError as refusal:
         return print_refusal(name_file(refusal, args.intent), as_json=args.json)
-    except SigningError as trouble:
-        return _print_trouble(trouble, as_json=args.json)
     return _print_outcome(args, outcome)
 
 
@@ -240,24 +240,6 @@ def _post(args: argparse.Namespace, asked: dict[str, Any]) -> dict[str, Any]:
 
 class _DeniedError(UserError):
     exit_code = EXIT_DENY
-
-
-def _print_trouble(trouble: SigningError, *, as_json: bool) -> int:
-    if as_json:
-        print_json(
-            {
-                "verdict": "undecided",
-                "reason": trouble.reason,
-                "message": visible(trouble.message),
-                "hint": visible(trouble.hint),
-            }
-        )
-        return EXIT_UNDECIDED
-    print(visible(f"UNDECIDED: {trouble.message}"))
-    print(f"  Reason    {trouble.reason}")
-    if trouble.hint:
-        print(visible(f"  Next      {trouble.hint}"))
-    return EXIT_UNDECIDED
 
 
 def _print_outcome(args: argparse.Namespace, outcome: _Outcome) -> int:

@@ -126,6 +126,8 @@ class Reason(StrEnum):
     LEDGER_UNAVAILABLE = "ledger-unavailable"
     LEDGER_RESTORED = "ledger-restored"
     EXECUTION_MISMATCH = "execution-mismatch"
+    SIGNING_UNAVAILABLE = "signing-unavailable"
+    SIGNING_UNFINISHED = "signing-unfinished"
     # Asking a relay
     RELAY_UNAVAILABLE = "relay-unavailable"
     RELAY_REFUSED = "relay-refused"

@@ -47,7 +47,7 @@ from placet.core.errors import (
 )
 from placet.documents.signing import name_signatures
 from placet.gates.signing import SignedPiece, SigningResult
-from placet.ports.artifact_signer import SigningError, SigningUnavailableError
+from placet.ports.artifact_signer import SigningUnavailableError, SigningUnfinishedError
 
 log = logging.getLogger("placet.sign")
 
@@ -81,10 +81,6 @@ class SigningAnswer(NamedTuple):
 Decide = Callable[[SigningRequest], SigningAnswer]
 
 
-class _BusyError(SigningUnavailableError):
-    reason = "busy"
-
-
 def create_app(decide: Decide) -> Starlette:
     """Returns the ASGI application.
 
@@ -97,11 +93,13 @@ def create_app(decide: Decide) -> Starlette:
         try:
             asked = read_request(await _read_body(request))
             if places.locked():
-                raise _BusyError("Other signatures are being made just now.", "Try again in a moment.")
+                raise SigningUnavailableError(
+                    "Other signatures are being made just now; nothing was used.", "Try again in a moment."
+                )
             async with places:
                 answer = await run_in_threadpool(decide, asked)
             return _answer(200, describe_answer(asked, answer))
-        except (PlacetError, SigningError) as refusal:
+        except PlacetError as refusal:
             log.info("refused: %s", refusal.reason)
             return _refuse(refusal)
         except ClientDisconnect:
@@ -193,21 +191,20 @@ async def _read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _refuse(refusal: PlacetError | SigningError) -> Response:
-    undecided = isinstance(refusal, IndeterminateError | SigningError)
+def _refuse(refusal: PlacetError) -> Response:
+    undecided = isinstance(refusal, IndeterminateError)
     verdict = "undecided" if undecided else "denied"
     body = _refusal(verdict, str(refusal.reason), refusal.message, refusal.hint)
-    if isinstance(refusal, PlacetError):
-        body["path"] = refusal.path
-        body["causes"] = [{"reason": str(c.reason), "message": c.message} for c in refusal.causes]
+    body["path"] = refusal.path
+    body["causes"] = [{"reason": str(c.reason), "message": c.message} for c in refusal.causes]
     return _answer(_status(refusal), body)
 
 
-def _status(refusal: PlacetError | SigningError) -> int:
-    if isinstance(refusal, IndeterminateError | SigningUnavailableError):
-        return 503
-    if isinstance(refusal, SigningError):
+def _status(refusal: PlacetError) -> int:
+    if isinstance(refusal, SigningUnfinishedError):
         return 500
+    if isinstance(refusal, IndeterminateError):
+        return 503
     if isinstance(refusal, MalformedError) and not isinstance(refusal, VerificationError):
         return 413 if refusal.reason is Reason.TOO_LARGE else 400
     return 403

@@ -14,35 +14,25 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from placet.core.encoding import Digest
+from placet.core.errors import IndeterminateError, Reason
 
 
-class SigningError(Exception):
-    """Signing could not go on.
-
-    Attributes:
-        reason: stable name in kebab-case.
-        message: one sentence for a person.
-        hint: what to do next, as a sentence.
-    """
-
-    reason = "signing-failed"
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class SigningError(IndeterminateError):
+    """Signing could not go on; nothing is wrong with the approval."""
 
 
 class SigningUnavailableError(SigningError):
     """There is no identity or no certificate: nothing was signed, and nothing was used."""
 
-    reason = "signing-unavailable"
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(Reason.SIGNING_UNAVAILABLE, message, hint=hint)
 
 
 class SigningUnfinishedError(SigningError):
     """The use is consumed and no whole signature came of it; a log may hold a part of one."""
 
-    reason = "signing-unfinished"
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(Reason.SIGNING_UNFINISHED, message, hint=hint)
 
 
 class SignerIdentity(NamedTuple):
