@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import json
 import os
 import subprocess
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from evidence_world import (
     ARTIFACT,
     JOB,
@@ -437,3 +439,33 @@ def test_two_contents_are_left_alone() -> None:
     top["messageSignature"] = json.loads(sigstore.sign_artifact(JOB, ARTIFACT))["messageSignature"]
     judged = Judged(Case("both", json.dumps(top).encode(), files={ROOT: private_root(sigstore)}))
     assert judged.agrees and not judged.lean_said_yes
+
+
+def test_a_log_may_sign_with_ed25519() -> None:
+    """As the public good's Rekor v2 does; the private one has other keys, so this signs anew."""
+    case = _whole("v2")
+    top, root, key = (
+        json.loads(case.content),
+        json.loads(case.files[ROOT]),
+        ed25519.Ed25519PrivateKey.generate(),
+    )
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    log_id = hashlib.sha256(spki).digest()
+    old_id = _at(top, (*ENTRY, "logId", "keyId"))
+    (log,) = (log for log in root["tlogs"] if log["logId"]["keyId"] == old_id)
+    log["logId"]["keyId"] = base64.b64encode(log_id).decode()
+    log["publicKey"] |= {"rawBytes": base64.b64encode(spki).decode(), "keyDetails": "PKIX_ED25519"}
+    note_at = (*ENTRY, "inclusionProof", "checkpoint", "envelope")
+    note = _at(top, note_at).partition("\n\n")[0] + "\n"
+    name = note.partition("\n")[0]
+
+    def signed(by: ed25519.Ed25519PrivateKey) -> Case:
+        signature = base64.b64encode(log_id[:4] + by.sign(note.encode())).decode()
+        _put(top, (*ENTRY, "logId", "keyId"), base64.b64encode(log_id).decode())
+        _put(top, note_at, f"{note}\n\u2014 {name} {signature}\n")
+        return case._replace(content=json.dumps(top).encode(), files={ROOT: json.dumps(root).encode()})
+
+    judged = Judged(signed(key))
+    assert judged.agrees and judged.lean_said_yes
+    judged = Judged(signed(ed25519.Ed25519PrivateKey.generate()))
+    assert judged.facts is None and not judged.lean_said_yes
