@@ -109,7 +109,8 @@ def test_intent_and_build_level_are_one_decision(gate: Gate) -> None:
     said = json.loads(gate.verify("--require-slsa", "3", *SLSA, "--json").stdout)
     (evidence,) = said["evidence"]
     assert (evidence["builder"], evidence["level"], evidence["commit"]) == (BUILDER, 3, JOB["sha"])
-    assert said["verifiedLevels"] == ["INTENT_LEVEL_1"]
+    slsa = [f"SLSA_BUILD_LEVEL_{n}" for n in (1, 2, 3)]
+    assert said["verifiedLevels"] == ["INTENT_LEVEL_1", *slsa]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from placet.core.errors import visible
 from placet.core.evidence.facts import PROVENANCE, SOURCE, MetEvidence
 from placet.core.evidence.provenance import parse_provenance
 from placet.core.evidence.signers import say_signer
+from placet.core.verdict.levels import slsa_levels
+from placet.core.verify import VerifiedApproval
 
 _TRACKS = {PROVENANCE: "SLSA Build level", SOURCE: "SLSA Source level"}
 
@@ -30,6 +32,13 @@ def describe_met(evidence: Iterable[MetEvidence]) -> list[str]:
             when = f" at {facts['signedAt']}" if facts["signedAt"] else ""
             lines.append(f"  signed by  {facts['signer']}{when}")
     return [visible(line) for line in lines]
+
+
+def slsa_level_names(approval: VerifiedApproval) -> list[str]:
+    """Returns the SLSA levels that every artifact reached, each with all below it."""
+    artifacts = [s.digest for s in approval.statement.subjects if approval.statement.has_artifacts]
+    reached = slsa_levels(approval.evidence, artifacts)
+    return [f"SLSA_{track}_LEVEL_{n}" for track, level in reached.items() for n in range(1, level + 1)]
 
 
 def met_to_object(met: MetEvidence) -> dict[str, Any]:

@@ -325,10 +325,12 @@ def approval_to_object(approval: VerifiedApproval, *, compared: bool) -> dict[st
     """Returns an approval as the JSON that ``--json`` prints."""
     statement = approval.statement
     evidence: list[dict[str, Any]] = []
+    levels = [level_name(n) for n in range(1, approval.level + 1)]
     if approval.evidence:
-        from placet.cli._verify_met import met_to_object
+        from placet.cli._verify_met import met_to_object, slsa_level_names
 
         evidence = [met_to_object(met) for met in approval.evidence]
+        levels += slsa_level_names(approval)
     return {
         "verdict": "allowed" if compared else "valid",
         "compared": compared,
@@ -338,7 +340,7 @@ def approval_to_object(approval: VerifiedApproval, *, compared: bool) -> dict[st
         "text": statement.text,
         "payload": {"sha256": approval.payload_digest},
         "level": level_name(approval.level),
-        "verifiedLevels": [level_name(n) for n in range(1, approval.level + 1)],
+        "verifiedLevels": levels,
         "evidence": evidence,
         "missingForNextLevel": list(approval.missing_for_next_level),
         "requester": approval.requester,

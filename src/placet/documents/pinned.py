@@ -117,4 +117,7 @@ def _describe_layout(value: dict[str, Any]) -> str | None:
         f"{step.get('name')} ({step.get('threshold', 1)} of {len(step.get('pubkeys', []))} keys)"
         for step in steps
     )
-    return f"in-toto layout until {layout.get('expires')} with the steps {told or 'none'}"
+    said = f"in-toto layout until {layout.get('expires')} with the steps {told or 'none'}"
+    if layout.get("inspect"):
+        said += "; HAS INSPECTIONS, which are commands: gates and terminals run none, and will refuse it"
+    return said

@@ -1,14 +1,19 @@
-"""``placet trust set-file`` and ``remove-file``: what evidence is verified with, signed by administrators."""
+"""``placet trust set-file``, ``remove-file`` and ``add-action``: further files, signed by administrators."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from placet.cli import UserError
 from placet.cli._shared import read_file
+from placet.cli.trust.init import shipped_actions
 from placet.cli.trust.shared import add_repository, open_repository, stage
 from placet.documents.pinned import MAX_PINNED_BYTES, check_pinned, describe_pinned, is_pinned
+
+if TYPE_CHECKING:
+    from placet.adapters.tuf.repository import TrustRepository
 
 
 def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,13 +28,20 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add.add_argument("file", type=Path, metavar="FILE")
     remove = commands.add_parser("remove-file", help="no longer pin such a file")
     remove.add_argument("name", metavar="NAME", help="as `placet trust show` lists it")
-    for command in (add, remove):
+    action = commands.add_parser("add-action", help="define a kind of action that placet ships")
+    action.description = (
+        "`placet trust init` defines all of them; a trust root that an older placet made may lack one."
+    )
+    action.add_argument("name", metavar="NAME", help="such as sign")
+    for command in (add, remove, action):
         add_repository(command)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     repository = open_repository(args)
+    if args.trust_command == "add-action":
+        return _add_action(repository, args.name)
     if args.trust_command == "remove-file":
         pinned = sorted(name for name in repository.draft_files() if is_pinned(name))
         if args.name not in pinned:
@@ -44,3 +56,12 @@ def run(args: argparse.Namespace) -> int:
         {args.name: data},
         f"{args.name} is pinned in the draft.\n{describe_pinned(args.name, data)}",
     )
+
+
+def _add_action(repository: TrustRepository, name: str) -> int:
+    shipped = shipped_actions()
+    wanted = {file: data for file, data in shipped.items() if file.startswith(f"actions/{name}/")}
+    if not wanted:
+        known = ", ".join(sorted({file.split("/")[1] for file in shipped}))
+        raise UserError(f"placet ships no action named {name!r}.", f"There are: {known}.")
+    return stage(repository, wanted, f"The action {name} is defined in the draft.")

@@ -34,6 +34,7 @@ GROUPS = {
         "renew-scope",
         "set-file",
         "remove-file",
+        "add-action",
     ),
     "administrators": (
         "set-administrators",

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from placet.adapters.tuf.signing import root_digests
 
     rp_id = args.rp_id or f"{args.deployment}.placet.localhost"
-    initial = trust_edit.initial_files(deployment=args.deployment, rp_id=rp_id, actions=_shipped_actions())
+    initial = trust_edit.initial_files(deployment=args.deployment, rp_id=rp_id, actions=shipped_actions())
     deployment = Deployment(args.deployment, rp_id)
     administrators = [read_administrator(text, deployment, args) for text in args.admin]
     anchors = TrustAnchors()
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _shipped_actions() -> dict[str, bytes]:
+def shipped_actions() -> dict[str, bytes]:
     found = {}
     for folder in files("placet.actions").iterdir():
         if folder.is_dir():
