@@ -440,7 +440,7 @@ def test_keep_fresh_runs_until_it_is_told_to_stop(trust: TrustWorld) -> None:
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(2)]
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert all("renewed: " in line for line in lines)
     assert err == ""

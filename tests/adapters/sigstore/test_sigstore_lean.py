@@ -469,3 +469,28 @@ def test_a_log_may_sign_with_ed25519() -> None:
     assert judged.agrees and judged.lean_said_yes
     judged = Judged(signed(ed25519.Ed25519PrivateKey.generate()))
     assert judged.facts is None and not judged.lean_said_yes
+
+
+@pytest.mark.parametrize("rekor", ["v1", "v2"])
+def test_a_true_checkpoint_of_another_tree_proves_nothing(rekor: str) -> None:
+    """Whoever makes a tree of their own shows the log's checkpoint beside it."""
+    sigstore = PrivateSigstore(b"trees")
+    files = {ROOT: private_root(sigstore)}
+    earlier, later = (
+        json.loads(sigstore.sign_statement(JOB, STATEMENT, Shape(rekor=rekor)))  # type: ignore[arg-type]
+        for _ in range(2)
+    )
+    proof = (*ENTRY, "inclusionProof")
+    for members in (("checkpoint",), ("checkpoint", "treeSize"), ("checkpoint", "rootHash")):
+        top = json.loads(json.dumps(earlier))
+        for member in members:
+            _put(top, (*proof, member), _at(later, (*proof, member)))
+        judged = Judged(Case("trees", json.dumps(top).encode(), files=files))
+        assert judged.facts is None and not judged.lean_said_yes, members
+    # A tree of one leaf, which anybody can make.
+    top = json.loads(json.dumps(earlier))
+    body = base64.b64decode(_at(top, (*ENTRY, "canonicalizedBody")))
+    alone = base64.b64encode(hashlib.sha256(b"\0" + body).digest()).decode()
+    _at(top, proof).update({"logIndex": "0", "treeSize": "1", "hashes": [], "rootHash": alone})
+    judged = Judged(Case("trees", json.dumps(top).encode(), files=files))
+    assert judged.facts is None and not judged.lean_said_yes
