@@ -494,3 +494,20 @@ def test_a_true_checkpoint_of_another_tree_proves_nothing(rekor: str) -> None:
     _at(top, proof).update({"logIndex": "0", "treeSize": "1", "hashes": [], "rootHash": alone})
     judged = Judged(Case("trees", json.dumps(top).encode(), files=files))
     assert judged.facts is None and not judged.lean_said_yes
+
+
+@pytest.mark.parametrize("rekor", ["v1", "v2"])
+def test_a_path_to_a_root_that_the_log_never_signed_proves_nothing(rekor: str) -> None:
+    """A tree of the right size, made up around the entry, beside the log's checkpoint for that size."""
+    sigstore = PrivateSigstore(b"paths")
+    content = sigstore.sign_statement(JOB, STATEMENT, Shape(rekor=rekor))  # type: ignore[arg-type]
+    top = json.loads(content)
+    proof = _at(top, (*ENTRY, "inclusionProof"))
+    assert (proof["logIndex"], proof["treeSize"], len(proof["hashes"])) == ("1", "2", 1)
+    leaf = hashlib.sha256(b"\0" + base64.b64decode(_at(top, (*ENTRY, "canonicalizedBody")))).digest()
+    made_up = hashlib.sha256(b"\1" + b"x" * 32 + leaf).digest()
+    proof["hashes"] = [base64.b64encode(b"x" * 32).decode()]
+    proof["rootHash"] = base64.b64encode(made_up).decode()
+    case = Case("paths", json.dumps(top).encode(), files={ROOT: private_root(sigstore)})
+    judged = Judged(case)
+    assert judged.facts is None and not judged.lean_said_yes
