@@ -74,6 +74,11 @@ class SigstoreEvidence:
                 facts += [_fact(item, verified) for verified in self._verify(item, trust)]
             except PlacetError:
                 raise
+            except ImportError as e:  # nothing was found false: what finds it is not whole here
+                raise not_verified(
+                    f"A library that verifies this evidence cannot be loaded here: {detail(e)}.",
+                    "Install it again with: pip install --force-reinstall 'placet[sigstore]'",
+                ) from e
             except Exception as e:  # hostile input reaches every library, and none names all that it raises
                 raise invalid(f"The evidence does not verify: {detail(e)}.") from e
         return tuple(facts)
@@ -177,6 +182,8 @@ def _verify_document(
         if authorities := instance.authorities_of(certificate):
             try:
                 return InstanceVerifier(instance, authorities).verify(bundle)
+            except ImportError:  # no instance's refusal: nobody can say
+                raise
             except Exception as e:  # the next instance may have the same authority and other logs
                 refusals.append(e)
     raise refusals[0] if refusals else unknown_instance()

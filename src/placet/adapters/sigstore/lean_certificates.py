@@ -48,10 +48,15 @@ _MAX_CERTIFICATE = 2**24 - 1  # RFC 6962's length has three bytes
 def find_instance(
     certificate: Certificate, instances: Sequence[LeanInstance]
 ) -> tuple[LeanInstance, Authority]:
-    """Returns the one instance, and its authority, that a certificate names."""
+    """Returns the one instance, and its authority, that a certificate names.
+
+    Where another instance has the issuer as well, above an authority of its own perhaps, sigstore-python
+    asks each in turn.
+    """
     key = certificate.extensions.get_extension_for_class(AuthorityKeyIdentifier).value
     issuer = issuer_of(certificate, key)
-    (instance,) = (instance for instance in instances if issuer in instance.issuers)
+    anybody = issuer[0], None
+    (instance,) = (i for i in instances if issuer in i.names or anybody in i.names)
     return instance, instance.issuers[issuer]
 
 

@@ -25,6 +25,7 @@ from cryptography.x509 import (
     BasicConstraints,
     Certificate,
     ExtendedKeyUsage,
+    ExtensionNotFound,
     KeyUsage,
     SubjectKeyIdentifier,
     Version,
@@ -91,24 +92,31 @@ class Period(NamedTuple):
         return isinstance(time, datetime) and self.start <= time and (self.end is None or time < self.end)
 
 
+Name = tuple[bytes, bytes | None]
+"""A certificate's subject, and its key's identifier where it has one."""
+
+
 class Authority(NamedTuple):
     """A certificate authority: the certificate that issues, how to find a path to it, its key's hash.
 
     The certificates above it were verified when the root was read: they never change.  `period` is when the
-    root counts the authority and every one of its certificates is valid.
+    root counts the authority and every one of its certificates is valid.  `names` are those of all its
+    certificates: sigstore-python finds paths to each of them.
     """
 
     period: Period
     issuer: Certificate
     builder: PolicyBuilder
     key_hash: bytes
+    names: tuple[Name, ...]
 
 
 class LeanInstance(NamedTuple):
     """A Sigstore instance; authorities are found by the name and the key identifier of who issues."""
 
     name: str
-    issuers: dict[tuple[bytes, bytes], Authority]
+    issuers: dict[Name, Authority]
+    names: frozenset[Name]
     timestamps: tuple[tuple[Period, TimestampVerifier], ...]
     logs: dict[bytes, tuple[Period, LogKey]]
     certificate_logs: dict[bytes, LogKey]
@@ -142,7 +150,8 @@ def _read_root(name: str, value: Any) -> LeanInstance:
     top = read_members(value, _ROOT, _ROOT_LISTS)
     require(top["mediaType"] in _MEDIA_TYPES)
     authorities = [_read_authority(item) for item in _list(top["certificateAuthorities"])]
-    issuers = [(_issuer(authority.issuer), authority) for authority in authorities]
+    issuers = [(authority.names[0], authority) for authority in authorities]
+    require(all(identifier for (_, identifier), _ in issuers))
     logs = [_read_log(item) for item in _list(top.get("tlogs", []))]
     certificate_logs = [_read_log(item) for item in _list(top.get("ctlogs", []))]
     by_log_id = {log_id: (period, key) for log_id, _, period, key in logs}
@@ -152,6 +161,7 @@ def _read_root(name: str, value: Any) -> LeanInstance:
     instance = LeanInstance(
         name=name,
         issuers=dict(issuers),
+        names=frozenset(name for authority in authorities for name in authority.names),
         timestamps=tuple(
             _read_timestamp_authority(item) for item in _list(top.get("timestampAuthorities", []))
         ),
@@ -230,7 +240,8 @@ def _read_authority(value: Any) -> Authority:
     # for the time: no certificate counts before or after its own.
     builder = PolicyBuilder().store(Store(chain[:1])).extension_policies(**policies)
     key_hashes = [_key_hash(certificate) for certificate in chain]
-    return Authority(_while_valid(period, chain), chain[0], builder, key_hashes[0])
+    names = tuple(_name(certificate) for certificate in chain)
+    return Authority(_while_valid(period, chain), chain[0], builder, key_hashes[0], names)
 
 
 def _while_valid(period: Period, chain: list[Certificate]) -> Period:
@@ -256,12 +267,15 @@ def _key_hash(issuer: Certificate) -> bytes:
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
 
 
-def _issuer(certificate: Certificate) -> tuple[bytes, bytes]:
-    value = certificate.extensions.get_extension_for_class(SubjectKeyIdentifier).value
-    return certificate.subject.public_bytes(), value.digest
+def _name(certificate: Certificate) -> Name:
+    try:
+        identifier = certificate.extensions.get_extension_for_class(SubjectKeyIdentifier).value.digest
+    except ExtensionNotFound:
+        identifier = None
+    return certificate.subject.public_bytes(), identifier
 
 
-def issuer_of(certificate: Certificate, key: AuthorityKeyIdentifier) -> tuple[bytes, bytes]:
+def issuer_of(certificate: Certificate, key: AuthorityKeyIdentifier) -> Name:
     """Returns which authority a certificate names."""
     require(type(key.key_identifier) is bytes)
     return certificate.issuer.public_bytes(), key.key_identifier or b""

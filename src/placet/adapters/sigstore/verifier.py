@@ -127,6 +127,8 @@ class InstanceVerifier(Verifier):
         if self.instance.logs:
             times += self.log_times(bundle, times)
         if not times and bundle.timestamps:
+            # A timestamp is over the signature, so a false signature has none that fits.
+            _check_signature(bundle)
             raise wrong_time("No timestamp authority of the Sigstore instance stamped this signature.")
         if not times:
             raise wrong_time("Nothing in the bundle proves when it was signed.")
@@ -249,6 +251,23 @@ class InstanceVerifier(Verifier):
                 Signed(bundle.signature, der, pae, payload, envelope._inner.payload_type),
             )
         return envelope._inner.payload_type, payload, ""
+
+
+def _check_signature(bundle: EvidenceBundle) -> None:
+    """Refuses what the certificate's key did not sign, whenever that was; only where it can be told.
+
+    Raises:
+        VerificationError: EVIDENCE_INVALID.
+    """
+    key = signing_key(bundle.signing_certificate)
+    if not isinstance(key.curve, ec.SECP256R1):
+        return  # other curves may sign another hash
+    if bundle.envelope is None:
+        digest = message_digest(bundle)
+    else:
+        digest = hashlib.sha256(bundle.envelope.pae()).digest()
+    if not verifies_digest(key, bundle.signature, digest):
+        raise invalid("The certificate's key did not make the bundle's signature.")
 
 
 def unknown_instance() -> VerificationError:
