@@ -14,11 +14,11 @@ import re
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509 import (
     AuthorityKeyIdentifier,
@@ -33,7 +33,6 @@ from cryptography.x509 import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store
-from rfc3161_client import Verifier as TimestampVerifier
 from rfc3161_client import VerifierBuilder
 
 from placet.adapters.sigstore.lean_shapes import raw, require
@@ -54,6 +53,7 @@ _ALGORITHMS = {
     "PKIX_ECDSA_P384_SHA_384": (ec.SECP384R1, ec.ECDSA(hashes.SHA384())),
 }
 _ED25519 = "PKIX_ED25519"
+_OLD_RSA = "PKCS1_RSA_PKCS1V5"  # a certificate log's of some years ago, which roots still name
 _time = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z").fullmatch
 
 
@@ -64,9 +64,9 @@ def read_members(value: Any, required: frozenset[str], optional: frozenset[str] 
 
 
 class LogKey(NamedTuple):
-    """A log's key; `algorithm` is None for Ed25519."""
+    """A log's key; `algorithm` is None for Ed25519, `key` for RSA, with which nothing is verified here."""
 
-    key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+    key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | None
     algorithm: ec.ECDSA | None
 
     def verify(self, signature: bytes, data: bytes) -> None:
@@ -78,8 +78,8 @@ class LogKey(NamedTuple):
         if isinstance(self.key, ed25519.Ed25519PublicKey):
             self.key.verify(signature, data)
         else:
-            require(self.algorithm is not None)
-            self.key.verify(signature, data, self.algorithm)  # type: ignore[arg-type]  # asked above
+            require(self.key and self.algorithm)
+            self.key.verify(signature, data, self.algorithm)  # type: ignore[union-attr, arg-type]  # asked above
 
 
 class Period(NamedTuple):
@@ -111,13 +111,32 @@ class Authority(NamedTuple):
     names: tuple[Name, ...]
 
 
+class TimestampAuthority:
+    """A timestamp authority; `is_proven` once rfc3161-client has found its certificates to hold."""
+
+    def __init__(self, period: Period, chain: list[Certificate]) -> None:
+        """Prepares an authority, whose certificates go from its own to the root's."""
+        builder = VerifierBuilder().tsa_certificate(chain[0]).add_root_certificate(chain[-1])
+        for certificate in chain[1:-1]:
+            builder = builder.add_intermediate_certificate(certificate)
+        self.verifier = builder.build()
+        self.is_proven = False
+        self.period = period
+        self.while_valid = _while_valid(period, chain)
+        self.certificate = chain[0].public_bytes(Encoding.DER)
+        self.issuer, self.serial = chain[0].issuer.public_bytes(), chain[0].serial_number
+        key = chain[0].public_key()
+        require(isinstance(key, ec.EllipticCurvePublicKey))
+        self.key = cast(ec.EllipticCurvePublicKey, key)
+
+
 class LeanInstance(NamedTuple):
     """A Sigstore instance; authorities are found by the name and the key identifier of who issues."""
 
     name: str
     issuers: dict[Name, Authority]
     names: frozenset[Name]
-    timestamps: tuple[tuple[Period, TimestampVerifier], ...]
+    timestamps: tuple[TimestampAuthority, ...]
     logs: dict[bytes, tuple[Period, LogKey]]
     certificate_logs: dict[bytes, LogKey]
 
@@ -182,18 +201,25 @@ def _list(value: Any) -> list[Any]:
 _LOG = frozenset({"baseUrl", "hashAlgorithm", "publicKey", "logId"})
 _KEY = frozenset({"rawBytes", "keyDetails", "validFor"})
 _LOG_ID = frozenset({"keyId"})
+_LOG_OPTIONAL = frozenset({"operator", "checkpointKeyId"})
 
 
 def _read_log(value: Any) -> tuple[bytes, bytes, Period, LogKey]:
     """Returns the log's name, the hash of its key, when it counts, and the key."""
-    log = read_members(value, _LOG, _OPERATOR)
+    log = read_members(value, _LOG, _LOG_OPTIONAL)
     require(_texts(log["baseUrl"], log.get("operator", "")) and log["hashAlgorithm"] == "SHA2_256")
+    if "checkpointKeyId" in log:  # sigstore-python takes the log's own name for this one, too
+        require(raw(read_members(log["checkpointKeyId"], _LOG_ID)["keyId"]))
     public_key = read_members(log["publicKey"], _KEY)
     der, details = raw(public_key["rawBytes"]), public_key["keyDetails"]
     key = load_der_public_key(der)
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     # One key has one spelling, since logs are named by its hash.
-    require(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == der)
-    if details == _ED25519:
+    require(spki == der or details == _OLD_RSA)
+    if details == _OLD_RSA:
+        require(isinstance(key, rsa.RSAPublicKey))
+        found = LogKey(None, None)
+    elif details == _ED25519:
         require(isinstance(key, ed25519.Ed25519PublicKey))
         found = LogKey(key, None)  # type: ignore[arg-type]  # asked above
     else:
@@ -201,10 +227,9 @@ def _read_log(value: Any) -> tuple[bytes, bytes, Period, LogKey]:
         require(isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, curve))
         found = LogKey(key, algorithm)  # type: ignore[arg-type]  # asked above
     log_id = raw(read_members(log["logId"], _LOG_ID)["keyId"])
-    return log_id, hashlib.sha256(der).digest(), _read_period(public_key["validFor"]), found
+    return log_id, hashlib.sha256(spki).digest(), _read_period(public_key["validFor"]), found
 
 
-_OPERATOR = frozenset({"operator"})
 _AUTHORITY = frozenset({"subject", "certChain", "validFor"})
 _AUTHORITY_OPTIONAL = frozenset({"uri", "operator"})
 _SUBJECT = frozenset({"organization", "commonName"})
@@ -281,13 +306,10 @@ def issuer_of(certificate: Certificate, key: AuthorityKeyIdentifier) -> Name:
     return certificate.issuer.public_bytes(), key.key_identifier or b""
 
 
-def _read_timestamp_authority(value: Any) -> tuple[Period, TimestampVerifier]:
+def _read_timestamp_authority(value: Any) -> TimestampAuthority:
     period, chain = _read_certificates(value)
     require(len(chain) >= 2)
-    builder = VerifierBuilder().tsa_certificate(chain[0]).add_root_certificate(chain[-1])
-    for certificate in chain[1:-1]:
-        builder = builder.add_intermediate_certificate(certificate)
-    return period, builder.build()
+    return TimestampAuthority(period, chain)
 
 
 _START, _END = frozenset({"start"}), frozenset({"end"})
