@@ -2,14 +2,14 @@
 
 Interleaved in one run:
 
-- checks     the bare signature checks: those of the bundle (leaf and intermediate by P-384; certificate
-             transparency, envelope, checkpoint and timestamp by P-256) and of two approvals with reports
+- checks     the bare signature checks: those of the bundle (the leaf's by P-384; certificate transparency,
+             envelope, checkpoint and timestamp by P-256) and of two approvals with reports
 - sigstore   sigstore-python's own `verify_dsse` of the provenance, its verifier made beforehand
 - decision   the gate's: the provenance verified anew, two approvals, rules, expectations
 - again      the same by a gate that has verified this provenance before: facts are kept until trust changes
 - without    a decision by the same approvals, without evidence
 
-sigstore-python verifies behind the port (ADR 0028), so the goal is held against it.
+The lean verifier says yes to this bundle (ADR 0031); sigstore-python would decide about any other.
 
     python benchmarks/evidence_warm.py [--rounds 300]
 
@@ -58,6 +58,10 @@ def main() -> int:
     for name, seconds in median.items():
         ratios = f"{seconds / median['sigstore']:.2f} | {seconds / median['checks']:.2f}"
         print(f"| {name} | {seconds * 1e3:.2f} ms | {ratios} |")
+    both = median["sigstore"] + median["without"]
+    print(
+        f"\nof sigstore-python and the same approvals, one after the other: {median['decision'] / both:.2f}"
+    )
     ratio = median["decision"] / median["sigstore"]
     print(f"\ngoal: at most {GOAL:g} times sigstore-python alone: {'met' if ratio <= GOAL else 'MISSED'}")
     return 0 if ratio <= GOAL else 1
