@@ -250,12 +250,12 @@ def test_the_first_timestamp_is_judged_by_rfc3161_client_and_what_is_not_plain_a
 
 def test_a_false_first_timestamp_proves_no_authority() -> None:
     """Its certificates are those of the root, and do not lead to each other."""
-    root = PrivateSigstore(b"stamps").trusted_root()
+    root = _sigstore().trusted_root()
     other = PrivateSigstore(b"stranger").trusted_root()
     (authority,) = authorities_of(root)
     (stranger,) = authorities_of(other)
     authority.verifier = stranger.verifier
-    stamped = private()
+    stamped = private(_sigstore())
     for _ in range(2):
         with pytest.raises(Exception, match=r".+"):
             verify_timestamp(stamped.stamp, MESSAGE, (authority,))
