@@ -122,7 +122,7 @@ def _entry(sigstore: PrivateSigstore, kind: str, *, by_key: bool) -> tuple[Any, 
 
 
 def test_every_time_must_fit_the_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stolen key signs later; an honest timestamp beside a late log entry must not help, nor the reverse."""
+    """A stolen key signs later; an honest timestamp beside a late log entry does not help, or the reverse."""
     sigstore = PrivateSigstore(b"two times")
     monkeypatch.setattr(sigstore.rekor_v1, "_clock", lambda: time.time() + 3600)
     late_entry = sigstore.sign_statement(JOB, STATEMENT, Shape("v1"))
