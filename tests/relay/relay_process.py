@@ -80,10 +80,14 @@ def running(state: Path | None, *arguments: str, command: Sequence[str] = COMMAN
 
 
 def make_request(
-    *, lifetime: int = 3600, evidence: tuple[Evidence, ...] = (), decision: str = "approve"
+    *,
+    lifetime: int = 3600,
+    evidence: tuple[Evidence, ...] = (),
+    decision: str = "approve",
+    now: int | None = None,
 ) -> IntentRequest:
-    """Makes a request that is well-formed and never the same twice."""
-    issued = int(time.time()) - 5
+    """Makes a request that is well-formed and never the same twice, five seconds before `now` (the clock's)."""
+    issued = (int(time.time()) if now is None else now) - 5
     action = {
         "type": "https://placet.dev/actions/run/v1",
         "target": {"uri": "host:relay-test"},

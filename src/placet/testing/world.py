@@ -113,9 +113,9 @@ class World:
         seed: bytes | None = b"world",
         deployment: str = "demo",
         policy: str = DEFAULT_POLICY,
-        now: int = NOW,
+        now: int | None = None,
     ) -> None:
-        self.now = now
+        self.now = NOW if now is None else now
         self.deployment = deployment
         self.rp_id = f"{deployment}.placet.localhost"
         self.policy = policy
@@ -138,7 +138,7 @@ class World:
         }
         self.gates = [GATE, "prod-us"]
         self.versions = {"root": 1, "targets": 1, "snapshot": 1, "timestamp": 1}
-        self.expires_at = now + 7 * 86_400
+        self.expires_at = self.now + 7 * 86_400
 
     def origin(self, terminal: str) -> str:
         """Returns the origin of a terminal's page."""
