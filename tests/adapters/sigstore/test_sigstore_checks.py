@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from evidence_world import (
     ARTIFACT,
@@ -159,6 +159,26 @@ def test_old_entries_cover_what_the_signature_covers(sigstore: PrivateSigstore) 
         assert reason(_case(sigstore, changed)) is Reason.EVIDENCE_INVALID
 
 
+@pytest.mark.parametrize("shape", [DSSE, INTOTO], ids=str)
+def test_a_promise_alone_must_be_the_logs(sigstore: PrivateSigstore, shape: Shape) -> None:
+    """Bundles of version 0.1 have nothing else that shows that the log knows them."""
+    whole = sigstore.sign_statement(JOB, STATEMENT, shape._replace(version="0.1"))
+    bundle = edited(whole, *ENTRY, "inclusionProof", to=None)
+    assert verify(_case(sigstore, bundle))[0].logged
+    logged_at = int(json.loads(bundle)["verificationMaterial"]["tlogEntries"][0]["integratedTime"])
+    for changed in (
+        flipped(bundle, *ENTRY, "inclusionPromise", "signedEntryTimestamp"),
+        edited(bundle, *ENTRY, "integratedTime", to=str(logged_at + 1)),
+        edited(bundle, *ENTRY, "logIndex", to="4711"),
+    ):
+        assert reason(_case(sigstore, changed)) is Reason.EVIDENCE_INVALID
+    for missing in ("inclusionPromise", "integratedTime"):
+        unproven = edited(bundle, *ENTRY, missing, to=None)
+        assert reason(_case(sigstore, unproven)) is Reason.EVIDENCE_NOT_LOGGED
+    newer = "application/vnd.dev.sigstore.bundle+json;version=0.2"
+    assert reason(_case(sigstore, edited(bundle, "mediaType", to=newer))) is Reason.EVIDENCE_NOT_LOGGED
+
+
 @pytest.mark.parametrize("place", ["rootHash", "hashes", "promise", "checkpoint"])
 def test_a_plain_keys_log_entry_is_proven(sigstore: PrivateSigstore, place: str) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
@@ -192,6 +212,12 @@ def test_a_plain_keys_entry_in_a_retired_or_unknown_log_is_refused(sigstore: Pri
     )
     other = private_root(PrivateSigstore(b"another"))
     assert reason(Case("unknown", bundle, files=keys | {ROOT: other})) is Reason.EVIDENCE_INVALID
+
+
+def test_a_key_that_can_be_factored_is_no_key(sigstore: PrivateSigstore) -> None:
+    bundle = sigstore.sign_statement_with_key(ec.generate_private_key(ec.SECP256R1()), STATEMENT, DSSE)
+    files = {ROOT: private_root(sigstore), "keys/short.pub": _pem(rsa.generate_private_key(65537, 1024))}
+    assert "too short" in refusal(Case("short", bundle, files=files)).message
 
 
 def test_a_bundle_without_entry_is_said_to_be_unlogged_whatever_else_is_missing(
@@ -235,6 +261,8 @@ def test_the_names_of_a_certificate() -> None:
     both = read_signer(_certificate(old, new={8: other_issuer, 12: "https://ghes.example/octo/app"}), "x")
     assert both.issuer == other_issuer
     assert both.claims["sourceRepositoryUri"] == "https://ghes.example/octo/app"
+    both = read_signer(_certificate(old | {2: "push"}, new={20: "release", 13: "e" * 40}), "x")
+    assert (both.claims["buildTrigger"], both.claims["sourceRepositoryDigest"]) == ("release", "e" * 40)
     for names in ([], ["https://a.example", "https://b.example"]):
         with pytest.raises(VerificationError, match="exactly one"):
             read_signer(_certificate(old, names=names), "x")

@@ -8,6 +8,8 @@
     certificates    who signed, in Fulcio's words
     keys, envelopes plain keys, and envelopes outside of bundles
     refusals        the reasons
+    lean, lean_*      the common form again, without sigstore-python's imports; it may only agree (ADR 0031)
+    signing, sign_in  signs with sigstore-python, for the signing gate
 
 Everything but `evidence`, `documents` and `refusals` imports sigstore-python or X.509, and is imported only
 where there is such evidence.  sigstore-python's inner parts are used; its minor version is pinned, and the
