@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate
 
 from placet.adapters.sigstore.lean_roots import LogKey
-from placet.adapters.sigstore.lean_shapes import just, number, raw, read, require, sha256, text
+from placet.adapters.sigstore.lean_shapes import just, number, positive, raw, read, require, sha256, text
 from placet.core.decode import Object
 from placet.core.encoding import b64encode, parse_json
 
@@ -43,7 +43,7 @@ ENTRY_V2 = {**_ENTRY, "kindVersion": {"kind": just("hashedrekord"), "version": j
 ENTRY_V1 = {
     **_ENTRY,
     "kindVersion": {"kind": just("hashedrekord", "dsse"), "version": just("0.0.1")},
-    "integratedTime": number,
+    "integratedTime": positive,  # sigstore-python takes 0 for none
     "inclusionPromise": {"signedEntryTimestamp": raw},
 }
 _SHA256 = {"algorithm": just("sha256"), "value": sha256}

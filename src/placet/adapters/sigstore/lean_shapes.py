@@ -63,6 +63,13 @@ def number(value: Any) -> int:
     return found
 
 
+def positive(value: Any) -> int:
+    """Reads protobuf's text of an integer that is not 0."""
+    found = number(value)
+    require(found > 0)
+    return found
+
+
 def sha256(value: Any) -> str:
     """Reads a digest in hexadecimal."""
     require(is_hex(text(value), 64))
