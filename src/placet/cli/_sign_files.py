@@ -25,6 +25,7 @@ from placet.ports.artifact_signer import SignerIdentity, SigningError, SigningUn
 
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _SERVICE_SECONDS = 180.0
+_UNKNOWN = "Whether it signed is not known; ask again with the same --event-id, if you gave one."
 
 
 class Outputs(NamedTuple):
@@ -111,9 +112,10 @@ def choose_outputs(
     """Returns where signatures go, and checks it now: afterwards the approval is used up.
 
     Raises:
-        UserError: a file is there already, or cannot be written.
+        UserError: a file is there already, or cannot be written, or two signatures would go to one.
     """
-    outputs = {}
+    outputs: dict[Digest, Outputs] = {}
+    taken: set[Path] = set()
     for digest, file in digests.items():
         base = (folder or file.parent) / file.name
         outputs[digest] = Outputs(
@@ -121,6 +123,13 @@ def choose_outputs(
             base.with_name(f"{base.name}.reference.sigstore.json"),
         )
         for path in outputs[digest]:
+            # `a/app` and `b/app` in one folder, or `app` and `app.reference` anywhere: the second would
+            # overwrite the first, when the uses of both are consumed.
+            if path.resolve() in taken:
+                raise UserError(
+                    f"Two signatures would be written to {path}.", "Sign these files one after the other."
+                )
+            taken.add(path.resolve())
             if path.exists():
                 raise UserError(
                     f"{path} is there already.", "Move it away, or choose another folder with --output."
@@ -184,7 +193,8 @@ class Writer:
 def _sign_remotely(args: argparse.Namespace, files: Sequence[Path], container: bytes) -> _Outcome:
     from placet.core.bundle import parse_bundle
 
-    plan = plan_signing(parse_statement(parse_bundle(container).envelope.payload))
+    said = parse_statement(parse_bundle(container).envelope.payload)
+    plan = plan_signing(said)
     digests = _hash(files)
     outputs = choose_outputs(plan, digests, args.output)
     statement = _read_statement(args, plan)
@@ -197,21 +207,47 @@ def _sign_remotely(args: argparse.Namespace, files: Sequence[Path], container: b
     if args.event_id is not None:
         asked["event"] = args.event_id
     answer = _post(args, asked)
+    try:
+        signed = _read_signatures(answer, frozenset(digests))
+        signer = answer["signer"]
+        who = None if signer is None else SignerIdentity(str(signer["identity"]), str(signer["issuer"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise UndecidedError(f"{args.service} did not sign what it was asked to.", _UNKNOWN) from e
     writer = Writer(None, outputs, container)
-    for item in answer["signatures"]:
-        first = next(digest for digest in digests if f"sha256:{digest}" in item["artifacts"])
-        writer.write(outputs[first], item["bundle"].encode(), item["reference"].encode())
+    for first, bundle, reference in signed:
+        writer.write(outputs[first], bundle, reference)
     note = writer.name_in(args.intent)
-    signer = answer["signer"]
-    who = None if signer is None else SignerIdentity(str(signer["identity"]), str(signer["issuer"]))
-    return _Outcome(str(answer["text"]), who, tuple(writer.written), note)
+    # What was approved is said in our own words, not in the service's.
+    return _Outcome(said.text, who, tuple(writer.written), note)
+
+
+def _read_signatures(answer: dict[str, Any], digests: frozenset[Digest]) -> list[tuple[Digest, bytes, bytes]]:
+    """Returns one artifact of each signature, with its two bundles; together they are about all artifacts.
+
+    Whether they hold is for whoever relies on them, and `placet sign check`; a service that answers with
+    fewer, or with those of other files, must not make us say that these were signed.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: it is no such answer.
+    """
+    found: list[tuple[Digest, bytes, bytes]] = []
+    left = set(digests)
+    for item in answer["signatures"]:
+        about = {digest for digest in left if f"sha256:{digest}" in list(item["artifacts"])}
+        if len(about) != len(item["artifacts"]) or not about:
+            raise ValueError("a signature is about something else, or stands there twice")
+        left -= about
+        first = next(digest for digest in digests if f"sha256:{digest}" == item["artifacts"][0])
+        found.append((first, item["bundle"].encode(), item["reference"].encode()))
+    if left:
+        raise ValueError("a signature is missing")
+    return found
 
 
 def _post(args: argparse.Namespace, asked: dict[str, Any]) -> dict[str, Any]:
     from placet.adapters.bounded_http import BoundedHttp, HttpError
 
     url = f"{args.service.rstrip('/')}/v1/sign"
-    unknown = "Whether it signed is not known; ask again with the same --event-id, if you gave one."
     try:
         with BoundedHttp(seconds=_SERVICE_SECONDS, ca_file=args.ca_file) as http:
             reply = http.send(
@@ -229,13 +265,13 @@ def _post(args: argparse.Namespace, asked: dict[str, Any]) -> dict[str, Any]:
             return found
         text, reason = str(answer["message"])[:300], str(answer["reason"])[:60]
     except HttpError as e:
-        raise UndecidedError(str(e), f"{e.hint} {unknown}".strip()) from e
+        raise UndecidedError(str(e), f"{e.hint} {_UNKNOWN}".strip()) from e
     except (PlacetError, KeyError, TypeError) as e:
-        raise UndecidedError(f"{url} does not answer as a signing service.", unknown) from e
+        raise UndecidedError(f"{url} does not answer as a signing service.", _UNKNOWN) from e
     said = f'The signing service says "{visible(text)}" [{visible(reason)}]'
     if answer["verdict"] == "denied":
         raise _DeniedError(said, "Nothing was signed.")
-    raise UndecidedError(said, unknown)
+    raise UndecidedError(said, _UNKNOWN)
 
 
 class _DeniedError(UserError):

@@ -23,6 +23,7 @@ from placet.core.dsse import envelope_digest
 from placet.core.encoding import Digest
 from placet.core.errors import visible
 from placet.core.evidence.facts import EvidenceFact
+from placet.core.patterns import matches
 from placet.core.people import Gate
 from placet.core.statement import parse_statement
 from placet.core.trust import Trust
@@ -140,11 +141,14 @@ def _verify(
     subjects: frozenset[str],
     now: int,
 ) -> VerifiedApproval:
+    # Only the approval says where signed files go; so what is compared is whether this gate signs for it.
+    mine = target is None or matches(target, bundle.plan.target)
+    expected = bundle.plan.target if mine else str(target)
     return verify_for_use(
         bundle.data,
         trust=machine.trust,
         gate=machine.gate.id,
-        expected=Expected(target=target or bundle.plan.target, subjects=subjects, action_type=SIGN_ACTION),
+        expected=Expected(target=expected, subjects=subjects, action_type=SIGN_ACTION),
         now=now,
         evidence=facts,
     )

@@ -17,10 +17,11 @@ from placet.adapters.paths import state_dir
 from placet.adapters.places import open_ledger
 from placet.adapters.private_file import write_atomically
 from placet.cli import UserError
-from placet.cli._sign_gate import load_machine, load_sigstore, read_bundle, sign_here
+from placet.cli._sign_gate import Machine, load_machine, load_sigstore, read_bundle, sign_here
 from placet.cli.run import check_pinned_ledger, choose_ledger
 from placet.core.encoding import Digest, encode_canonical, parse_json
 from placet.core.errors import PlacetError, PolicyError, Reason
+from placet.core.patterns import read_pattern
 from placet.gates.signing import SignedPiece
 from placet.gates.signing_plan import Piece
 from placet.ports.artifact_signer import SigningUnavailableError, SigningUnfinishedError
@@ -88,10 +89,23 @@ def _check(args: argparse.Namespace) -> None:
             "Give --identity-token-file FILE (read anew for each signature), or --sign-in ambient.",
         )
     machine = load_machine(args)
+    _check_target(args.target, machine)
     with closing(open_ledger(choose_ledger(args.ledger))) as ledger:
         check_pinned_ledger(machine.gate, ledger.birth())
     if args.sigstore_config is not None or args.signing_config is not None:
         load_sigstore(args, machine)
+
+
+def _check_target(target: str | None, machine: Machine) -> None:
+    """Refuses to lend one identity to every scope: the rules of the weakest would decide for all."""
+    if target is None and len(machine.trust.scopes) > 1:
+        raise UserError(
+            f"The trust root has {len(machine.trust.scopes)} scopes, each with rules of its own, and this "
+            "service would sign for all of them as one identity.",
+            "Say for which targets it signs, as rules do: --target 'pkg:pypi/**'. Run one service for each.",
+        )
+    if target is not None:
+        read_pattern(target, "--target")
 
 
 def _bind(host: str, port: int) -> socket.socket:

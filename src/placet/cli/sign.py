@@ -69,7 +69,9 @@ def _configure_gate(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--trust", type=Path, metavar="SNAPSHOT", help="the gate's trust snapshot")
     group.add_argument("--gate", metavar="ID", help="this gate's ID (default: the only one there is)")
     group.add_argument("--ledger", metavar="PLACE", help="the use ledger: a file, or postgresql://…")
-    group.add_argument("--target", metavar="URI", help="refuse unless the approval is for this target")
+    group.add_argument(
+        "--target", metavar="PATTERN", help="sign for these targets only, written as in rules: pkg:pypi/**"
+    )
     group.add_argument("--event-id", metavar="ID", help="sign once for this event, however often it is asked")
     group.add_argument(
         "--dry-run", action="store_true", help="check everything; sign in, use up and sign nothing"

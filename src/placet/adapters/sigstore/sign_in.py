@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
-from placet.adapters.bounded_http import BoundedHttp, HttpError
+from placet.adapters.bounded_http import LOOPBACK, BoundedHttp, HttpError
 from placet.core.errors import visible
 from placet.ports.artifact_signer import SigningUnavailableError
 
@@ -163,7 +163,8 @@ def device_token(
         "code_verifier": verifier,
     }
     while clock() < until:
-        sleep(interval)
+        # An issuer that names a day between two questions does not hold a gate that long.
+        sleep(min(interval, max(0.0, until - clock())))
         answer = _post(str(found["token_endpoint"]), poll)
         if "id_token" in answer:
             return check_token(str(answer["id_token"]), "The issuer's answer")
@@ -186,12 +187,21 @@ def _declined(issuer: str, said: str) -> SigningUnavailableError:
 
 
 def _check_addresses(issuer: str, found: dict[str, Any]) -> None:
-    """Refuses to send a code in the clear, where the issuer itself is asked over TLS."""
+    """Refuses to send a code in the clear, unless the issuer itself is this machine's own, without TLS."""
     for name in ("device_authorization_endpoint", "token_endpoint"):
-        if issuer.startswith("https:") and not str(found.get(name, "")).startswith("https:"):
+        address = str(found.get(name, ""))
+        if not address.startswith("https:") and not (_is_here(issuer) and _is_here(address)):
             raise SigningUnavailableError(
                 f"{issuer} names a {name} without TLS.", "Do not sign in there; ask who operates it."
             )
+
+
+def _is_here(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme == "http" and (parts.hostname or "") in LOOPBACK
+    except ValueError:
+        return False
 
 
 def _prompt(started: dict[str, Any], wait: float) -> DevicePrompt:
