@@ -243,7 +243,7 @@ def _decide(
         ignored=ignored,
         use_units=use_units,
         # What two rules require counts once, with the highest level that it reached.
-        evidence=tuple({(m.fact.digest, m.fact.kind): m for m in sorted(met, key=_level)}.values()),
+        evidence=tuple({(m.fact.digest, m.fact.kind, m.asked): m for m in sorted(met, key=_level)}.values()),
     )
 
 

@@ -98,11 +98,15 @@ class EvidenceFact(NamedTuple):
 
 
 class MetEvidence(NamedTuple):
-    """A fact that met what is required; `level` is the SLSA level it reached, None where there is none."""
+    """A fact that met what is required; `level` is the SLSA level it reached, None where there is none.
+
+    `asked` is the kind that was required: a verification summary may have been asked for as "slsa-source".
+    """
 
     fact: EvidenceFact
     media_type: str
     level: int | None = None
+    asked: str = ""
 
 
 def kind_of(predicate_type: str) -> str:

@@ -53,7 +53,7 @@ def meet(
             facts,
             at,
         )
-        met[fact.digest] = MetEvidence(fact, named[fact.digest], level)
+        met[fact.digest] = MetEvidence(fact, named[fact.digest], level, required.kind)
     return tuple(met.values())
 
 

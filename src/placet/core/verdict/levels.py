@@ -34,7 +34,8 @@ def slsa_levels(evidence: Iterable[MetEvidence], artifacts: Collection[str]) -> 
     for met in evidence:
         covered = met.fact.subjects.intersection(artifacts)
         # Evidence about a revision was tied to every artifact when it was met.
-        of_revision = met.fact.kind == SOURCE or (met.fact.kind == VSA and not covered)
+        # Whoever is trusted for revisions says nothing of builds, even in a summary that names both.
+        of_revision = SOURCE in (met.fact.kind, met.asked) or (met.fact.kind == VSA and not covered)
         for track in (_SOURCE,) if of_revision else _tracks_of(met):
             best = reached.setdefault(track, {})
             for artifact in artifacts if of_revision else covered:

@@ -207,6 +207,7 @@ def _inputs(approval: VerifiedApproval, bundle: IntentBundle) -> list[Object]:
             if ref.name in ("requester-proof", "requester-token"):
                 found.append((ref.name, "", ref.media_type, ref.digest))
     found += [(met.fact.kind, "", met.media_type, met.fact.digest) for met in approval.evidence]
+    found = list(dict.fromkeys(found))  # one piece of evidence may meet several demands
     return [
         {"name": name, "mediaType": media_type, "digest": {"sha256": digest}} | ({"uri": uri} if uri else {})
         for name, uri, media_type, digest in found
