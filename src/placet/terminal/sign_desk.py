@@ -14,8 +14,9 @@ from starlette.types import ASGIApp
 
 from placet.adapters.securesystemslib import SkKey
 from placet.core.encoding import b64url_encode, sha256_hex
-from placet.core.errors import PlacetError
+from placet.core.errors import PlacetError, PolicyError, Reason
 from placet.core.sshsig import NAMESPACE_LINK, NAMESPACE_TRUST, signed_data
+from placet.documents.approve_step import ACTION_MATERIAL
 from placet.terminal.credentials import KnownCredential
 from placet.terminal.desk_app import describe_line, read_assertion, read_seen, request_options
 from placet.terminal.screen import group_digest, make_line
@@ -24,6 +25,7 @@ from placet.terminal.touch import TOUCH_SECONDS, Assertion, DeskError, Touch, pa
 from placet.terminal.web import Guard, api, create_app
 
 NOTHING = "Nothing was signed."
+_ACTION = f"/materials/{ACTION_MATERIAL.replace('/', '~1')}/"
 PURPOSES = {
     NAMESPACE_TRUST: "trust metadata: who may sign what for those who rely on it",
     NAMESPACE_LINK: "an in-toto link: that this step was done as it says",
@@ -43,9 +45,17 @@ class SignDesk:
 
         Raises:
             MalformedError: it cannot be shown.
+            PolicyError: DISPLAY_INCOMPLETE: it is the link of an approval.
         """
         self.message, self.key, self._known, self.web_origin = message, key, known, web_origin
         self.signable = read_signable(message)
+        if key.namespace == NAMESPACE_LINK and any(r.pointer.startswith(_ACTION) for r in self.signable.rows):
+            # Of the action there is only a digest here: nobody can read what they would agree to.
+            raise PolicyError(
+                Reason.DISPLAY_INCOMPLETE,
+                "This link says that an action was approved, and names it by digest alone.",
+                hint="Such links are signed with the approval itself: placet terminal, or placet approve.",
+            )
         self.sshsig: bytes | None = None
         self.done = threading.Event()
         self._begun = False
