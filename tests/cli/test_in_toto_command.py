@@ -345,7 +345,16 @@ class GateShop(Shop):
     def gate_link(self, intent: Path, *more: str) -> int:
         """Runs ``placet in-toto gate-link``."""
         words = ["--intent", str(intent), "--step", "gate", "--key", str(self.gate_key), "--gate", GATE]
-        words += ["--target", RELEASE_TARGET, "--ledger", str(self.ledger), "--trust", str(self.trust)]
+        words += [
+            "--action",
+            "release",
+            "--target",
+            RELEASE_TARGET,
+            "--ledger",
+            str(self.ledger),
+            "--trust",
+            str(self.trust),
+        ]
         return main(["in-toto", "gate-link", *words, "-d", str(self.links), *more])
 
 
@@ -411,6 +420,17 @@ def test_what_was_not_approved_gets_no_link(
     assert words in said.out + said.err
     assert not list(gate_shop.links.glob("gate.*.link"))
     assert gate_shop.gate_link(intent, "app.whl") == 0  # what was refused used nothing up
+
+
+def test_the_gate_says_which_kind_of_action_it_lets_happen(
+    gate_shop: GateShop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the approval says it, requesters choose the rule: the one for signatures, not for releases."""
+    words = ["--intent", "x", "--step", "gate", "--key", "k", "--target", RELEASE_TARGET]
+    with pytest.raises(SystemExit) as caught:
+        main(["in-toto", "gate-link", *words])
+    assert caught.value.code == 2
+    assert "--action" in capsys.readouterr().err
 
 
 def test_another_ledger_than_the_trust_root_names_gives_no_link(

@@ -21,7 +21,6 @@ from placet.core.encoding import is_hex
 from placet.core.errors import PlacetError, visible
 from placet.core.evidence.facts import EvidenceFact
 from placet.core.levels import LEVEL_NAMES, level_name
-from placet.core.statement import parse_statement
 from placet.core.trust import Trust
 from placet.core.verify import Expected, VerifiedApproval, verify_for_use
 from placet.documents.approve_step import STEP, link_file_name
@@ -43,7 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step", required=True, metavar="NAME", help="the layout's step that is this gate's")
     parser.add_argument("--key", type=Path, required=True, metavar="PEM", help="this gate's private key")
     parser.add_argument("--target", required=True, metavar="URI", help="what this gate lets happen")
-    parser.add_argument("--action", metavar="TYPE", help="refuse any other kind of action")
+    parser.add_argument(
+        "--action", required=True, metavar="TYPE", help="what kind of action: release, deploy"
+    )
     parser.add_argument(
         "-d", "--link-dir", type=Path, default=Path(), metavar="DIR", help="where links belong (default: .)"
     )
@@ -139,7 +140,7 @@ def _check_step(step: str) -> None:
 def _read_question(args: argparse.Namespace, trust: Trust, gate: str, chosen: str | None) -> _Question:
     bundle = read_file(args.intent, "bundle", MAX_BUNDLE_BYTES)
     try:
-        statement = parse_statement(parse_bundle(bundle).envelope.payload)
+        parse_bundle(bundle)
         facts = verify_bundle_evidence(bundle, trust=trust, snapshot=chosen)
     except PlacetError as refusal:
         raise name_file(refusal, args.intent) from None
@@ -148,7 +149,8 @@ def _read_question(args: argparse.Namespace, trust: Trust, gate: str, chosen: st
     expected = Expected(
         target=args.target,
         subjects=frozenset(_digest(artifact) for artifact in args.artifacts),
-        action_type=action_uri(args.action) if args.action else statement.action_type,
+        # Rules are chosen by it, so it is this gate's to say: whoever asks would take the easiest kind.
+        action_type=action_uri(args.action),
         # The link binds the approved parameters: their digest is a material.
         parameters=None,
     )
