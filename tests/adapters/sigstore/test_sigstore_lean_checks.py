@@ -320,3 +320,13 @@ def _leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 def _put(top: Any, path: tuple[Any, ...], value: Any) -> None:
     functools.reduce(lambda place, step: place[step], path[:-1], top)[path[-1]] = value
+
+
+@pytest.mark.parametrize("is_statement", [True, False])
+def test_a_second_content_beside_a_true_one_is_refused(is_statement: bool) -> None:
+    sigstore = PrivateSigstore(b"both")
+    statement = json.loads(sigstore.sign_statement(JOB, STATEMENT))
+    artifact = json.loads(sigstore.sign_artifact(JOB, ARTIFACT))
+    whole, other = (statement, artifact) if is_statement else (artifact, statement)
+    judged = judge(sigstore, json.dumps(other | whole).encode())
+    assert judged.facts is None and not judged.lean_said_yes

@@ -17,7 +17,9 @@ from asn1crypto import cms, core, tsp, x509
 from evidence_world import JOB, STATEMENT
 from rfc3161_client import decode_timestamp_response
 
+from placet.adapters.sigstore import lean_stamps
 from placet.adapters.sigstore.lean_roots import TimestampAuthority, load_lean_instance
+from placet.adapters.sigstore.lean_shapes import Unusual
 from placet.adapters.sigstore.lean_stamps import check_plain, verify_timestamp
 from placet.testing.private_sigstore import PrivateSigstore
 from placet.testing.private_sigstore.keys import der, sign
@@ -212,6 +214,16 @@ def test_other_digests_of_the_message_go_to_rfc3161_client(algorithm: str) -> No
     assert stamped.is_true() and not stamped.is_plain()
 
 
+def test_a_digest_under_another_algorithms_name_is_none() -> None:
+    imprint = {
+        "hash_algorithm": {"algorithm": "sha3_256"},
+        "hashed_message": hashlib.sha256(MESSAGE).digest(),
+    }
+    request = tsp.TimeStampReq({"version": "v1", "message_imprint": imprint, "cert_req": True}).dump()
+    stamped = private(_sigstore())._replace(stamp=_sigstore().tsa.answer(request))
+    assert not stamped.is_true() and not stamped.is_plain()
+
+
 def test_signing_again_without_a_change_stays_plain() -> None:
     stamped = changed(lambda signed, signer: None)
     assert stamped.is_true() and stamped.is_plain()
@@ -297,3 +309,24 @@ def test_a_bundles_statement_is_stamped_over_its_signature() -> None:
     stamp = base64.b64decode(stamps[0]["signedTimestamp"])
     message = base64.b64decode(bundle["dsseEnvelope"]["signatures"][0]["sig"])
     assert Stamped(stamp, message, authorities_of(sigstore.trusted_root())).is_plain()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x04\x01a\x00",  # more after it
+        b"\x04\x02a",
+        b"\x05\x01a",
+        b"\x04\x81\x01a",  # a longer form than its length needs
+        b"\x04\x82\x00\x80" + bytes(128),
+        b"\x04\x83\x00\x00\x01a",
+        b"\x04\x80a\x00\x00",  # without a length
+        b"\x04",
+        b"",
+    ],
+)
+def test_other_encodings_than_der_are_not_read(data: bytes) -> None:
+    assert lean_stamps._inside(b"\x04\x01a", 4) == b"a"
+    assert lean_stamps._inside(b"\x04\x81\x80" + bytes(128), 4) == bytes(128)
+    with pytest.raises((Unusual, IndexError)):
+        lean_stamps._inside(data, 4)
