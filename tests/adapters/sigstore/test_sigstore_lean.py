@@ -37,11 +37,14 @@ from evidence_world import (
 )
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from sigstore._internal.tuf import DEFAULT_TUF_URL
+from sigstore._utils import read_embedded
+from test_sigstore_oracle import stock_accepts
 
 from placet.adapters.sigstore import lean
 from placet.adapters.sigstore.lean_roots import load_lean_instance
 from placet.core.errors import PlacetError
-from placet.core.evidence.facts import DSSE_MEDIA_TYPE, EvidenceFact
+from placet.core.evidence.facts import DSSE_MEDIA_TYPE, SIGSTORE_MEDIA_TYPES, EvidenceFact
 from placet.testing.private_sigstore import PrivateSigstore, Shape
 
 _SLOW = settings(
@@ -63,6 +66,7 @@ class Judged:
         self.facts = self._verify(case, self._lean)
         self.without = self._verify(case, lambda bundle, instances: None)
         self.lean_said_yes = any(self.asked)
+        self._case = case
 
     def _lean(self, bundle: Any, instances: Any) -> Any:
         found = _LEAN(bundle, instances)
@@ -79,8 +83,23 @@ class Judged:
 
     @property
     def agrees(self) -> bool:
-        """Whether the lean verifier left the case alone, or both found the same facts."""
-        return self.facts == self.without and (not self.lean_said_yes or self.without is not None)
+        """Whether the lean verifier left the case alone, or all found the same."""
+        if not self.lean_said_yes:
+            return self.facts == self.without
+        return self.without is not None and self.facts == self.without and self._stock_agrees(self.without[0])
+
+    def _stock_agrees(self, fact: EvidenceFact) -> bool:
+        """Whether sigstore-python by itself, without anything of ours, accepts the bundle."""
+        if self._case.media_type not in SIGSTORE_MEDIA_TYPES:
+            return True  # PyPI's words for a bundle: it reads no others than its own
+        assert fact.signer is not None
+        root = self._case.files.get(fact.signer.instance)
+        return stock_accepts(self._case.content, root or _embedded_root())
+
+
+@functools.cache
+def _embedded_root() -> bytes:
+    return read_embedded("trusted_root.json", DEFAULT_TUF_URL)
 
 
 _LEAN = lean.verify_lean

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from time import time as now
 from typing import Any
 
 import pytest
@@ -160,7 +161,7 @@ def _logged_with_extensions(
 ) -> Callable[[bytes], bytes]:
     def log(tbs: bytes) -> bytes:
         issuer = hashlib.sha256(keys_module.spki(sigstore.fulcio.authority.key)).digest()
-        time = (1_700_000_000_123).to_bytes(8, "big")
+        time = int(now() * 1000).to_bytes(8, "big")
         covered = extensions if signed is None else signed
         data = b"\0\0" + time + b"\0\1" + issuer + len(tbs).to_bytes(3, "big") + tbs
         signature = sign(sigstore.fulcio.ct_key, data + len(covered).to_bytes(2, "big") + covered)
@@ -353,7 +354,7 @@ def test_what_an_rsa_key_signed_is_left_alone() -> None:
     raw_key = key.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
     instance = _root(_key("ctlogs", rawBytes=b64(raw_key), keyDetails="PKCS1_RSA_PKCS1V5"))
     assert instance is not None
-    for log in instance.certificate_logs.values():
+    for _, log in instance.certificate_logs.values():
         with pytest.raises(Unusual):
             log.verify(b"", b"")
 

@@ -74,6 +74,7 @@ class Instance(NamedTuple):
     logs: dict[bytes, Period]
     log_keys: RekorKeyring
     certificate_log_keys: CTKeyring | None
+    certificate_logs: dict[bytes, Period]
 
     def authorities_of(self, certificate: Certificate) -> tuple[Authority, ...]:
         """Returns the authorities that a certificate names: by name, and by key where it has one."""
@@ -134,6 +135,7 @@ def _read_instance(name: str, content: bytes) -> Instance:
         certificate_log_keys=(
             CTKeyring(_keyring([log.public_key for log in model.ctlogs])) if model.ctlogs else None
         ),
+        certificate_logs={log.log_id.key_id: _period(_valid_for(log.public_key)) for log in model.ctlogs},
     )
 
 

@@ -26,7 +26,7 @@ from cryptography.x509.certificate_transparency import SignatureAlgorithm as Sct
 from cryptography.x509.certificate_transparency import Version as SctVersion
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from placet.adapters.sigstore.lean_roots import Authority, LeanInstance, LogKey, issuer_of
+from placet.adapters.sigstore.lean_roots import Authority, LeanInstance, LogKey, Period, issuer_of
 from placet.adapters.sigstore.lean_shapes import require
 
 _SCT = ExtensionOID.PRECERT_SIGNED_CERTIFICATE_TIMESTAMPS
@@ -42,6 +42,8 @@ _KNOWN = frozenset(
         _SCT,
     }
 )
+
+CertificateLogs = dict[bytes, tuple[Period, LogKey]]
 
 
 def find_instance(
@@ -60,7 +62,7 @@ def find_instance(
 
 
 def check_certificate(
-    certificate: Certificate, authority: Authority, times: Sequence[datetime], logs: dict[bytes, LogKey]
+    certificate: Certificate, authority: Authority, times: Sequence[datetime], logs: CertificateLogs
 ) -> None:
     """Checks that the authority issued the certificate for signing, when it signed, and that a log knows."""
     require(times)
@@ -85,17 +87,19 @@ def check_certificate(
 
 
 def _check_sct(
-    certificate: Certificate, sct: SignedCertificateTimestamp, issuer: bytes, logs: dict[bytes, LogKey]
+    certificate: Certificate, sct: SignedCertificateTimestamp, issuer: bytes, logs: CertificateLogs
 ) -> None:
     """Checks what a certificate log signed of the certificate (RFC 6962, section 3.2)."""
     require(sct.version is SctVersion.v1 and sct.entry_type is LogEntryType.PRE_CERTIFICATE)
     require(isinstance(sct.signature_hash_algorithm, hashes.SHA256))
     require(sct.signature_algorithm is SctAlgorithm.ECDSA)
     body, extensions = certificate.tbs_precertificate_bytes, sct.extension_bytes
-    time = int(sct.timestamp.replace(tzinfo=UTC).timestamp() * 1000)
+    period, key = logs[sct.log_id]
+    time = sct.timestamp.replace(tzinfo=UTC)
+    require(time in period)
     signed = (
         b"\x00\x00"  # version 1, a certificate's timestamp
-        + time.to_bytes(8, "big")
+        + int(time.timestamp() * 1000).to_bytes(8, "big")
         + b"\x00\x01"  # of a precertificate
         + issuer
         + len(body).to_bytes(3, "big")
@@ -103,4 +107,4 @@ def _check_sct(
         + len(extensions).to_bytes(2, "big")
         + extensions
     )
-    logs[sct.log_id].verify(sct.signature, signed)
+    key.verify(sct.signature, signed)

@@ -138,7 +138,7 @@ class LeanInstance(NamedTuple):
     names: frozenset[Name]
     timestamps: tuple[TimestampAuthority, ...]
     logs: dict[bytes, tuple[Period, LogKey]]
-    certificate_logs: dict[bytes, LogKey]
+    certificate_logs: dict[bytes, tuple[Period, LogKey]]
 
 
 def load_lean_instance(name: str, content: bytes) -> LeanInstance | None:
@@ -185,7 +185,7 @@ def _read_root(name: str, value: Any) -> LeanInstance:
             _read_timestamp_authority(item) for item in _list(top.get("timestampAuthorities", []))
         ),
         logs=by_log_id,
-        certificate_logs={key_id: key for _, key_id, _, key in certificate_logs},
+        certificate_logs={key_id: (period, key) for _, key_id, period, key in certificate_logs},
     )
     counts = (len(issuers), len(logs), len(logs), len(certificate_logs))
     found = (len(instance.issuers), len(by_log_id), len(by_key), len(instance.certificate_logs))

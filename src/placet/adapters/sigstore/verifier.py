@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509 import Certificate, ExtendedKeyUsage
+from cryptography.x509 import Certificate, ExtendedKeyUsage, PrecertificateSignedCertificateTimestamps
 from cryptography.x509.oid import ExtensionOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder
 from rfc3161_client import VerificationError as TimestampError
@@ -223,8 +223,21 @@ class InstanceVerifier(Verifier):
                 verify_sct(certificate, chain, self.instance.certificate_log_keys)
             except SigstoreError as e:
                 raise invalid(f"The certificate's proof of a certificate log is false: {detail(e)}.") from e
+            self._check_certificate_log(certificate)
         if not cert_is_leaf(certificate):
             raise invalid("The certificate is not one for signing.")
+
+    def _check_certificate_log(self, certificate: Certificate) -> None:
+        """Checks that the certificate log counted when it saw the certificate; sigstore-python does not ask.
+
+        Raises:
+            VerificationError: EVIDENCE_TIME.
+        """
+        scts = certificate.extensions.get_extension_for_class(PrecertificateSignedCertificateTimestamps)
+        for sct in scts.value:
+            period = self.instance.certificate_logs.get(sct.log_id)
+            if period is not None and sct.timestamp.replace(tzinfo=UTC) not in period:
+                raise wrong_time("A certificate log saw the certificate when the log's key did not count.")
 
     def _verify_content(self, bundle: EvidenceBundle, *, logged: bool) -> tuple[str, bytes | None, str]:
         """Makes the steps 5 and 6; returns payload type and payload, or the artifact's digest."""
