@@ -86,7 +86,7 @@ def make_request(
     decision: str = "approve",
     now: int | None = None,
 ) -> IntentRequest:
-    """Makes a request that is well-formed and never the same twice, five seconds before `now` (the clock's)."""
+    """Makes a request that is well-formed and never the same twice, issued five seconds before `now`."""
     issued = (int(time.time()) if now is None else now) - 5
     action = {
         "type": "https://placet.dev/actions/run/v1",
