@@ -20,7 +20,7 @@ BIN = Path(sys.executable).parent
 
 MAX_CORE_CODE_LINES = 3000
 # What other frameworks say, and what is said to them, are rooms of their own beside the decision.
-MAX_ROOM_CODE_LINES = {"evidence": 1600, "verdict": 500}
+MAX_ROOM_CODE_LINES = {"evidence": 1600, "tlog": 1300, "verdict": 500}
 MAX_CORE_MODULE_LINES = 300
 MAX_MODULE_LINES = 400
 

@@ -111,6 +111,15 @@ class Reason(StrEnum):
     LEVEL_TOO_LOW = "level-too-low"
     LEVEL_NEEDS_LOG = "level-needs-log"
     TERMINALS_NOT_DISTINCT = "terminals-not-distinct"
+    # The log
+    LOG_PROOF_INVALID = "log-proof-invalid"
+    LOG_INCONSISTENT = "log-inconsistent"
+    LOG_UNKNOWN = "log-unknown"
+    LOG_NOT_WITNESSED = "log-not-witnessed"
+    LOG_REFUSED = "log-refused"
+    LOG_UNAVAILABLE = "log-unavailable"
+    LOG_DAMAGED = "log-damaged"
+    WITNESS_REFUSED = "witness-refused"
     LOG_UNSUPPORTED = "log-unsupported"
     # Trust
     BAD_POLICY = "bad-policy"
