@@ -76,7 +76,7 @@ def containers() -> Book:
     no("bundle", "too-many-reports", "BND-03", "17 reports.", bundle, {"/reports": [envelope_to_object(report)] * 17}, "too-many", "/reports")
     book.refuse("bundle", "pretty", "BND-03 ADM-09", "A bundle that was reformatted.", {"container": b64(bundle.replace(b":", b": ", 1))}, "not-canonical")
     no("bundle", "evidence-digest", "BND-04", "Evidence under another's digest.", bundle, {"/evidence/0/content": b64(other.content)}, "evidence-mismatch", "/evidence/0")
-    no("bundle", "log", "BND-05 INV-7", "A log proof that nobody would check.", bundle, {"/log": {}}, "log-unsupported", "/log")
+    no("bundle", "log", "BND-05", "A log member without proofs.", bundle, {"/log": {}}, "missing-member", "/log")
     answered = parse_answer(answer)
     linked = encode_answer(answered._replace(link=answered.report))
     book.accept("answer", "link", "BND-09", "An answer with the in-toto link of the same key.", {"container": b64(linked)})

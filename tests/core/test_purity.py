@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "src" / "placet" / "core"
 BIN = Path(sys.executable).parent
 
-MAX_CORE_CODE_LINES = 3000
+MAX_CORE_CODE_LINES = 3100
 # What other frameworks say, and what is said to them, are rooms of their own beside the decision.
 MAX_ROOM_CODE_LINES = {"evidence": 1600, "tlog": 1300, "verdict": 500}
 MAX_CORE_MODULE_LINES = 300

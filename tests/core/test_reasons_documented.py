@@ -31,7 +31,8 @@ def test_undecidable_reasons_are_marked() -> None:
     # No vector can show these: there is no trust or library yet, or what is missing is a relay's answer.
     asking = {"relay-unavailable", "relay-refused", "relay-nonsense", "relay-lied", "approval-pending"}
     signing = {"signing-unavailable", "signing-unfinished"}
-    assert marked == undecided | {"trust-unavailable", "evidence-unsupported"} | asking | signing
+    logging = {"log-unavailable", "log-damaged"}
+    assert marked == undecided | {"trust-unavailable", "evidence-unsupported"} | asking | signing | logging
 
 
 def test_each_reason_is_given_somewhere() -> None:

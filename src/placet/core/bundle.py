@@ -40,6 +40,8 @@ _NAMED = frozenset({"digest", "mediaType"})
 _BUNDLE = frozenset({"mediaType", "envelope", "reports", "evidence", "trust", "log"})
 _EVIDENCE = frozenset({"digest", "mediaType", "content"})
 _TRUST = frozenset({"versions"})
+_LOG = frozenset({"proofs"})
+_LOG_PROOF = frozenset({"proof", "signature"})
 
 # Provenance with its certificates and log proofs has some tens of KiB.
 MAX_REQUEST_BYTES = 1024 * 1024
@@ -47,6 +49,8 @@ MAX_ANSWER_BYTES = 256 * 1024
 MAX_BUNDLE_BYTES = 4 * 1024 * 1024
 MAX_EVIDENCE_ITEMS = 32
 MAX_NAMED_SIGNATURES = 128
+# 63 hashes and as many cosignatures as a note may have.
+MAX_LOG_PROOF = 16 * 1024
 
 
 class IntentRequest(NamedTuple):
@@ -79,6 +83,13 @@ class SignatureRef(NamedTuple):
     media_type: str
 
 
+class LogProof(NamedTuple):
+    """The proof, as a C2SP tlog-proof, that the decision with this signature is in a log."""
+
+    signature_digest: Digest
+    proof: str
+
+
 class IntentBundle(NamedTuple):
     """What a gate verifies.  `trust_versions` are those that the reports name, the newest of each role.
 
@@ -91,6 +102,7 @@ class IntentBundle(NamedTuple):
     trust_versions: dict[str, int]
     links: tuple[Envelope, ...] = ()
     signatures: tuple[SignatureRef, ...] = ()
+    log: tuple[LogProof, ...] = ()
 
 
 def parse_request(data: bytes) -> IntentRequest:
@@ -156,16 +168,12 @@ def parse_bundle(data: bytes) -> IntentBundle:
     """Parses an intent bundle (BND-03 to BND-05).
 
     Raises:
-        MalformedError: wrong shape, size or spelling; LOG_UNSUPPORTED for a log member that is not null.
+        MalformedError: wrong shape, size or spelling.
         VerificationError: EVIDENCE_MISMATCH.
     """
     top = _read_container(
         data, BUNDLE_MEDIA_TYPE, MAX_BUNDLE_BYTES, _BUNDLE, optional=("links", "signatures")
     )
-    if top["log"] is not None:  # BND-05, INV-7: a proof that nobody checks is worse than none.
-        raise MalformedError(
-            Reason.LOG_UNSUPPORTED, "This version of placet reads no log proofs.", path="/log"
-        )
     # BND-08, INV-6: files of the trust root may ride along for audits; nothing that decides reads them.
     trust = read_object(top["trust"], "/trust", _TRUST, optional=("metadata", "targets"))
     return IntentBundle(
@@ -175,6 +183,7 @@ def parse_bundle(data: bytes) -> IntentBundle:
         trust_versions=read_versions(trust["versions"], "/trust/versions"),
         links=_read_envelopes(top.get("links", []), "/links"),  # BND-09
         signatures=_read_signatures(top.get("signatures", [])),
+        log=_read_log(top["log"]),
     )
 
 
@@ -192,7 +201,7 @@ def encode_bundle(bundle: IntentBundle) -> bytes:
         "reports": [envelope_to_object(report) for report in bundle.reports],
         "evidence": _evidence_to_objects(bundle.evidence),
         "trust": {"versions": bundle.trust_versions},
-        "log": None,
+        "log": {"proofs": [_proof_to_object(proof) for proof in bundle.log]} if bundle.log else None,
     }
     if bundle.links:
         value["links"] = [envelope_to_object(link) for link in bundle.links]
@@ -232,6 +241,28 @@ def _read_signatures(value: Any) -> tuple[SignatureRef, ...]:
         media_type = read_ascii(members["mediaType"], f"/signatures/{i}/mediaType", max_length=200)
         refs.append(SignatureRef(read_sha256(members["digest"], f"/signatures/{i}/digest"), media_type))
     return tuple(refs)
+
+
+def _read_log(value: Any) -> tuple[LogProof, ...]:
+    """Reads the proofs of the log (BND-05); what they prove is judged in `placet.core.tlog.decisions`."""
+    if value is None:
+        return ()
+    items = read_list(
+        read_object(value, "/log", _LOG)["proofs"], "/log/proofs", max_items=MAX_SIGNATURES, min_items=1
+    )
+    proofs = []
+    for i, item in enumerate(items):
+        at = f"/log/proofs/{i}"
+        members = read_object(item, at, _LOG_PROOF)
+        proof = read_string(members["proof"], f"{at}/proof", max_length=MAX_LOG_PROOF)
+        proofs.append(LogProof(read_sha256(members["signature"], f"{at}/signature"), proof))
+    if len({proof.signature_digest for proof in proofs}) != len(proofs):
+        raise MalformedError(Reason.DUPLICATE_VALUE, "One signature is proven twice.", path="/log/proofs")
+    return tuple(proofs)
+
+
+def _proof_to_object(proof: LogProof) -> Object:
+    return {"proof": proof.proof, "signature": {"sha256": proof.signature_digest}}
 
 
 def _read_evidence(value: Any) -> tuple[Evidence, ...]:

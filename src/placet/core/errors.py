@@ -120,7 +120,6 @@ class Reason(StrEnum):
     LOG_UNAVAILABLE = "log-unavailable"
     LOG_DAMAGED = "log-damaged"
     WITNESS_REFUSED = "witness-refused"
-    LOG_UNSUPPORTED = "log-unsupported"
     # Trust
     BAD_POLICY = "bad-policy"
     BAD_TRUST = "bad-trust"

@@ -16,6 +16,7 @@ from placet.core.decode import (
     Object,
     read_ascii,
     read_bool,
+    read_choice,
     read_list,
     read_map,
     read_name,
@@ -31,9 +32,10 @@ MAX_QUORUM_DEPTH = 5
 MAX_QUORUM_NESTED = 8
 MAX_QUORUM_MEMBERS = 64
 # What a rule grants where it does not say: a working day is too long for one approval.
-DEFAULT_WINDOW_SECONDS = 8 * 3600
+DEFAULT_WINDOW = "8h"
 # The option of every kind: each artifact may have its own piece of evidence.
 EACH = "each"
+_USES = ("logged", "queued")  # POL-13
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -60,7 +62,8 @@ class Rule(NamedTuple):
     """One compiled rule.  `max_window` is in seconds.
 
     `layout` names an in-toto layout in the trust root: whoever approves also signs its link of the step
-    ``approve``; "" where no layout asks for that.
+    ``approve``; "" where no layout asks for that.  `uses` says what a gate does with a use that no log
+    takes: "logged" refuses it, "queued" acts and hands it in later (spec/15-use.md).
     """
 
     scope: str
@@ -74,6 +77,7 @@ class Rule(NamedTuple):
     max_window: int
     evidence: tuple[EvidenceRule, ...]
     layout: str = ""
+    uses: str = "logged"
 
 
 def parse_policy(toml: bytes, *, scope: str, file: str) -> tuple[Rule, ...]:
@@ -102,7 +106,7 @@ def parse_policy(toml: bytes, *, scope: str, file: str) -> tuple[Rule, ...]:
 
 
 def _read_rule(value: Any, path: str, scope: str, file: str) -> Rule:
-    optional = ["exclude_requester", "distinct_terminals", "max_window", "evidence", "layout"]
+    optional = ["exclude_requester", "distinct_terminals", "max_window", "evidence", "layout", "uses"]
     members = read_object(value, path, required=["action", "target", "level", "quorum"], optional=optional)
     return Rule(
         scope=scope,
@@ -114,18 +118,15 @@ def _read_rule(value: Any, path: str, scope: str, file: str) -> Rule:
         # Excluding the requester is the default: who asks should not also answer.
         exclude_requester=read_bool(members.get("exclude_requester", True), f"{path}/exclude_requester"),
         distinct_terminals=read_bool(members.get("distinct_terminals", False), f"{path}/distinct_terminals"),
-        max_window=read_duration(
-            members.get("max_window", f"{DEFAULT_WINDOW_SECONDS}s"), f"{path}/max_window"
-        ),
+        max_window=read_duration(members.get("max_window", DEFAULT_WINDOW), f"{path}/max_window"),
         evidence=_read_evidence_rules(members.get("evidence", []), f"{path}/evidence"),
         layout=_read_layout(members, path),
+        uses=read_choice(members.get("uses", _USES[0]), f"{path}/uses", _USES),
     )
 
 
 def _read_layout(members: Object, path: str) -> str:
-    if "layout" not in members:
-        return ""
-    return read_pinned_file(members["layout"], f"{path}/layout", "layouts/")
+    return read_pinned_file(members["layout"], f"{path}/layout", "layouts/") if "layout" in members else ""
 
 
 def read_int(value: Any, path: str, minimum: int, maximum: int) -> int:
@@ -212,18 +213,23 @@ def _read_evidence_rules(value: Any, path: str) -> tuple[EvidenceRule, ...]:
 def rule_to_object(rule: Rule) -> Object:
     """Returns the compiled rule as JSON for the gate's snapshot."""
     layout = {"layout": rule.layout} if rule.layout else {}
-    return layout | {
-        "action": rule.action,
-        "distinctTerminals": rule.distinct_terminals,
-        "evidence": [{"kind": e.kind, "options": e.options} for e in rule.evidence],
-        "excludeRequester": rule.exclude_requester,
-        "file": rule.file,
-        "level": rule.level,
-        "maxWindow": rule.max_window,
-        "quorum": _quorum_to_object(rule.quorum),
-        "scope": rule.scope,
-        "target": rule.target,
-    }
+    uses = {"uses": rule.uses} if rule.uses != "logged" else {}
+    return (
+        layout
+        | uses
+        | {
+            "action": rule.action,
+            "distinctTerminals": rule.distinct_terminals,
+            "evidence": [{"kind": e.kind, "options": e.options} for e in rule.evidence],
+            "excludeRequester": rule.exclude_requester,
+            "file": rule.file,
+            "level": rule.level,
+            "maxWindow": rule.max_window,
+            "quorum": _quorum_to_object(rule.quorum),
+            "scope": rule.scope,
+            "target": rule.target,
+        }
+    )
 
 
 def _quorum_to_object(quorum: Quorum) -> Object:
@@ -238,7 +244,8 @@ def rule_from_object(value: Any, path: str) -> Rule:
         MalformedError: a member is missing or wrong.
     """
     names = ["action", "distinctTerminals", "evidence", "excludeRequester", "file", "level", "maxWindow"]
-    members = read_object(value, path, required=[*names, "quorum", "scope", "target"], optional=["layout"])
+    names += ["quorum", "scope", "target"]
+    members = read_object(value, path, required=names, optional=["layout", "uses"])
     return Rule(
         scope=read_ascii(members["scope"], f"{path}/scope"),
         file=read_ascii(members["file"], f"{path}/file"),
@@ -254,6 +261,7 @@ def rule_from_object(value: Any, path: str) -> Rule:
             for i, item in enumerate(read_list(members["evidence"], f"{path}/evidence", max_items=16))
         ),
         layout=_read_layout(members, path),
+        uses=read_choice(members.get("uses", _USES[0]), f"{path}/uses", _USES),
     )
 
 

@@ -11,13 +11,24 @@ signature of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from placet.core.actions import ActionDefinition, action_from_object, parse_action
-from placet.core.decode import Object, read_ascii, read_list, read_map, read_object, read_sha256, read_time
+from placet.core.decode import (
+    Object,
+    read_ascii,
+    read_list,
+    read_map,
+    read_object,
+    read_sha256,
+    read_string,
+    read_time,
+)
 from placet.core.encoding import (
     Digest,
     KeyId,
+    b64decode_strict,
+    b64encode,
     encode_canonical,
     format_time,
     parse_canonical_json,
@@ -38,6 +49,9 @@ from placet.core.people import (
 )
 from placet.core.policy import Rule, parse_policy, parse_scopes, rule_from_object, rule_to_object
 
+if TYPE_CHECKING:
+    from placet.core.tlog.log_policy import LogPolicy
+
 MEDIA_TYPE = "application/vnd.placet.trust-snapshot.v1+json"
 # Ten thousand people with several keys each fit.
 MAX_SNAPSHOT_BYTES = 32 * 1024 * 1024
@@ -49,6 +63,9 @@ TERMINALS_FILE = "terminals.json"
 GATES_FILE = "gates.json"
 SCOPES_FILE = "scopes.json"
 MODELS_FILE = "models.json"
+LOG_POLICY_FILE = "log-policy"
+# In base64: far more than the 32 logs, witnesses and groups that every reader of such a policy takes.
+MAX_LOG_POLICY = 64 * 1024
 _DOCUMENTS = (DEPLOYMENT_FILE, PEOPLE_FILE, TERMINALS_FILE, GATES_FILE, SCOPES_FILE)
 
 
@@ -66,6 +83,7 @@ class Trust(NamedTuple):
     rules: tuple[Rule, ...]
     actions: dict[str, ActionDefinition]
     files: dict[str, Digest]
+    log_policy: LogPolicy | None = None
 
     @property
     def origins(self) -> frozenset[str]:
@@ -107,7 +125,7 @@ def compile_trust(*, files: Mapping[str, bytes], versions: Mapping[str, int], ex
         elif name.startswith("actions/"):
             parse_action(data, file=name)
             actions[name] = parse_json(data, max_bytes=MAX_FILE_BYTES, what=name)
-    snapshot = {
+    snapshot: Object = {
         "mediaType": MEDIA_TYPE,
         "versions": dict(versions),
         "expiresAt": format_time(expires_at),
@@ -116,6 +134,8 @@ def compile_trust(*, files: Mapping[str, bytes], versions: Mapping[str, int], ex
         "rules": [rule_to_object(rule) for rule in rules],
         "actions": actions,
     }
+    if LOG_POLICY_FILE in files:
+        snapshot["logPolicy"] = b64encode(files[LOG_POLICY_FILE])
     try:
         data = encode_canonical(snapshot)
     except (TypeError, ValueError, RecursionError) as e:  # such as a date among a rule's evidence options
@@ -137,7 +157,7 @@ def parse_trust(snapshot: bytes) -> Trust:
     """
     value = parse_canonical_json(snapshot, max_bytes=MAX_SNAPSHOT_BYTES, what="trust snapshot")
     names = ["mediaType", "versions", "expiresAt", "files", "documents", "rules", "actions"]
-    top = read_object(value, "", required=names)
+    top = read_object(value, "", required=names, optional=["logPolicy"])
     if top["mediaType"] != MEDIA_TYPE:
         raise MalformedError(Reason.UNSUPPORTED_TYPE, "This is not a trust snapshot.", path="/mediaType")
     documents = read_object(top["documents"], "/documents", required=_DOCUMENTS)
@@ -162,7 +182,16 @@ def parse_trust(snapshot: bytes) -> Trust:
         rules=tuple(rule_from_object(rule, f"/rules/{i}") for i, rule in enumerate(rules)),
         actions=_read_actions(top["actions"], files),
         files=files,
+        log_policy=_read_log_policy(top["logPolicy"]) if "logPolicy" in top else None,
     )
+
+
+def _read_log_policy(value: Any) -> LogPolicy:
+    """Reads which log and witnesses count (TRU-05)."""
+    from placet.core.tlog.log_policy import parse_log_policy  # many trust roots name no log
+
+    text = read_string(value, "/logPolicy", max_length=MAX_LOG_POLICY)
+    return parse_log_policy(b64decode_strict(text, "/logPolicy"))
 
 
 def _check_models(trust: Trust, models: bytes) -> None:

@@ -4,6 +4,7 @@
     layouts/NAME.layout      an in-toto layout
     layouts/keys/NAME.pub    a public key (PEM) that signs layouts
     keys/NAME.pub            a public key (PEM) that signs evidence
+    log-policy               which log and which witnesses count (C2SP tlog-policy)
 
 What they mean is the business of the frameworks whose files they are; here they are named, bounded and
 described, so that nobody signs one blind.
@@ -16,6 +17,7 @@ from typing import Any
 
 from placet.core.encoding import b64decode_strict, parse_json, sha256_hex
 from placet.core.errors import MalformedError, PlacetError, Reason, visible
+from placet.core.trust import LOG_POLICY_FILE
 
 MAX_PINNED_BYTES = 1024 * 1024
 SIGSTORE_ROOT = "sigstore/trusted_root.json"
@@ -26,7 +28,7 @@ _PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\n([A-Za-z0-9+/=\n]+)-----END PUBL
 
 def is_pinned(name: str) -> bool:
     """Tells whether a file of the trust root is one of these."""
-    return _FOLDERS.fullmatch(name) is not None
+    return name == LOG_POLICY_FILE or _FOLDERS.fullmatch(name) is not None
 
 
 def check_pinned(name: str, data: bytes) -> None:
@@ -39,8 +41,8 @@ def check_pinned(name: str, data: bytes) -> None:
         raise MalformedError(
             Reason.BAD_VALUE,
             f"No file of the trust root is named {name!r}.",
-            hint="They are sigstore/NAME.json, layouts/NAME.layout, layouts/keys/NAME.pub and keys/NAME.pub, "
-            "in small letters.",
+            hint="They are sigstore/NAME.json, layouts/NAME.layout, layouts/keys/NAME.pub, keys/NAME.pub and "
+            "log-policy, in small letters.",
         )
     describe_pinned(name, data)
 
@@ -54,6 +56,12 @@ def describe_pinned(name: str, data: bytes) -> str:
     if len(data) > MAX_PINNED_BYTES:
         raise MalformedError(Reason.TOO_LARGE, f"{name} is too large.", expected=MAX_PINNED_BYTES)
     digest = f"SHA-256 {sha256_hex(data)}"
+    if name == LOG_POLICY_FILE:
+        from placet.core.tlog.log_policy import parse_log_policy
+
+        policy = parse_log_policy(data)
+        logs, witnesses = len(policy.logs), len(policy.witnesses)
+        return f"log policy: {logs} log(s), {witnesses} witness(es), quorum {policy.quorum!r}; {digest}"
     if name.endswith(".pub"):
         return f"public key {public_key_digest(data)}"
     value = parse_json(data, max_bytes=MAX_PINNED_BYTES, what=name)

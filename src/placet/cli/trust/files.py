@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declares the commands' arguments."""
-    add = commands.add_parser("set-file", help="pin a Sigstore root, an in-toto layout or a public key")
+    add = commands.add_parser(
+        "set-file", help="pin a Sigstore root, an in-toto layout, a public key or the log policy"
+    )
     add.description = (
         "Gates and terminals verify evidence with these files alone. sigstore/trusted_root.json replaces the "
         "built-in root of the public good instance; further instances lie beside it, such as "
-        "sigstore/github.json. Rules name layouts/NAME.layout, layouts/keys/NAME.pub and keys/NAME.pub."
+        "sigstore/github.json. Rules name layouts/NAME.layout, layouts/keys/NAME.pub and keys/NAME.pub. "
+        "log-policy says which log and which witnesses count (C2SP tlog-policy)."
     )
     add.add_argument("name", metavar="NAME", help="such as sigstore/trusted_root.json")
     add.add_argument("file", type=Path, metavar="FILE")
