@@ -14,10 +14,10 @@ from placet.adapters.places import migrate_store
 from placet.adapters.postgres.ledger import PostgresLedger
 from placet.adapters.postgres.ledger_tables import declare_birth
 from placet.adapters.postgres.store import PostgresRequestStore
-from placet.core.encoding import KeyId
+from placet.core.encoding import Digest, KeyId
 from placet.core.errors import IndeterminateError, Reason
 from placet.ports.request_store import StateFilter
-from placet.ports.use_ledger import ApproverMark
+from placet.ports.use_ledger import ApproverMark, Backlog
 from placet.testing.contracts.request_store import LATER, NOW, answer, request
 from placet.testing.contracts.use_ledger import BORN, a_use, refusal
 from placet.testing.postgres import PostgresServer, start_postgres
@@ -62,6 +62,9 @@ def test_a_gate_does_its_work_with_the_guides_rights(server: PostgresServer, tmp
         ledger.record_outcome(consumption, 0, now=BORN + 200)
         assert ledger.uses(consumption.payload_digest)[0].exit_code == 0
         ledger.check_undisturbed()
+        logged = ledger.consume(a_use(Digest("e" * 64), record=b"a record"))
+        ledger.mark_logged(logged.use_id, 3)
+        assert ledger.count_unlogged() == Backlog(0, None)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,7 @@ def test_a_gate_does_its_work_with_the_guides_rights(server: PostgresServer, tmp
         "TRUNCATE placet_ledger.uses",
         "UPDATE placet_ledger.uses SET payload_digest = 'x'",
         "UPDATE placet_ledger.uses SET ordinal = 9",
+        "UPDATE placet_ledger.uses SET record = NULL",
         "INSERT INTO placet_ledger.birth (ledger_id, born_at, place) VALUES ('x', 0, 'x')",
         "UPDATE placet_ledger.birth SET born_at = 0",
         "DELETE FROM placet_ledger.counters",

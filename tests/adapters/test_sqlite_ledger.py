@@ -188,7 +188,7 @@ def test_database_of_another_program_is_left_alone(path: Path) -> None:
 
 def test_newer_format_is_undecided_and_left_alone(path: Path) -> None:
     newer = sqlite3.connect(path)
-    newer.execute("PRAGMA user_version = 3")
+    newer.execute("PRAGMA user_version = 4")
     newer.close()
     assert_unavailable(lambda: SqliteLedger(path))
     assert_unavailable(lambda: declare_new_birth(path, now=NOW))
@@ -232,13 +232,15 @@ def test_ledger_of_the_first_format_is_refused_until_migrated_and_keeps_its_uses
     assert (type(error), error.reason) == (IndeterminateError, Reason.LEDGER_UNAVAILABLE)
     assert "placet ledger migrate" in error.hint
     assert "placet ledger migrate" in refusal(lambda: declare_new_birth(path, now=NOW)).hint
-    assert migrate_ledger(path) == (1, 2)
-    assert migrate_ledger(path) == (2, 2)
+    assert migrate_ledger(path) == (1, 3)
+    assert migrate_ledger(path) == (3, 3)
     assert refusal(lambda: consume_at(path, a_use())).reason == Reason.ALREADY_USED
     with SqliteLedger(path) as ledger:
         assert ledger.consume(a_use(event_id="event-1")).repeated
-        ledger.consume(a_use(OTHER, summary="Run it"))
+        assert ledger.list_unlogged(10) == ()
+        ledger.consume(a_use(OTHER, summary="Run it", record=b"r"))
         assert [record.summary for record in ledger.list_latest(2)] == ["Run it", ""]
+        assert [use.record for use in ledger.list_unlogged(10)] == [b"r"]
 
 
 def dump(path: Path, *queries: str) -> list[list[tuple[object, ...]]]:

@@ -23,8 +23,11 @@ A signature stays valid for ever; only the ledger knows that it was used.  Whate
    recorded cannot judge windows (attack A18), so the ledger refuses to answer.
 8. **Unknown stays unknown (USE-08).**  A use without a recorded outcome is shown as such and is never
    given back.
+9. **No trace is lost (USE-11).**  A use's record is stored by the very commit that consumes the use, and is
+   listed as unlogged until `mark_logged`, across crashes and births.
 
-Reading uses to show them to people stays possible in a ledger that refuses to answer gates.
+Reading uses to show them to people, and handing in their records, stays possible in a ledger that refuses
+to answer gates.
 
 Leaves out: whether the approval is valid.  Only verified data may be consumed.
 """
@@ -34,6 +37,10 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from placet.core.encoding import Digest, KeyId
+
+# The outcome of a use whose act was never begun, as the log did not take the use's record (USE-12).  No
+# command ends with it.
+NOT_EXECUTED = -1
 
 
 class ApproverMark(NamedTuple):
@@ -61,6 +68,7 @@ class Use(NamedTuple):
         event_id: the native event's ID, if the gate's host system may deliver it twice.
         approvers: the signatures that were counted.
         summary: what was approved, in one line, for whoever reads the ledger; judges nothing.
+        record: what a log is to hold of this use (`placet.core.tlog.uses`); b"" where no log is kept.
     """
 
     payload_digest: Digest
@@ -71,6 +79,7 @@ class Use(NamedTuple):
     event_id: str | None = None
     approvers: tuple[ApproverMark, ...] = ()
     summary: str = ""
+    record: bytes = b""
 
 
 class Consumption(NamedTuple):
@@ -96,7 +105,12 @@ class Consumption(NamedTuple):
 
 
 class UseRecord(NamedTuple):
-    """A recorded use, to show to people; `exit_code` None means that the outcome is not known."""
+    """A recorded use, to show to people; `exit_code` None means that the outcome is not known.
+
+    Args:
+        leaf_index: where the log holds it; None where it does not, or not yet.
+        is_unlogged: whether a log is still to hold it.
+    """
 
     use_id: int
     payload_digest: Digest
@@ -107,6 +121,23 @@ class UseRecord(NamedTuple):
     exit_code: int | None
     finished_at: int | None
     summary: str
+    leaf_index: int | None
+    is_unlogged: bool
+
+
+class UnloggedUse(NamedTuple):
+    """A use that is consumed, and whose record no log is known to hold."""
+
+    use_id: int
+    used_at: int
+    record: bytes
+
+
+class Backlog(NamedTuple):
+    """How many uses are unlogged, and since when, in Unix seconds; `since` is None where none is."""
+
+    uses: int
+    since: int | None
 
 
 class Birth(NamedTuple):
@@ -173,6 +204,30 @@ class UseLedger(Protocol):
 
         Raises:
             IndeterminateError: LEDGER_UNAVAILABLE.
+        """
+        ...
+
+    def list_unlogged(self, limit: int) -> tuple[UnloggedUse, ...]:
+        """Returns the uses whose records a log is still to hold, oldest first.
+
+        Raises:
+            IndeterminateError: LEDGER_UNAVAILABLE.
+        """
+        ...
+
+    def count_unlogged(self) -> Backlog:
+        """Returns how many there are of those.
+
+        Raises:
+            IndeterminateError: LEDGER_UNAVAILABLE.
+        """
+        ...
+
+    def mark_logged(self, use_id: int, leaf_index: int) -> None:
+        """Records durably that the log holds a use.  The first recorded index stands.
+
+        Raises:
+            IndeterminateError: LEDGER_UNAVAILABLE, also where there is no such use with a record.
         """
         ...
 

@@ -53,18 +53,30 @@ from placet.adapters.postgres.trouble import ledger_error
 from placet.adapters.sqlite._ledger_place import Stamp, raise_stamp, read_stamp
 from placet.core.encoding import Digest
 from placet.core.errors import IndeterminateError, Reason
-from placet.ports.use_ledger import ApproverMark, Birth, Consumption, Use, UseRecord
+from placet.ports.use_ledger import (
+    ApproverMark,
+    Backlog,
+    Birth,
+    Consumption,
+    UnloggedUse,
+    Use,
+    UseRecord,
+)
 
 T = TypeVar("T")
 
-_RECORD = "use_id, payload_digest, use_unit, ordinal, used_at, event_id, exit_code, finished_at, summary"
+_RECORD = (
+    "use_id, payload_digest, use_unit, ordinal, used_at, event_id, exit_code, finished_at, summary,"
+    " leaf_index, record IS NOT NULL AND leaf_index IS NULL"
+)
 _CONFLICT = """
 SELECT earliest, counter FROM placet_ledger.counters
 WHERE keyid = %s AND ((latest < %s AND counter > %s) OR (earliest > %s AND counter < %s)) LIMIT 1
 """
 _CONSUME = f"""
-INSERT INTO placet_ledger.uses (birth, payload_digest, use_unit, ordinal, used_at, event_id, summary)
-VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING {_RECORD}
+INSERT INTO placet_ledger.uses
+    (birth, payload_digest, use_unit, ordinal, used_at, event_id, summary, record)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING {_RECORD}
 """  # noqa: S608 (constant)
 _COUNT = """
 INSERT INTO placet_ledger.counters (keyid, earliest, latest, counter) VALUES (%s, %s, %s, %s)
@@ -75,6 +87,12 @@ _OUTCOME = """
 UPDATE placet_ledger.uses SET exit_code = %(code)s, finished_at = %(now)s
 WHERE use_id = %(use)s AND payload_digest = %(digest)s
   AND (exit_code IS NULL OR (%(again)s AND exit_code = %(code)s AND finished_at = %(now)s))
+"""
+_UNLOGGED = "FROM placet_ledger.uses WHERE record IS NOT NULL AND leaf_index IS NULL"
+_LIST_UNLOGGED = f"SELECT use_id, used_at, record {_UNLOGGED} ORDER BY use_id LIMIT %s"
+_COUNT_UNLOGGED = f"SELECT count(*), min(used_at) {_UNLOGGED}"
+_LOGGED = """
+UPDATE placet_ledger.uses SET leaf_index = coalesce(leaf_index, %s) WHERE use_id = %s AND record IS NOT NULL
 """
 # Named with each, as a pooler may hand us another session: a snapshot from before the lock would not show
 # what the lock's last holder recorded.
@@ -156,7 +174,8 @@ class PostgresLedger:
                 return answer(repeated, head.birth, repeated=True)
             ordinal = _judge(connection, use, head)
             values = (head.birth.number, use.payload_digest, use.use_unit, ordinal, use.now)
-            row = connection.execute(_CONSUME.encode(), (*values, use.event_id, use.summary)).fetchone()
+            more = (use.event_id, use.summary, use.record or None)
+            row = connection.execute(_CONSUME.encode(), (*values, *more)).fetchone()
             record = UseRecord._make(row or ())
             for mark in use.approvers:
                 connection.execute(_COUNT, (mark.keyid, *decided_between(mark, use), mark.counter))
@@ -207,6 +226,40 @@ class PostgresLedger:
             IndeterminateError: LEDGER_UNAVAILABLE.
         """
         return self._select("ORDER BY use_id DESC LIMIT %s", (limit,))
+
+    def list_unlogged(self, limit: int) -> tuple[UnloggedUse, ...]:
+        """Returns the uses whose records a log is still to hold, oldest first.
+
+        Raises:
+            IndeterminateError: LEDGER_UNAVAILABLE.
+        """
+        rows = self._retrying(lambda connection, _: connection.execute(_LIST_UNLOGGED, (limit,)).fetchall())
+        return tuple(UnloggedUse._make(row) for row in rows)
+
+    def count_unlogged(self) -> Backlog:
+        """Returns how many there are of those, and since when.
+
+        Raises:
+            IndeterminateError: LEDGER_UNAVAILABLE.
+        """
+        row = self._retrying(lambda connection, _: connection.execute(_COUNT_UNLOGGED).fetchone())
+        return Backlog._make(row or (0, None))
+
+    def mark_logged(self, use_id: int, leaf_index: int) -> None:
+        """Records durably that the log holds a use.  The first recorded index stands.
+
+        Raises:
+            IndeterminateError: LEDGER_UNAVAILABLE.
+        """
+        changed = self._retrying(
+            lambda connection, _: connection.execute(_LOGGED, (leaf_index, use_id)).rowcount
+        )
+        if changed != 1:
+            raise IndeterminateError(
+                Reason.LEDGER_UNAVAILABLE,
+                f"The ledger at {show_address(self._address)} holds no record of a use {use_id}.",
+                hint=REBORN_HINT,
+            )
 
     def _select(self, clause: str, values: tuple[object, ...]) -> tuple[UseRecord, ...]:
         return self._retrying(lambda connection, _: _select(connection, clause, values))

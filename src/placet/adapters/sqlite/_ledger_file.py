@@ -30,7 +30,7 @@ from placet.ports.use_ledger import Birth
 
 # Long enough for a queue of gates that each sync a slow disk, short enough for a person to wait for.
 BUSY_SECONDS = 10.0
-_FORMAT = 2
+_FORMAT = 3
 _APPLICATION_ID = 0x706C636C  # "plcl", so that `file` and we can tell a ledger from any other database
 REBORN_HINT = "If it was restored or copied, say so with `placet ledger reborn`; older approvals then expire."
 _SCHEMA = """
@@ -41,17 +41,25 @@ CREATE TABLE uses (
   use_id INTEGER PRIMARY KEY AUTOINCREMENT, birth INTEGER NOT NULL REFERENCES birth,
   payload_digest TEXT NOT NULL, use_unit TEXT NOT NULL, ordinal INTEGER NOT NULL,
   used_at INTEGER NOT NULL, event_id TEXT, exit_code INTEGER, finished_at INTEGER,
-  summary TEXT NOT NULL DEFAULT '',
+  summary TEXT NOT NULL DEFAULT '', record BLOB, leaf_index INTEGER,
   UNIQUE (payload_digest, use_unit, ordinal)) STRICT;
 CREATE INDEX uses_by_time ON uses (birth, used_at);
 CREATE INDEX uses_by_event ON uses (event_id) WHERE event_id IS NOT NULL;
 CREATE INDEX uses_unknown ON uses (use_id) WHERE exit_code IS NULL;
+CREATE INDEX uses_unlogged ON uses (use_id) WHERE record IS NOT NULL AND leaf_index IS NULL;
 CREATE TABLE counters (
   keyid TEXT NOT NULL, earliest INTEGER NOT NULL, latest INTEGER NOT NULL, counter INTEGER NOT NULL,
   PRIMARY KEY (keyid, earliest, latest, counter)) STRICT, WITHOUT ROWID;
 """
 # By the format that each starts from.
-_MIGRATIONS = {1: "ALTER TABLE uses ADD COLUMN summary TEXT NOT NULL DEFAULT ''"}
+_MIGRATIONS = {
+    1: ("ALTER TABLE uses ADD COLUMN summary TEXT NOT NULL DEFAULT ''",),
+    2: (
+        "ALTER TABLE uses ADD COLUMN record BLOB",
+        "ALTER TABLE uses ADD COLUMN leaf_index INTEGER",
+        "CREATE INDEX uses_unlogged ON uses (use_id) WHERE record IS NOT NULL AND leaf_index IS NULL",
+    ),
+}
 
 
 def declare_new_birth(path: Path, *, now: int, clock_was_wrong: bool = False) -> Birth:
@@ -117,7 +125,8 @@ def migrate_ledger(path: Path) -> tuple[int, int]:
                 if before == 0 or _pragma(connection, "application_id") != _APPLICATION_ID:
                     _fail(path, "is not a ledger", "Check the path; `placet ledger create` makes one.")
                 for step in range(before, _FORMAT):
-                    connection.execute(_MIGRATIONS[step])
+                    for statement in _MIGRATIONS[step]:
+                        connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {max(before, _FORMAT)}")
             check_format(connection, path)
             return before, _FORMAT

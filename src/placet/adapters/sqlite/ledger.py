@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from placet.adapters._ledger_rules import (
     answer,
@@ -46,11 +47,23 @@ from placet.adapters.sqlite._ledger_file import (
 from placet.adapters.sqlite._ledger_place import Stamp, read_file_mark, read_stamp, write_stamp
 from placet.core.encoding import Digest
 from placet.core.errors import IndeterminateError, Reason
-from placet.ports.use_ledger import ApproverMark, Birth, Consumption, Use, UseRecord
+from placet.ports.use_ledger import (
+    ApproverMark,
+    Backlog,
+    Birth,
+    Consumption,
+    UnloggedUse,
+    Use,
+    UseRecord,
+)
 
 __all__ = ["Birth", "SqliteLedger", "declare_new_birth", "migrate_ledger"]
 
-_RECORD = "use_id, payload_digest, use_unit, ordinal, used_at, event_id, exit_code, finished_at, summary"
+_RECORD = (
+    "use_id, payload_digest, use_unit, ordinal, used_at, event_id, exit_code, finished_at, summary,"
+    " leaf_index, record IS NOT NULL AND leaf_index IS NULL"
+)
+_UNLOGGED = "WHERE record IS NOT NULL AND leaf_index IS NULL"
 
 
 class SqliteLedger:
@@ -133,16 +146,20 @@ class SqliteLedger:
                 return answer(repeated, birth, repeated=True)
             ordinal = self._judge(use, birth)
             cursor = connection.execute(
-                "INSERT INTO uses (birth, payload_digest, use_unit, ordinal, used_at, event_id, summary)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (birth.number, use.payload_digest, use.use_unit, ordinal, use.now, use.event_id, use.summary),
+                "INSERT INTO uses"
+                " (birth, payload_digest, use_unit, ordinal, used_at, event_id, summary, record)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(birth.number, use.payload_digest, use.use_unit, ordinal, use.now),
+                    *(use.event_id, use.summary, use.record or None),
+                ),
             )
             connection.executemany(
                 "INSERT OR IGNORE INTO counters (keyid, earliest, latest, counter) VALUES (?, ?, ?, ?)",
                 [(mark.keyid, *decided_between(mark, use), mark.counter) for mark in use.approvers],
             )
             row = connection.execute(f"SELECT {_RECORD} FROM uses WHERE use_id = ?", (cursor.lastrowid,))  # noqa: S608
-            record = UseRecord(*row.fetchone())
+            record = _read(row.fetchone())
         self._advance_stamp()
         return answer(record, birth, repeated=False)
 
@@ -189,10 +206,52 @@ class SqliteLedger:
         """
         return self._select("ORDER BY use_id DESC LIMIT ?", (limit,))
 
+    def list_unlogged(self, limit: int) -> tuple[UnloggedUse, ...]:
+        """Returns the uses whose records a log is still to hold, oldest first.
+
+        Raises:
+            IndeterminateError: LEDGER_UNAVAILABLE.
+        """
+        with named_failures(self._path):
+            rows = self._connection.execute(
+                f"SELECT use_id, used_at, record FROM uses {_UNLOGGED} ORDER BY use_id LIMIT ?",  # noqa: S608
+                (limit,),
+            )
+            return tuple(UnloggedUse(*row) for row in rows)
+
+    def count_unlogged(self) -> Backlog:
+        """Returns how many there are of those, and since when.
+
+        Raises:
+            IndeterminateError: LEDGER_UNAVAILABLE.
+        """
+        with named_failures(self._path):
+            row = self._connection.execute(f"SELECT COUNT(*), MIN(used_at) FROM uses {_UNLOGGED}")  # noqa: S608
+            return Backlog(*row.fetchone())
+
+    def mark_logged(self, use_id: int, leaf_index: int) -> None:
+        """Records durably that the log holds a use.  The first recorded index stands.
+
+        Raises:
+            IndeterminateError: LEDGER_UNAVAILABLE.
+        """
+        with self._locked() as connection:
+            changed = connection.execute(
+                "UPDATE uses SET leaf_index = COALESCE(leaf_index, ?)"
+                " WHERE use_id = ? AND record IS NOT NULL",
+                (leaf_index, use_id),
+            ).rowcount
+        if changed != 1:
+            raise IndeterminateError(
+                Reason.LEDGER_UNAVAILABLE,
+                f"The ledger at {self._path} holds no record of a use {use_id}.",
+                hint=REBORN_HINT,
+            )
+
     def _select(self, clause: str, values: tuple[object, ...]) -> tuple[UseRecord, ...]:
         with named_failures(self._path):
             rows = self._connection.execute(f"SELECT {_RECORD} FROM uses {clause}", values)  # noqa: S608
-            return tuple(UseRecord(*row) for row in rows)
+            return tuple(_read(row) for row in rows)
 
     @contextmanager
     def _locked(self) -> Iterator[sqlite3.Connection]:
@@ -250,3 +309,7 @@ class SqliteLedger:
         with self._locked() as connection:
             birth = read_latest_birth(connection, self._path)
             write_stamp(self._path, Stamp(birth.ledger_id, read_latest_use(connection)))
+
+
+def _read(row: tuple[Any, ...]) -> UseRecord:
+    return UseRecord._make((*row[:-1], bool(row[-1])))

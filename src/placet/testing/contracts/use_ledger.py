@@ -18,13 +18,22 @@ import pytest
 
 from placet.core.encoding import Digest, KeyId, format_time
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
-from placet.ports.use_ledger import ApproverMark, Birth, Consumption, Use, UseLedger
+from placet.ports.use_ledger import (
+    ApproverMark,
+    Backlog,
+    Birth,
+    Consumption,
+    UnloggedUse,
+    Use,
+    UseLedger,
+)
 
 BORN = 1_800_000_000
 NOW = BORN + 100
 STATEMENT = Digest("a" * 64)
 OTHER = Digest("b" * 64)
 KEY = KeyId("c" * 64)
+RECORD = b"what a log is to hold, with \x00 in it"
 # What a clock may step back (spec/15-use.md).
 CLOCK_STEP_SECONDS = 30
 RACES = 40
@@ -121,7 +130,7 @@ class UseLedgerContract:
             assert [record.payload_digest for record in ledger.list_unknown()] == [STATEMENT]
 
     def _consume_and_die(self, place: Any, sender: Any) -> None:
-        sender.send(self.open_ledger(place).consume(a_use()).ordinal)
+        sender.send(self.open_ledger(place).consume(a_use(record=RECORD)).ordinal)
         os.kill(os.getpid(), signal.SIGKILL)
 
     def test_max_uses_counts_each_unit(self, ledger: UseLedger) -> None:
@@ -266,6 +275,61 @@ class UseLedgerContract:
                     wins.put(number)
                 except PolicyError as error:
                     assert error.reason == Reason.ALREADY_USED
+
+    def test_a_record_is_kept_with_its_use_until_the_log_has_it(self, place: Any) -> None:
+        with closing(self.open_ledger(place)) as ledger:
+            assert ledger.count_unlogged() == Backlog(0, None)
+            ledger.consume(a_use(Digest("d" * 64)))  # no log is kept: nothing waits for one
+            first = ledger.consume(a_use(record=RECORD))
+            second = ledger.consume(a_use(OTHER, record=b"another", now=NOW + 5))
+        with closing(self.open_ledger(place)) as ledger:
+            waiting = (
+                UnloggedUse(first.use_id, NOW, RECORD),
+                UnloggedUse(second.use_id, NOW + 5, b"another"),
+            )
+            assert ledger.list_unlogged(10) == waiting
+            assert ledger.list_unlogged(1) == waiting[:1]
+            assert ledger.count_unlogged() == Backlog(2, NOW)
+            ledger.mark_logged(first.use_id, 0)
+            ledger.mark_logged(first.use_id, 7)  # a second gate was slower: the first answer stands
+            assert ledger.count_unlogged() == Backlog(1, NOW + 5)
+            shown = {record.use_id: record for record in ledger.list_latest(10)}
+        assert (shown[first.use_id].leaf_index, shown[first.use_id].is_unlogged) == (0, False)
+        assert (shown[second.use_id].leaf_index, shown[second.use_id].is_unlogged) == (None, True)
+        assert [use.is_unlogged for use in shown.values()].count(True) == 1
+
+    def test_a_refused_use_leaves_no_record(self, ledger: UseLedger) -> None:
+        ledger.consume(a_use(record=RECORD, event_id="event-1"))
+        refusal(lambda: ledger.consume(a_use(record=b"second")))
+        assert ledger.consume(a_use(record=b"third", event_id="event-1")).repeated
+        ledger.check_available(a_use(OTHER, record=b"rehearsed"))
+        assert [use.record for use in ledger.list_unlogged(10)] == [RECORD]
+
+    def test_what_was_never_consumed_with_a_record_is_not_marked(self, ledger: UseLedger) -> None:
+        consumption = ledger.consume(a_use())
+        for use_id in (consumption.use_id, consumption.use_id + 1):
+            with pytest.raises(IndeterminateError):
+                ledger.mark_logged(use_id, 3)
+
+    def test_the_record_survives_the_death_of_the_gate(self, place: Any) -> None:
+        receiver, sender = FORK.Pipe(duplex=False)
+        gate = FORK.Process(target=self._consume_and_die, args=(place, sender))
+        gate.start()
+        sender.close()
+        assert receiver.recv() == 1
+        gate.join()
+        receiver.close()
+        with closing(self.open_ledger(place)) as ledger:
+            assert [use.record for use in ledger.list_unlogged(10)] == [RECORD]
+
+    def test_records_survive_a_new_birth(self, place: Any) -> None:
+        self.consume_at(place, a_use(record=RECORD))
+        self.declare_birth(place, now=NOW + 10)
+        with closing(self.open_ledger(place)) as ledger:
+            ((use_id, _, record),) = ledger.list_unlogged(10)
+            assert record == RECORD
+            ledger.mark_logged(use_id, 2**40)
+            assert ledger.list_unlogged(10) == ()
 
     def test_closing_twice_is_harmless(self, place: Any) -> None:
         ledger = self.open_ledger(place)
