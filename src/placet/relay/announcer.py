@@ -1,8 +1,7 @@
 """Tells people that requests wait, and lets nothing through that could be clicked.
 
-What a requester wrote is a claim, and hostile until proven otherwise.  Chat programs make links
-of anything that looks like one: so of the text only letters, digits and a little
-punctuation stay, and dots, colons, slashes and the rest become a middle dot, which joins no domain name.
+What a requester wrote is a claim, and hostile until proven otherwise: `placet.adapters.notice_text` leaves
+nothing of it that a program would make a link of.
 
 Whatever happens to a notice, the relay goes on: notices are made in a task of their own, from
 queues that are bounded, and a group is told once in a while and of many at once.
@@ -12,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-import unicodedata
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from placet.adapters.notice_text import neutralise
 from placet.core.bundle import parse_request
 from placet.core.statement import parse_statement
 from placet.ports.clock import Clock
@@ -27,14 +25,7 @@ from placet.ports.request_store import NewRequest
 log = logging.getLogger("placet.relay")
 
 MAX_PENDING = 1000
-_MAX_SUMMARY = 100
 _SHOWN_OF_MANY = 3
-_KEPT_PUNCTUATION = frozenset(" ,-'()")
-# Two letters apart, and no program sees an address in it.
-_LINK_WORDS = re.compile(r"(?i)(ht)(?=tp)|(ww)(?=w)|(mail)(?=to)|(xn)(?=--)")
-# Phones and mail programs offer to call any number that is long enough, however it is spaced.
-_MAX_DIGITS = 6
-_NUMBER = re.compile(r"\d(?:[ ,'()·-]*\d)+")
 _CLOSING = "Nothing here is verified, and nothing here approves. Open your approval terminal."
 
 
@@ -129,27 +120,6 @@ def compose(pending: list[Waiting], now: int) -> Notice:
     more = f"\nand {rest} more" if rest > 0 else ""
     body = f"Requesters say:\n{shown}{more}\n{_CLOSING}"
     return Notice(f"placet: {len(pending)} requests wait", body)
-
-
-def neutralise(text: str) -> str:
-    """Returns the first line of a requester's text as something that no program makes a link of."""
-    # Compatibility forms first: full-width letters would become ASCII again in somebody's chat program.
-    line = unicodedata.normalize("NFKC", text.strip().partition("\n")[0])
-    kept = "".join(c if _stays(c) else "·" for c in line)
-    kept = re.sub("·{2,}", "·", kept)
-    if len(kept) > _MAX_SUMMARY:
-        kept = kept[: _MAX_SUMMARY - 1].rstrip() + "…"
-    return _NUMBER.sub(_shorten, _LINK_WORDS.sub(lambda found: f"{found[0]}·", kept))
-
-
-def _shorten(number: re.Match[str]) -> str:
-    places = [i for i, c in enumerate(number[0]) if c.isdecimal()]
-    return number[0] if len(places) <= _MAX_DIGITS else number[0][: places[_MAX_DIGITS - 1] + 1] + "…"
-
-
-def _stays(c: str) -> bool:
-    # Letters and digits; combining marks could be stacked sky-high.
-    return c in _KEPT_PUNCTUATION or unicodedata.category(c) in {"Lu", "Ll", "Lt", "Lo", "Nd"}
 
 
 def _left(seconds: int) -> str:
