@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 
+from placet.adapters.serving.door import Seen
 from placet.adapters.sqlite.store import SqliteRequestStore
-from placet.relay.app import Seen, create_app
+from placet.relay.app import create_app
 from placet.relay.callers import CallerBook, parse_callers
 from placet.relay.courier import Courier
 from placet.relay.gatekeeper import Gatekeeper

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from relay_process import answering, make_answer, make_request, submission
 
+from placet.adapters.serving.refusals import describe_call
 from placet.adapters.sqlite.store import SqliteRequestStore
 from placet.adapters.system_clock import SystemClock
 from placet.core.encoding import Digest, encode_canonical
@@ -126,7 +127,8 @@ def test_every_refusal_has_its_status() -> None:
     assert describe(MalformedError(Reason.NOT_JSON, "m", path="/a")).body["error"]["message"] == "m (at /a)"
     # Nothing in the table is a leftover.
     used = {kind.reason for kind in kinds} | {reason for reason in STATUS if reason in list(Reason)}
-    source = "".join(path.read_text() for path in Path(describe.__code__.co_filename).parent.glob("*.py"))
+    rooms = [Path(function.__code__.co_filename).parent for function in (describe, describe_call)]
+    source = "".join(path.read_text() for room in rooms for path in room.glob("*.py"))
     for reason in set(STATUS) - used:
         assert source.count(f'"{reason}"') >= 2, reason
 

@@ -12,11 +12,11 @@ import httpx
 import pytest
 from relay_process import RelayProcess, answering, make_answer, make_request, submission
 
+from placet.adapters.serving.http import MAX_HEAD_BYTES
 from placet.core.bundle import MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, encode_answer, encode_request
 from placet.core.encoding import sha256_hex
 from placet.core.evidence.facts import Evidence
 from placet.ports.request_store import MAX_ANSWERS
-from placet.relay._http import MAX_HEAD_BYTES
 
 JSON = {"Content-Type": "application/json"}
 NOBODY = "0" * 64

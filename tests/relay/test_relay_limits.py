@@ -17,14 +17,16 @@ from relay_inside import Inside, with_relay
 from relay_process import answering, make_answer, make_request, running, submission
 from uvicorn.server import ServerState
 
+from placet.adapters.serving import server
+from placet.adapters.serving.addresses import group_address, parse_address
 from placet.cli import main
 from placet.core.bundle import Answer, IntentRequest
 from placet.core.encoding import Digest, sha256_hex
 from placet.ports.request_store import MAX_ANSWERS, NO_LIMIT
-from placet.relay import answer_filter, server
+from placet.relay import answer_filter
 from placet.relay.answer_filter import AnswerFilter
 from placet.relay.callers import KNOWN, CallerLimits, CallersError, TotalLimits, parse_callers
-from placet.relay.gatekeeper import Gatekeeper, group_address, parse_address
+from placet.relay.gatekeeper import Gatekeeper
 from placet.relay.throttle import MAX_BUCKETS, Throttle
 from placet.testing.authenticator import SoftSk
 from placet.testing.world import ALICE, BOB, NOW, World

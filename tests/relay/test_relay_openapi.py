@@ -114,8 +114,9 @@ def test_every_status_and_reason_stands_in_the_document() -> None:
     assert "wrong-method" in document()["info"]["description"]
     for kind in RequestStoreError.__subclasses__():
         assert kind.reason in reasons_of(STATUS[kind.reason])
-    source = "".join(path.read_text() for path in (ROOT / "src/placet/relay").glob("*.py"))
-    own = set(re.findall(r'RelayError\(\s*"([a-z-]+)"', source))
+    rooms = (ROOT / "src/placet/relay", ROOT / "src/placet/adapters/serving")
+    source = "".join(path.read_text() for room in rooms for path in room.glob("*.py"))
+    own = set(re.findall(r'(?:RelayError|CallRefused)\(\s*"([a-z-]+)"', source))
     assert len(own) > 8
     assert own <= {*STATUS, *CALL_REASONS}
 
@@ -125,7 +126,7 @@ def test_every_reason_of_the_parsers_stands_in_the_document() -> None:
     source = "".join(Path(str(module.__file__)).read_text() for module in modules)
     raised = {Reason[name] for name in re.findall(r"Reason\.([A-Z0-9_]+)", source)}
     # The relay parses no bundles.
-    assert raised - {Reason.TOO_LARGE, Reason.LOG_UNSUPPORTED} == set(SHAPE_REASONS)
+    assert raised - {Reason.TOO_LARGE} == set(SHAPE_REASONS)
 
 
 def test_every_example_keeps_to_its_schema() -> None:

@@ -13,8 +13,8 @@ from relay_process import RelayProcess, running
 
 # The same relay with less patience, so that the tests need little of it.
 IMPATIENT = """
-import sys, placet.cli, placet.relay._http, placet.relay.server
-placet.relay.server.HEAD_SECONDS = placet.relay._http.BODY_SECONDS = 0.4
+import sys, placet.cli, placet.adapters.serving.http, placet.adapters.serving.server
+placet.adapters.serving.server.HEAD_SECONDS = placet.adapters.serving.http.BODY_SECONDS = 0.4
 sys.exit(placet.cli.main())
 """
 

@@ -16,8 +16,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from relay_process import RelayProcess, answering, make_answer, make_request, running, submission
 
+from placet.adapters.serving.door import Seen
 from placet.core.encoding import sha256_hex
-from placet.relay.app import Seen
 from placet.relay.metrics import Metrics
 
 TOKEN = "the token of the pipeline"

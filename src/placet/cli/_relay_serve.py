@@ -16,10 +16,10 @@ from placet.core.errors import PlacetError
 from placet.ports.request_store import NewRequest, RequestStore, RequestStoreError
 
 if TYPE_CHECKING:
+    from placet.adapters.serving.door import Observer
     from placet.ports.clock import Clock
     from placet.relay.announcer import Announcer
     from placet.relay.answer_filter import AnswerFilter
-    from placet.relay.app import Observer
     from placet.relay.callers import CallerBook
     from placet.relay.gatekeeper import Gatekeeper
     from placet.relay.metrics import Metrics
@@ -82,10 +82,10 @@ def _prepare(args: argparse.Namespace) -> _Parts:
 def _run(
     args: argparse.Namespace, parts: _Parts, store: RequestStore, listener: socket.socket, ready: str
 ) -> None:
+    from placet.adapters.serving.server import serve as serve_on
     from placet.relay.app import create_app
     from placet.relay.courier import Courier
     from placet.relay.janitor import Janitor, Retention
-    from placet.relay.server import serve as serve_on
 
     observers = _set_up_log(args.log_format)
     janitor = Janitor(store, parts.clock, Retention(args.keep, parts.max_kept_bytes))
@@ -109,10 +109,10 @@ def _run(
     )
     serve_on(
         app,
-        courier,
         listener,
         # Flushed: whoever starts the relay from a script reads this line from a pipe.
         on_start=lambda: print(ready, flush=True),
+        on_stop=courier.stop_waiting,
         on_hangup=lambda: _reload_callers(args, parts),
         trusted_proxies=args.trusted_proxy,
     )

@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
         return _relay_check.run(args, place)
     try:
         # Imported here: what `placet relay --help` needs is small, and a missing extra deserves a sentence.
+        from placet.adapters.serving.server import ListenError, bind
         from placet.cli._relay_serve import serve
-        from placet.relay.server import ListenError, bind
     except ModuleNotFoundError as e:
         raise UserError(
             f"The relay needs the Python package {e.name}, which is not installed.",

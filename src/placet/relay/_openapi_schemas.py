@@ -9,7 +9,7 @@ from placet.core.bundle import ANSWER_MEDIA_TYPE, MAX_EVIDENCE_ITEMS, REQUEST_ME
 from placet.core.dsse import PAYLOAD_TYPE
 from placet.core.errors import Reason
 from placet.ports.request_store import MAX_ANSWERS, MAX_PAGE, RequestState
-from placet.relay._http import MAX_CURSOR
+from placet.relay.app import MAX_CURSOR
 from placet.relay.errors import CALL_REASONS, STATUS
 
 Json = dict[str, Any]

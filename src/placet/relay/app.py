@@ -16,43 +16,37 @@ Refusals are ``{"error": {"reason", "message", "hint"}}`` (`placet.relay.errors`
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from placet.core.encoding import format_time, is_hex
-from placet.core.errors import PlacetError
+from placet.adapters.serving.door import Door, Observer
+from placet.adapters.serving.http import (
+    DEFAULT_PAGE,
+    DEFAULT_WAIT_SECONDS,
+    MAX_WAIT_SECONDS,
+    JsonResponse,
+    encode,
+    read_body,
+    read_number,
+    read_query,
+    unless_gone,
+)
+from placet.core.encoding import Digest, format_time, is_hex
 from placet.ports.request_store import (
     MAX_ANSWERS,
     MAX_PAGE,
     Cursor,
     Page,
+    RequestId,
     RequestState,
-    RequestStoreError,
     StateFilter,
     StoredRequest,
-)
-from placet.relay._http import (
-    DEFAULT_PAGE,
-    DEFAULT_WAIT_SECONDS,
-    MAX_CURSOR,
-    MAX_WAIT_SECONDS,
-    JsonResponse,
-    check_head,
-    encode,
-    read_body,
-    read_number,
-    read_query,
-    read_request_id,
-    unless_gone,
+    UnknownRequestError,
 )
 from placet.relay._shape import (
     MAX_ANSWER_BODY,
@@ -67,34 +61,8 @@ from placet.relay.courier import Courier
 from placet.relay.errors import RelayError, describe
 from placet.relay.gatekeeper import Gatekeeper, Kind
 
-log = logging.getLogger("placet.relay")
-
-
-Handler = Callable[[Request, Caller], Awaitable[Response]]
-
-
-class Seen(NamedTuple):
-    """A call that was answered, as metrics and logs may know it: nothing of what was sent, no address."""
-
-    route: str
-    """The path as the API has it, such as ``/v1/requests/{id}``; "" for a path that is none."""
-    method: str
-    status: int
-    reason: str
-    """Why it was refused, or ""."""
-    seconds: float
-    caller: str
-    """The name of a known caller, or ""."""
-    request_id: str
-    """The id of the request that it was about, or ""."""
-
-
-class Observer(Protocol):
-    """Is told of each call; must return at once and raise nothing."""
-
-    def saw(self, seen: Seen) -> None:
-        """Takes note."""
-        ...
+# What a store gives out as a place in its order.
+MAX_CURSOR = 64
 
 
 class _Handlers:
@@ -118,10 +86,10 @@ class _Handlers:
         return self._listing(page, page.position if page.has_more else None)
 
     async def fetch(self, request: Request, caller: Caller) -> Response:
-        return self._found(await self._courier.fetch(read_request_id(request)))
+        return self._found(await self._courier.fetch(_read_request_id(request)))
 
     async def wait_for_answers(self, request: Request, caller: Caller) -> Response:
-        request_id = read_request_id(request)
+        request_id = _read_request_id(request)
         query = read_query(request, "answers", "timeout")
         seen = read_number(query, "answers", default=0, minimum=0, maximum=MAX_ANSWERS)
         waiting = self._courier.wait_for_answers(request_id, seen, _read_timeout(query), caller)
@@ -134,14 +102,14 @@ class _Handlers:
         return self._listing(page, page.position)
 
     async def answer(self, request: Request, caller: Caller) -> Response:
-        request_id = read_request_id(request)
+        request_id = _read_request_id(request)
         shaped = parse_answering(await read_body(request, MAX_ANSWER_BODY))
         created = await self._courier.answer(request_id, shaped, caller)
         body = {"id": request_id, "answer": {"sha256": shaped.answer.digest}}
         return JsonResponse(encode(body), 201 if created else 200)
 
     async def withdraw(self, request: Request, caller: Caller) -> Response:
-        request_id = read_request_id(request)
+        request_id = _read_request_id(request)
         token_hash = parse_withdrawal(await read_body(request, MAX_WITHDRAWAL_BODY))
         await self._courier.withdraw(request_id, token_hash)
         return JsonResponse(encode({"id": request_id, "state": RequestState.WITHDRAWN}))
@@ -200,7 +168,8 @@ def create_app(
         close: awaited when the application shuts down.
     """
     handlers = _Handlers(courier)
-    door = _Door(gatekeeper or Gatekeeper(UNLIMITED_BOOK), observers)
+    admit = (gatekeeper or Gatekeeper(UNLIMITED_BOOK)).admit
+    door = Door("relay", admit=admit, describe=describe, observers=observers)
     one = "/v1/requests/{id}"
     read, write = Kind.READ, Kind.REQUEST
     routes = [
@@ -231,97 +200,19 @@ def create_app(
     return app
 
 
-class _Door:
-    """What stands around every handler: the head's bounds, the caller, refusals, and who is told of it."""
+def _read_request_id(request: Request) -> RequestId:
+    """Reads the request ID from the path.
 
-    def __init__(self, gatekeeper: Gatekeeper, observers: Sequence[Observer]) -> None:
-        self._gatekeeper = gatekeeper
-        self._observers = observers
-
-    def route(self, path: str, **by_method: tuple[Kind, Handler]) -> Route:
-        """Makes a route that answers every method, also a wrong one, in JSON."""
-
-        async def endpoint(request: Request) -> Response:
-            start = time.perf_counter()
-            response, reason = await self._answer(request, by_method)
-            self._tell(request, path, response, reason, time.perf_counter() - start)
-            return response
-
-        route = Route(path, endpoint)
-        route.methods = None
-        return route
-
-    async def no_such_path(self, request: Request, error: Exception) -> Response:
-        """Answers for everything that is no path of the API."""
-        refusal = RelayError(
-            "unknown-path", "There is nothing at this address.", hint="The API is under /v1/."
+    Raises:
+        UnknownRequestError: it is not an ID, so nothing can have it.
+    """
+    text: str = request.path_params["id"]
+    if not is_hex(text, 64):
+        raise UnknownRequestError(
+            "There is no such request here.",
+            hint="A request's id is 64 lower-case hexadecimal characters: the SHA-256 of its payload.",
         )
-        response = _refuse(refusal)
-        self._tell(request, "", response, refusal.reason, 0.0)
-        return response
-
-    async def _answer(
-        self, request: Request, by_method: dict[str, tuple[Kind, Handler]]
-    ) -> tuple[Response, str]:
-        try:
-            check_head(request)
-            method = "GET" if request.method == "HEAD" else request.method
-            if method not in by_method:
-                return _wrong_method(sorted(by_method)), "wrong-method"
-            kind, handler = by_method[method]
-            caller = self._gatekeeper.admit(request, kind)
-            request.state.caller = caller.name
-            return await handler(request, caller), ""
-        except (RelayError, RequestStoreError, PlacetError) as e:
-            return _refuse(e), str(e.reason)
-        except ClientDisconnect:
-            # Nobody reads this; an answer object is owed all the same.
-            return Response(status_code=400), "client-gone"
-        except Exception as e:
-            return _own_fault(e), "internal-error"
-
-    def _tell(self, request: Request, path: str, response: Response, reason: str, seconds: float) -> None:
-        known = request.scope.get("state", {})
-        request_id = request.path_params.get("id") or known.get("request_id") or ""
-        seen = Seen(
-            route=path,
-            method=request.method,
-            status=response.status_code,
-            reason=reason,
-            seconds=seconds,
-            caller=known.get("caller") or "",
-            request_id=request_id if is_hex(request_id, 64) else "",
-        )
-        for observer in self._observers:
-            observer.saw(seen)
-
-
-def _wrong_method(methods: Sequence[str]) -> Response:
-    allowed = ", ".join(methods)
-    refusal = _refuse(RelayError("wrong-method", f"This address answers to {allowed} only."))
-    refusal.headers["Allow"] = allowed
-    return refusal
-
-
-def _refuse(error: RelayError | RequestStoreError | PlacetError) -> JsonResponse:
-    refusal = describe(error)
-    # Too many waiters are the clients' doing; what the operator must hear of is the relay's own trouble.
-    is_own_trouble = refusal.status >= 500 and not isinstance(error, RelayError)
-    if is_own_trouble and not getattr(error, "operator_knows", False):
-        # With the hint: clients are told neither (`describe`).
-        log.error("%s", f"{error} {error.hint}".rstrip())
-    return JsonResponse(encode(refusal.body), refusal.status, refusal.headers)
-
-
-def _own_fault(error: Exception) -> JsonResponse:
-    # One line with the place: enough for a report, and no page of a log for whoever found the bug.
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    log.error("internal error: %r at %s:%s", error, place.filename, place.lineno)
-    return _refuse(
-        RelayError(
-            "internal-error", "The relay made a mistake; nothing was lost.", hint="Its log says where."
-        )
-    )
+    return RequestId(Digest(text))
 
 
 def _read_cursor(query: dict[str, str]) -> Cursor | None:

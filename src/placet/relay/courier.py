@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from placet.adapters.serving.http import MAX_WAITERS
 from placet.core.encoding import Digest
 from placet.ports.clock import Clock
 from placet.ports.request_store import (
@@ -31,10 +32,6 @@ from placet.ports.request_store import (
 from placet.relay._shape import ShapedAnswer, check_answer_belongs
 from placet.relay.callers import UNLIMITED_BOOK, Caller
 from placet.relay.errors import RelayError
-
-# Each waiter holds a connection and a task of some 20 KiB; hundreds of terminals and pipelines fit.
-MAX_WAITERS = 512
-
 
 # Somebody whom nothing holds back: for whoever uses the courier without a door in front of it.
 ANYBODY = UNLIMITED_BOOK.of_address("")

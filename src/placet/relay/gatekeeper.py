@@ -7,7 +7,6 @@ only where the operator named that proxy: anybody can write the header.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import math
 from collections.abc import Sequence
@@ -15,15 +14,13 @@ from enum import StrEnum
 
 from starlette.requests import Request
 
+from placet.adapters.serving.addresses import Address, Network, group_address, parse_address
 from placet.core.encoding import sha256_hex
 from placet.relay.callers import Caller, CallerBook
 from placet.relay.errors import RelayError
 from placet.relay.throttle import Throttle
 
 log = logging.getLogger("placet.relay")
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _FORWARDED_FOR = "x-forwarded-for"
 # A chain of proxies is short; a header that a client filled is not read to its end.
@@ -133,30 +130,6 @@ class Gatekeeper:
 
     def _is_trusted(self, address: Address | None) -> bool:
         return address is not None and any(address in network for network in self._trusted)
-
-
-def parse_address(text: str) -> Address | None:
-    """Reads an address as proxies write it, with or without brackets and port; None where it is none."""
-    text = text.strip()
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped if isinstance(mapped, ipaddress.IPv4Address) else address
-
-
-def group_address(address: Address | None) -> str:
-    """Returns what stands for everybody who has this address."""
-    if address is None:
-        return "unknown"
-    if address.version == 6:
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
 
 
 def _unknown_caller(message: str) -> RelayError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import structlog
 
-    from placet.relay.app import Observer, Seen
+    from placet.adapters.serving.door import Observer, Seen
 
 _SECONDS_BETWEEN_REPEATS = 60.0
 _MAX_REMEMBERED_LINES = 100

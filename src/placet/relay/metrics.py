@@ -21,10 +21,10 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from placet.adapters.serving.door import Seen
 from placet.core.errors import Reason
 from placet.ports.clock import Clock
 from placet.ports.request_store import RequestStore, RequestStoreError
-from placet.relay.app import Seen
 from placet.relay.errors import CALL_REASONS, STATUS
 
 log = logging.getLogger("placet.relay")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from placet.adapters.serving.http import DEFAULT_PAGE, DEFAULT_WAIT_SECONDS, MAX_WAIT_SECONDS
 from placet.ports.request_store import MAX_ANSWERS, MAX_PAGE, StateFilter
 from placet.relay import _openapi_examples as examples
-from placet.relay._http import DEFAULT_PAGE, DEFAULT_WAIT_SECONDS, MAX_WAIT_SECONDS
 from placet.relay._openapi_schemas import STATUS_TEXTS, Json, ref, schemas
 from placet.relay._shape import MAX_ANSWER_BODY, MAX_SUBMISSION_BODY, MAX_WITHDRAWAL_BODY
 

@@ -1,4 +1,4 @@
-"""The HTTP side of the relay's handlers: bounded bodies, strict queries, plain JSON."""
+"""The HTTP side of a service's handlers: bounded bodies, strict queries, plain JSON."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from placet.core.encoding import Digest, is_hex
+from placet.adapters.serving.refusals import CallRefused
 from placet.core.errors import Reason
-from placet.ports.request_store import RequestId, UnknownRequestError
-from placet.relay.errors import RelayError
 
 T = TypeVar("T")
 
@@ -24,13 +22,14 @@ BODY_SECONDS = 30.0
 MAX_WAIT_SECONDS = 60
 DEFAULT_WAIT_SECONDS = 30
 DEFAULT_PAGE = 50
-MAX_CURSOR = 64
+# Each waiter holds a connection and a task of some 20 KiB; hundreds of terminals and pipelines fit.
+MAX_WAITERS = 512
 # Browsers send 1 or 2 KiB; proxies add a little.
 MAX_HEAD_BYTES = 16 * 1024
 
 
 class JsonResponse(Response):
-    """A JSON answer that nobody may keep: the state of a request changes without notice."""
+    """A JSON answer that nobody may keep: what it says changes without notice."""
 
     def __init__(self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         fixed = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -46,12 +45,12 @@ def check_head(request: Request) -> None:
     """Checks that path, query and headers together stay within bounds.
 
     Raises:
-        RelayError: they do not.
+        CallRefused: they do not.
     """
     size = len(request.scope["raw_path"]) + len(request.scope["query_string"])
     size += sum(len(name) + len(value) for name, value in request.scope["headers"])
     if size > MAX_HEAD_BYTES:
-        raise RelayError(
+        raise CallRefused(
             "head-too-large",
             f"The address and headers have {size} bytes; at most {MAX_HEAD_BYTES} are accepted.",
         )
@@ -61,12 +60,12 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     """Reads a JSON body of at most `max_bytes`.
 
     Raises:
-        RelayError: wrong content type, too large, or too slow.
+        CallRefused: wrong content type, too large, or too slow.
     """
     # Browsers send foreign pages' requests with this type only after asking, and the relay never agrees.
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != CONTENT_TYPE or request.headers.get("content-encoding", "identity") != "identity":
-        raise RelayError(
+        raise CallRefused(
             "wrong-content-type",
             f"The body must be sent as Content-Type: {CONTENT_TYPE}, without Content-Encoding.",
         )
@@ -82,43 +81,28 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
                 if len(body) > max_bytes:
                     raise _too_large(max_bytes)
     except TimeoutError as e:
-        raise RelayError("slow-body", f"The body did not arrive within {BODY_SECONDS:g} seconds.") from e
+        raise CallRefused("slow-body", f"The body did not arrive within {BODY_SECONDS:g} seconds.") from e
     return bytes(body)
 
 
-def _too_large(max_bytes: int) -> RelayError:
-    return RelayError(
+def _too_large(max_bytes: int) -> CallRefused:
+    return CallRefused(
         Reason.TOO_LARGE,
         f"The body is larger than the {max_bytes} bytes that are accepted here.",
         hint="Carry large evidence by digest and leave its content with the builder.",
     )
 
 
-def read_request_id(request: Request) -> RequestId:
-    """Reads the request ID from the path.
-
-    Raises:
-        UnknownRequestError: it is not an ID, so nothing can have it.
-    """
-    text: str = request.path_params["id"]
-    if not is_hex(text, 64):
-        raise UnknownRequestError(
-            "There is no such request here.",
-            hint="A request's id is 64 lower-case hexadecimal characters: the SHA-256 of its payload.",
-        )
-    return RequestId(Digest(text))
-
-
 def read_query(request: Request, *names: str) -> dict[str, str]:
     """Reads the query; each of `names` may appear once, and nothing else.
 
     Raises:
-        RelayError: an unknown or repeated name.
+        CallRefused: an unknown or repeated name.
     """
     items = request.query_params.multi_items()
     found = dict(items)
     if len(found) != len(items) or not found.keys() <= set(names):
-        raise RelayError("bad-query", f"The query may have {', '.join(names)}, each once, and nothing else.")
+        raise CallRefused("bad-query", f"The query may have {', '.join(names)}, each once, and nothing else.")
     return found
 
 
@@ -126,12 +110,12 @@ def read_number(query: Mapping[str, str], name: str, *, default: int, minimum: i
     """Reads a whole number from the query.
 
     Raises:
-        RelayError: not a number, or out of bounds.
+        CallRefused: not a number, or out of bounds.
     """
     text = query.get(name, str(default))
     if text.isascii() and text.isdigit() and len(text) < 10 and minimum <= int(text) <= maximum:
         return int(text)
-    raise RelayError("bad-query", f"{name} must be a whole number from {minimum} to {maximum}.")
+    raise CallRefused("bad-query", f"{name} must be a whole number from {minimum} to {maximum}.")
 
 
 async def unless_gone(request: Request, waiting: Coroutine[Any, Any, T]) -> T:

@@ -1,4 +1,4 @@
-"""Runs the relay on a listening socket until it is told to stop."""
+"""Runs a service on a listening socket until it is told to stop."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from placet.relay._http import MAX_HEAD_BYTES
-from placet.relay.courier import MAX_WAITERS, Courier
-from placet.relay.gatekeeper import Network, group_address, parse_address
+from placet.adapters.serving.addresses import Network, group_address, parse_address
+from placet.adapters.serving.http import MAX_HEAD_BYTES, MAX_WAITERS
 
 # Waiters and as many again that come and go.
 _MAX_CONNECTIONS = 2 * MAX_WAITERS
@@ -26,7 +25,7 @@ _MAX_CONNECTIONS = 2 * MAX_WAITERS
 HEAD_SECONDS = 10.0
 # Waiters are sent home at once, so this only bounds a client that does not take its answer.
 _GOODBYE_SECONDS = 5
-# Whoever takes its answer slower than this (50 kbit/s) makes the relay keep megabytes in memory for it.
+# Whoever takes its answer slower than this (50 kbit/s) makes the service keep megabytes in memory for it.
 SEND_SECONDS = 10.0
 _MIN_SENT_BYTES = 64 * 1024
 # Of one address: the waiters that it may have, and room for the calls in between.  This machine's own
@@ -202,36 +201,38 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, courier: Courier, on_start: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_start: Callable[[], None], on_stop: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._courier = courier
         self._on_start = on_start
+        self._on_stop = on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._courier.stop_waiting()
+        self._on_stop()
         await super().shutdown(sockets)
 
 
 def serve(
     app: ASGIApp,
-    courier: Courier,
     listener: socket.socket,
     *,
     on_start: Callable[[], None],
+    on_stop: Callable[[], None] = lambda: None,
     on_hangup: Callable[[], None] = lambda: None,
     trusted_proxies: Sequence[Network] = (),
 ) -> None:
     """Serves `app` on `listener` until SIGTERM or SIGINT, then finishes what is under way.
 
     Args:
-        app: the application that `create_app` made.
-        courier: the same application's; told to send waiters home.
+        app: the application.
         listener: from `bind`.
-        on_start: called once the relay answers.
+        on_start: called once it answers.
+        on_stop: called before it finishes what is under way; sends waiters home.
         on_hangup: called on SIGHUP, which stops nothing.
         trusted_proxies: may have any number of connections.
     """
@@ -251,7 +252,7 @@ def serve(
         limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=_GOODBYE_SECONDS,
     )
-    server = _Server(config, courier, on_start)
+    server = _Server(config, on_start, on_stop)
 
     def stop(number: int, frame: FrameType | None) -> None:
         server.should_exit = True
