@@ -7,13 +7,14 @@ from a hostile relay cannot spoil the good ones.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from placet.ceremony.decide import check_same_request
 from placet.ceremony.second_touch import collect_links, layouts_of
 from placet.core.approvals import Approver, verify_approvals
-from placet.core.bundle import Answer, IntentBundle, IntentRequest
+from placet.core.bundle import Answer, IntentBundle, IntentRequest, LogProof
 from placet.core.dsse import MAX_SIGNATURES, PAYLOAD_TYPE, Envelope
+from placet.core.encoding import Digest, sha256_hex
 from placet.core.errors import PlacetError, PolicyError, Reason
 from placet.core.evidence.requester import verify_requester
 from placet.core.policy import Rule
@@ -24,12 +25,17 @@ from placet.core.statement import IntentStatement, parse_statement
 from placet.core.trust import Trust
 from placet.ports.evidence_verifier import NO_EVIDENCE, EvidenceVerifier
 
+if TYPE_CHECKING:
+    from placet.core.tlog.decisions import LogFacts
+
 
 class Progress(NamedTuple):
     """How far a request has come, as this machine's own trust sees it.
 
     `refusal` is why the quorum is not met yet, or None when it is; `dropped` are answers that do not count.
     `without_link` are the people whose approval counts, and whose in-toto link a rule's layout still lacks.
+    `unlogged` are those whose approval the trust root's log is not proven to hold yet, as well witnessed as
+    its policy asks.
     """
 
     bundle: IntentBundle
@@ -39,6 +45,7 @@ class Progress(NamedTuple):
     refusal: PlacetError | None
     level: int
     without_link: tuple[str, ...] = ()
+    unlogged: tuple[str, ...] = ()
 
 
 def empty_bundle(request: IntentRequest) -> IntentBundle:
@@ -92,11 +99,13 @@ def assemble(
     trust: Trust,
     now: int,
     evidence: EvidenceVerifier = NO_EVIDENCE,
+    proofs: Iterable[LogProof] = (),
 ) -> Progress:
     """Builds the bundle from all answers that count, and says what is still missing.
 
     Args:
         answers: as they came from the relay, which may have altered or invented them.
+        proofs: log proofs, no more to be trusted; of several that hold for one signature the last stays.
         now: Unix seconds.
         evidence: verifies what the request carries.
 
@@ -117,7 +126,9 @@ def assemble(
                 bundle = add_answer(bundle, answer)
         except PlacetError as e:
             dropped.append(e)
-    approvers, _ = verify_approvals(bundle, statement, trust=trust, at=now)
+    bundle, log, refused = add_proofs(bundle, proofs, trust=trust)
+    dropped += refused
+    approvers, _ = verify_approvals(bundle, statement, trust=trust, at=now, log=log)
     refusal: PlacetError | None = None
     try:
         for rule in rules:
@@ -134,7 +145,58 @@ def assemble(
         refusal=refusal,
         level=level,
         without_link=without_link,
+        unlogged=_unlogged(bundle, approvers, log, trust),
     )
+
+
+def add_proofs(
+    bundle: IntentBundle, proofs: Iterable[LogProof], *, trust: Trust
+) -> tuple[IntentBundle, LogFacts | None, list[PlacetError]]:
+    """Adds the log proofs that hold under the trust root's log policy.
+
+    Args:
+        proofs: of several that hold for one signature the last stays; those of other signatures are left out.
+
+    Returns:
+        The bundle, what its proofs prove, and why proofs of its signatures were left out.
+    """
+    candidates = (*bundle.log, *proofs)
+    if trust.log_policy is None or not candidates:
+        return bundle, None, []
+    from placet.core.tlog.decisions import verify_log
+
+    here = dict.fromkeys(sha256_hex(signature.sig) for signature in bundle.envelope.signatures)
+    payload = sha256_hex(bundle.envelope.payload)
+    kept: dict[Digest, LogProof] = {}
+    refused: list[PlacetError] = []
+    for candidate in candidates:
+        if candidate.signature_digest not in here:
+            continue
+        alone = bundle._replace(log=(candidate,))
+        try:
+            found = verify_log(alone, policy=trust.log_policy, payload_digest=payload)
+        except PlacetError as e:  # one bad proof from a relay must not spoil the bundle
+            refused.append(e)
+            continue
+        if candidate.signature_digest in found.decisions:
+            kept[candidate.signature_digest] = candidate
+    bundle = bundle._replace(log=tuple(kept[digest] for digest in here if digest in kept))
+    return bundle, verify_log(bundle, policy=trust.log_policy, payload_digest=payload), refused
+
+
+def _unlogged(
+    bundle: IntentBundle, approvers: tuple[Approver, ...], log: LogFacts | None, trust: Trust
+) -> tuple[str, ...]:
+    """Returns whose approval is not in the log yet, as well witnessed as the trust root's policy asks."""
+    if trust.log_policy is None:
+        return ()
+    signatures = {signature.keyid: sha256_hex(signature.sig) for signature in bundle.envelope.signatures}
+    people = set()
+    for approver in approvers:
+        decision = log.decisions.get(signatures[approver.keyid]) if log else None
+        if decision is None or (trust.log_policy.witnesses and not decision.has_quorum):
+            people.add(approver.person_id)
+    return tuple(sorted(people))
 
 
 def _judge(answer: Answer, request: IntentRequest, trust: Trust, now: int) -> tuple[str, str]:

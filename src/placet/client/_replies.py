@@ -21,14 +21,16 @@ from placet.client._errors import (
 )
 from placet.core.bundle import (
     MAX_ANSWER_BYTES,
+    MAX_LOG_PROOF,
     MAX_REQUEST_BYTES,
     Answer,
     IntentRequest,
+    LogProof,
     parse_answer,
     parse_request,
 )
-from placet.core.decode import read_hex_digest, read_list, read_sha256, read_time
-from placet.core.encoding import Digest, encode_canonical, parse_json
+from placet.core.decode import read_hex_digest, read_list, read_map, read_sha256, read_string, read_time
+from placet.core.encoding import Digest, encode_canonical, parse_json, sha256_hex
 from placet.core.errors import PlacetError, Reason
 from placet.ports.request_store import MAX_ANSWERS, MAX_PAGE, RequestState
 
@@ -110,6 +112,8 @@ class RelayedRequest(NamedTuple):
     answers: tuple[Answer, ...]
     unreadable: int
     """How many answers were left out because they are malformed."""
+    proofs: tuple[LogProof, ...] = ()
+    """Log proofs of these answers, as the relay says; `placet.ceremony.publish.add_proofs` verifies them."""
 
 
 def read_reply(relay: str, reply: Reply) -> Any:
@@ -248,10 +252,14 @@ def read_request(relay: str, value: Any, asked: Digest) -> RelayedRequest:
         request = parse_request(encode_canonical(value["request"]))
         _check_id(relay, request.id, asked)
         _check_id(relay, value["id"], asked)
-        answers, unreadable = [], 0
+        answers, unreadable, proofs = [], 0, []
+        texts = read_map(value.get("proofs", {}), "/proofs", max_items=MAX_ANSWERS)
         for item in read_list(value["answers"], "/answers", max_items=MAX_ANSWERS):
             try:
-                answers.append(parse_answer(encode_canonical(item)))
+                container = encode_canonical(item)
+                answers.append(parse_answer(container))
+                if (text := texts.get(sha256_hex(container))) is not None:
+                    proofs.append(_read_proof(answers[-1], text))
             except (PlacetError, UnicodeEncodeError):
                 # One bad answer must not hide the good ones; the gate needs those.
                 unreadable += 1
@@ -262,7 +270,14 @@ def read_request(relay: str, value: Any, asked: Digest) -> RelayedRequest:
             request=request,
             answers=tuple(answers),
             unreadable=unreadable,
+            proofs=tuple(proofs),
         )
+
+
+def _read_proof(answer: Answer, text: Any) -> LogProof:
+    (signature,) = answer.envelope.signatures
+    proof = read_string(text, "/proofs", max_length=MAX_LOG_PROOF)
+    return LogProof(sha256_hex(signature.sig), proof)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from placet.ceremony.publish import Progress, assemble, can_be_met_without, spli
 from placet.ceremony.request import say_duration
 from placet.client._errors import RelayClientError, RelayLiedError
 from placet.client._replies import RelayedRequest
-from placet.core.bundle import Answer, IntentRequest, encode_bundle
+from placet.core.bundle import Answer, IntentRequest, LogProof, encode_bundle
 from placet.core.encoding import format_time
 from placet.core.errors import IndeterminateError, PolicyError, Reason
 from placet.core.statement import parse_statement
@@ -24,6 +24,8 @@ from placet.ports.request_store import RequestState
 
 # Long enough to be rare, short enough that a connection which died silently is noticed.
 _LOOK_SECONDS = 20
+# How long an approval that is good without the log is held back until the log's proof of it is there.
+_LOG_SECONDS = 10
 # A relay that answers at once where it should wait must not make us ask in a busy loop.
 MIN_SECONDS_BETWEEN_LOOKS = 0.5
 PAUSE_AFTER_FAILURE = 3.0
@@ -97,11 +99,15 @@ class ApprovalWait:
     ) -> None:
         self._request, self._trust, self._evidence, self._timeout = request, trust, evidence, timeout
         self._expires_at = parse_statement(request.payload).expires_at
-        self.progress = self._assemble((), now)
+        self._good_since: int | None = None
+        self.progress = self._assemble((), (), now)
         self.seen = 0
 
     def patience(self, left: float, now: int) -> int:
         """Returns how long the relay is asked to wait, where `left` seconds are left."""
+        if self._awaits_log:
+            # The relay wakes nobody when a witness answers; that takes a moment, not minutes.
+            return 1
         return max(1, min(_LOOK_SECONDS, int(left), self._expires_at - now))
 
     def at_most(self, left: float, seconds: float) -> float:
@@ -117,8 +123,10 @@ class ApprovalWait:
         """
         self.seen = len(relayed.answers) + relayed.unreadable
         known = split_bundle(self.progress.bundle)
-        self.progress = self._assemble((*known, *relayed.answers), now)
-        if self.progress.refusal is None:
+        # What held before stays where the relay now shows something that does not.
+        proofs = (*self.progress.bundle.log, *relayed.proofs)
+        self.progress = self._assemble((*known, *relayed.answers), proofs, now)
+        if self.progress.refusal is None and not self._holds_back(now):
             return Approved(encode_bundle(self.progress.bundle), self.progress)
         self._check_open(relayed.state, now)
         approved = {approver.person_id for approver in self.progress.approvers}
@@ -131,8 +139,29 @@ class ApprovalWait:
             )
         return None
 
-    def _assemble(self, answers: tuple[Answer, ...], now: int) -> Progress:
-        return assemble(self._request, answers, trust=self._trust, now=now, evidence=self._evidence)
+    @property
+    def _awaits_log(self) -> bool:
+        """Whether people have done their part, and what is missing is the log's proof of it."""
+        refusal = self.progress.refusal
+        enough = refusal is None or refusal.reason is Reason.LEVEL_TOO_LOW
+        return enough and bool(self.progress.approvers and self.progress.unlogged)
+
+    def _holds_back(self, now: int) -> bool:
+        """Tells whether a good approval waits a little for the log's proof, which audits need."""
+        if self._good_since is None:
+            self._good_since = now
+        soon = min(self._good_since + _LOG_SECONDS, self._expires_at - 1)
+        return bool(self.progress.unlogged) and now < soon
+
+    def _assemble(self, answers: tuple[Answer, ...], proofs: tuple[LogProof, ...], now: int) -> Progress:
+        return assemble(
+            self._request,
+            answers,
+            trust=self._trust,
+            now=now,
+            evidence=self._evidence,
+            proofs=proofs,
+        )
 
     def _check_open(self, state: RequestState, now: int) -> None:
         so_far = describe_progress(self.progress)
@@ -180,5 +209,7 @@ def describe_progress(progress: Progress) -> str:
         parts.append("without the in-toto link of " + ", ".join(progress.without_link))
     if progress.refusal is not None:
         parts.append(progress.refusal.message)
+    elif progress.unlogged:
+        parts.append("waiting for the log's proof of " + ", ".join(progress.unlogged))
     text = "; ".join(parts)
     return text[:1].upper() + text[1:]

@@ -7,19 +7,22 @@ terminals and added by the one who assembles it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from placet.core.bundle import IntentBundle
 from placet.core.dsse import Signature, pae
 from placet.core.encoding import Digest, KeyId, sha256_hex
 from placet.core.errors import PlacetError, PolicyError, Reason, VerificationError
-from placet.core.levels import signature_level
+from placet.core.levels import Circumstances, signature_level
 from placet.core.people import Credential, Person, Terminal
 from placet.core.report import Report, verify_report
 from placet.core.signature import SignatureFacts, verify_sshsig
 from placet.core.sshsig import NAMESPACE_INTENT
 from placet.core.statement import IntentStatement
 from placet.core.trust import Trust
+
+if TYPE_CHECKING:
+    from placet.core.tlog.decisions import LogFacts
 
 
 class Approver(NamedTuple):
@@ -45,12 +48,13 @@ class Ignored(NamedTuple):
 
 
 def verify_approvals(
-    bundle: IntentBundle, statement: IntentStatement, *, trust: Trust, at: int
+    bundle: IntentBundle, statement: IntentStatement, *, trust: Trust, at: int, log: LogFacts | None = None
 ) -> tuple[tuple[Approver, ...], tuple[Ignored, ...]]:
     """Verifies every signature and report of a bundle.
 
     Args:
         at: when the credentials must be valid and the decisions must lie in the past, in Unix seconds.
+        log: what the bundle's log proofs prove; without it, nothing is known to be logged.
 
     Returns:
         The signatures that count, and those that do not.
@@ -64,10 +68,13 @@ def verify_approvals(
     message = pae(bundle.envelope.payload_type, statement.payload)
     counted: list[Approver] = []
     ignored: list[Ignored] = []
+    evidence = frozenset(reference.digest for reference in statement.evidence)
     for signature, digest in zip(bundle.envelope.signatures, digests, strict=True):
         report, terminal = reports.get(digest, (None, None))
         try:
-            counted.append(_verify_one(signature, message, report, terminal, statement, trust, at))
+            facts, (person, credential) = _verify_one(signature, message, terminal, trust, at)
+            around = Circumstances(statement.max_uses, evidence, report, log, digest)
+            counted.append(_approver(person, credential, facts, around))
         except PlacetError as e:  # APR-01
             ignored.append(Ignored(signature.keyid, e))
     return tuple(counted), tuple(ignored)
@@ -107,14 +114,8 @@ def _verify_reports(
 
 
 def _verify_one(
-    signature: Signature,
-    message: bytes,
-    report: Report | None,
-    terminal: Terminal | None,
-    statement: IntentStatement,
-    trust: Trust,
-    at: int,
-) -> Approver:
+    signature: Signature, message: bytes, terminal: Terminal | None, trust: Trust, at: int
+) -> tuple[SignatureFacts, tuple[Person, Credential]]:
     found = trust.credentials.get(signature.keyid)
     if found is None:
         raise PolicyError(Reason.UNKNOWN_KEY, "No enrolled person has this key (any more).")  # APR-02
@@ -132,7 +133,7 @@ def _verify_one(
         require_uv=credential.uv,
         allow_backup=credential.backup == "allow",
     )
-    return _approver(person, credential, facts, report, statement)
+    return facts, found
 
 
 def _check_credential_time(credential: Credential, person: Person, at: int) -> None:
@@ -145,15 +146,10 @@ def _check_credential_time(credential: Credential, person: Person, at: int) -> N
 
 
 def _approver(
-    person: Person,
-    credential: Credential,
-    facts: SignatureFacts,
-    report: Report | None,
-    statement: IntentStatement,
+    person: Person, credential: Credential, facts: SignatureFacts, around: Circumstances
 ) -> Approver:
-    level, missing = signature_level(
-        person.id, credential, facts, max_uses=statement.max_uses, has_report=report is not None
-    )
+    level, missing = signature_level(person.id, credential, facts, around)
+    report = around.report
     return Approver(
         person_id=person.id,
         groups=person.groups,

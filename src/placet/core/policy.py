@@ -84,7 +84,6 @@ def parse_policy(toml: bytes, *, scope: str, file: str) -> tuple[Rule, ...]:
     """Parses a policy file.
 
     Args:
-        toml: the file's bytes.
         scope: the scope that the file governs.
         file: its name in the trust root, such as ``policy/production.toml``.
 

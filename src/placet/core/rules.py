@@ -11,7 +11,7 @@ from itertools import product
 from placet.core.approvals import Approver, Ignored
 from placet.core.errors import PolicyError, Reason
 from placet.core.evidence.facts import EvidenceFact, MetEvidence
-from placet.core.levels import LEVEL_NAMES, MAX_LEVEL_WITHOUT_LOG, level_name
+from placet.core.levels import COLLECTIVE, LEVEL_NAMES, MAX_LEVEL_WITHOUT_LOG, NEEDS_OTHERS, level_name
 from placet.core.policy import EvidenceRule, Rule, select_rules
 from placet.core.quorum import QuorumResult, evaluate_without_requester
 from placet.core.statement import IntentStatement
@@ -22,7 +22,7 @@ def applicable_rules(statement: IntentStatement, trust: Trust) -> tuple[Rule, ..
     """Returns the rules that apply, after checking that the request was made under them.
 
     Raises:
-        PolicyError: NO_MATCHING_RULE, POLICY_STALE, WINDOW_TOO_LONG.
+        PolicyError: NO_MATCHING_RULE, POLICY_STALE, WINDOW_TOO_LONG, LEVEL_NEEDS_LOG.
     """
     rules = select_rules(trust.rules, trust.scopes, action=statement.action_type, target=statement.target)
     if not rules:  # POL-08
@@ -46,6 +46,13 @@ def applicable_rules(statement: IntentStatement, trust: Trust) -> tuple[Rule, ..
                 Reason.WINDOW_TOO_LONG,
                 f"The rule for {rule.target} allows a window of {rule.max_window} seconds at most.",
                 hint="Request the approval with a shorter --expires.",
+            )
+        if rule.level > MAX_LEVEL_WITHOUT_LOG and trust.log_policy is None:  # LVL-03
+            raise PolicyError(
+                Reason.LEVEL_NEEDS_LOG,
+                f"The rule for {rule.target} requires {level_name(rule.level)} ({LEVEL_NAMES[rule.level]}), "
+                "which needs a witnessed log, and the trust root names none.",
+                hint="An administrator pins one: placet trust set-file log-policy FILE; or sets level 2.",
             )
     return rules
 
@@ -85,22 +92,16 @@ def check_rule_quorum(
         The highest level at which the signatures that reach it satisfy the rule.
 
     Raises:
-        PolicyError: QUORUM_NOT_MET, LEVEL_TOO_LOW, LEVEL_NEEDS_LOG, TERMINALS_NOT_DISTINCT; the ignored
-            signatures are its causes.
+        PolicyError: QUORUM_NOT_MET, LEVEL_TOO_LOW, TERMINALS_NOT_DISTINCT; the ignored signatures are its
+            causes.
     """
-    if rule.level > MAX_LEVEL_WITHOUT_LOG:  # LVL-03
-        raise PolicyError(
-            Reason.LEVEL_NEEDS_LOG,
-            f"The rule for {rule.target} requires {level_name(rule.level)} ({LEVEL_NAMES[rule.level]}), "
-            "which needs a witnessed log; this version of placet reads no log proofs.",
-            hint="Lower the rule's level to 2 until the log is in place.",
-        )
     reached = _reached_level(rule, approvers, requester)
     if reached >= rule.level:
         return reached
     causes = tuple(i.error for i in ignored)
     if reached:  # LVL-04
-        why = "; ".join(dict.fromkeys(m for a in approvers if a.level < rule.level for m in a.missing))
+        weak = dict.fromkeys(m for a in approvers if a.level < rule.level for m in a.missing)
+        why = "; ".join(weak) or NEEDS_OTHERS  # whoever is strong enough alone lacks nothing but company
         raise PolicyError(
             Reason.LEVEL_TOO_LOW,
             f"The rule requires {level_name(rule.level)} ({LEVEL_NAMES[rule.level]}): {why}.",
@@ -138,6 +139,12 @@ def _say_who(rule: Rule, approvers: tuple[Approver, ...]) -> str:
     return " ".join(parts)
 
 
+def missing_for_next(level: int, approvers: tuple[Approver, ...]) -> tuple[str, ...]:
+    """Returns what keeps an approval of this level from the next one, in words."""
+    missing = tuple(dict.fromkeys(m for a in approvers if a.level <= level for m in a.missing))
+    return missing or ((NEEDS_OTHERS,) if level == COLLECTIVE - 1 else ())
+
+
 def reached_level(rules: tuple[Rule, ...], approvers: tuple[Approver, ...], requester: str | None) -> int:
     """Returns the highest level at which the signatures that reach it satisfy every rule, or 0 (LVL-05)."""
     return min(_reached_level(rule, approvers, requester) for rule in rules)
@@ -145,7 +152,7 @@ def reached_level(rules: tuple[Rule, ...], approvers: tuple[Approver, ...], requ
 
 def _reached_level(rule: Rule, approvers: tuple[Approver, ...], requester: str | None) -> int:
     # More signatures never unmeet a quorum, so what is met at a level is met at every lower one.
-    for level in sorted({approver.level for approver in approvers}, reverse=True):
+    for level in range(max((approver.level for approver in approvers), default=0), 0, -1):
         if _evaluate(rule, approvers, requester, level).met:
             return level
     return 0
@@ -154,6 +161,11 @@ def _reached_level(rule: Rule, approvers: tuple[Approver, ...], requester: str |
 def _evaluate(rule: Rule, approvers: tuple[Approver, ...], requester: str | None, level: int) -> QuorumResult:
     """Evaluates a rule over the people whose signatures reach `level`."""
     strong = [a for a in approvers if a.level >= level]
+    if level >= COLLECTIVE:  # LVL-06
+        others = {(a.person_id, a.terminal_id) for a in strong if a.person_id != requester}
+        if not any(one[0] != two[0] and one[1] != two[1] for one in others for two in others):
+            return QuorumResult(False, frozenset(), (NEEDS_OTHERS,))
+        rule = rule._replace(exclude_requester=True, distinct_terminals=True)
     if not rule.distinct_terminals:
         return evaluate_without_requester(rule, {a.person_id: a.groups for a in strong}, requester)
     # POL-12: of several people at one terminal only one counts; try each choice, there are few.

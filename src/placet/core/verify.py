@@ -8,21 +8,24 @@ a named refusal, comes out.  Single use is not decided here: it needs the gate's
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from placet.core.actions import ActionDefinition
 from placet.core.approvals import Approver, Ignored, verify_approvals
 from placet.core.bundle import IntentBundle, parse_bundle
 from placet.core.display import check_text
-from placet.core.encoding import Digest, format_time
+from placet.core.encoding import Digest, format_time, sha256_hex
 from placet.core.errors import IndeterminateError, MalformedError, PolicyError, Reason, VerificationError
 from placet.core.evidence.facts import EvidenceFact, MetEvidence
 from placet.core.evidence.requester import verify_requester
 from placet.core.expected import Expected, UnsafeAnyAction, check_expected, use_units_of
 from placet.core.policy import EvidenceRule
-from placet.core.rules import applicable_rules, check_evidence, check_rule_quorum
+from placet.core.rules import applicable_rules, check_evidence, check_rule_quorum, missing_for_next
 from placet.core.statement import IntentStatement, check_action, parse_statement
 from placet.core.trust import Trust
+
+if TYPE_CHECKING:
+    from placet.core.tlog.decisions import LogFacts
 
 # These two are renewed by machines every few days and say nothing about who may approve what.
 _ONLINE_ROLES = frozenset({"snapshot", "timestamp"})
@@ -82,13 +85,17 @@ def verify_for_use(
     _check_trust_current(trust, now)
     parsed = parse_bundle(bundle) if isinstance(bundle, bytes) else bundle
     statement = parse_statement(parsed.envelope.payload)
+    log = _verify_log(parsed, statement, trust)
+    if log is not None and log.not_before > now:  # VER-10
+        now = log.not_before
+        _check_trust_current(trust, now)
     definition = _check_action_and_display(statement, trust)
     _check_decision(statement)
     _check_audience(statement, trust, gate)
     _check_window(statement, now)
     use_units = check_expected(statement, definition, expected)
     _check_trust_not_older(parsed, trust)
-    return _decide(parsed, statement, trust, now, tuple(evidence), use_units, tuple(required))
+    return _decide(parsed, statement, trust, now, log, tuple(evidence), use_units, tuple(required))
 
 
 def verify_for_audit(
@@ -99,7 +106,8 @@ def verify_for_audit(
     Args:
         bundle: the ``*.intent.json`` file's bytes.
         trust: the trust of that time.
-        logged_at: when the log's witnesses saw the decision, in Unix seconds; None where nothing proves it.
+        logged_at: when the decision was logged, in Unix seconds, as the caller knows from elsewhere; None
+            for the time at which a quorum of the log's witnesses had seen all of it.
         evidence: what the caller verified of the bundle's evidence.
 
     Raises:
@@ -108,17 +116,39 @@ def verify_for_audit(
     """
     parsed = parse_bundle(bundle)
     statement = parse_statement(parsed.envelope.payload)
+    log = _verify_log(parsed, statement, trust)
     if logged_at is None:
-        raise IndeterminateError(
-            Reason.TIME_UNPROVEN,
-            "Nothing proves when this decision was made, so it cannot be judged by the rules of its time.",
-            hint="An audit needs a log proof or a timestamp in the bundle.",
-        )
+        logged_at = _logged_time(parsed, log)
     definition = _check_action_and_display(statement, trust)
     _check_decision(statement)
     _check_window(statement, logged_at)
     use_units = use_units_of(statement, definition, frozenset(s.digest for s in statement.subjects))
-    return _decide(parsed, statement, trust, logged_at, tuple(evidence), use_units)
+    return _decide(parsed, statement, trust, logged_at, log, tuple(evidence), use_units)
+
+
+def logged_time(bundle: bytes, *, trust: Trust) -> int:
+    """Returns by when a quorum of the log's witnesses had seen every decision of a bundle, in Unix seconds.
+
+    Raises:
+        IndeterminateError: TIME_UNPROVEN.
+        MalformedError, VerificationError: as `verify_for_use`.
+    """
+    parsed = parse_bundle(bundle)
+    return _logged_time(parsed, _verify_log(parsed, parse_statement(parsed.envelope.payload), trust))
+
+
+def _verify_log(bundle: IntentBundle, statement: IntentStatement, trust: Trust) -> LogFacts | None:
+    if not bundle.log:
+        return None
+    from placet.core.tlog.decisions import verify_log  # many bundles carry no proof
+
+    return verify_log(bundle, policy=trust.log_policy, payload_digest=statement.payload_digest)
+
+
+def _logged_time(bundle: IntentBundle, log: LogFacts | None) -> int:
+    from placet.core.tlog.decisions import LogFacts, logged_time
+
+    return logged_time(log or LogFacts({}, {}), tuple(sha256_hex(s.sig) for s in bundle.envelope.signatures))
 
 
 def _check_trust_current(trust: Trust, now: int) -> None:
@@ -219,6 +249,7 @@ def _decide(
     statement: IntentStatement,
     trust: Trust,
     at: int,
+    log: LogFacts | None,
     facts: tuple[EvidenceFact, ...],
     use_units: tuple[str, ...],
     required: tuple[EvidenceRule, ...] = (),
@@ -226,7 +257,7 @@ def _decide(
     rules = applicable_rules(statement, trust)
     _check_evidence_named(bundle, statement)
     requester = verify_requester(statement, bundle.evidence, trust=trust, at=at, facts=facts)
-    approvers, ignored = verify_approvals(bundle, statement, trust=trust, at=at)
+    approvers, ignored = verify_approvals(bundle, statement, trust=trust, at=at, log=log)
     met = check_evidence(required, statement, facts, at=at, who="This check")
     for rule in rules:
         met += check_evidence(rule.evidence, statement, facts, at=at, who=f"The rule for {rule.target}")
@@ -235,9 +266,7 @@ def _decide(
         payload_digest=statement.payload_digest,
         statement=statement,
         level=level,
-        missing_for_next_level=tuple(
-            dict.fromkeys(m for a in approvers if a.level <= level for m in a.missing)
-        ),
+        missing_for_next_level=missing_for_next(level, approvers),
         approvers=approvers,
         requester=requester,
         ignored=ignored,
