@@ -19,7 +19,7 @@ from placet.core.errors import PolicyError, Reason
 from placet.core.evidence.vsa_input import EXPIRES_AT
 from placet.core.expected import Expected
 from placet.core.verdict.envelope import encode_verdict, encode_verdict_bundle, verdict_message
-from placet.core.verdict.keys import VerdictPublicKey
+from placet.core.verdict.keys import GatePublicKey
 from placet.core.verdict.statements import (
     INPUT_ATTESTATIONS,
     RESOURCE_URI,
@@ -30,7 +30,7 @@ from placet.core.verdict.statements import (
     verifier_id,
 )
 from placet.core.verify import VerifiedApproval, verify_for_use
-from placet.testing.world import ALICE, BOB, GATE, NOW, expected_of
+from placet.testing.world import ALICE, BOB, GATE, NOW, World, expected_of
 from vector_sources.book import AT, REMOVED, Book, altered, b64, bundle_of, run_request, use_inputs, world
 
 _VSA, _SVR = "https://slsa.dev/verification_summary/v1", "https://in-toto.io/attestation/svr/v0.2"
@@ -162,7 +162,7 @@ def _consumers(book: Book, good: dict[str, Any]) -> None:
     book.accept("verdict-check", "vsa", every, "A VSA as the gate made it.", given(key.envelope(vsa)), levels=["INTENT_LEVEL_1"])
     book.accept("verdict-check", "svr", every, "An SVR as the gate made it.", given(key.envelope(svr)), levels=["INTENT_LEVEL_1"])
     payload, message = verdict_message(vsa)
-    hint = b64encode(bytes.fromhex(VerdictPublicKey(key.der).digest))
+    hint = b64encode(bytes.fromhex(GatePublicKey(key.der).digest))
     book.accept("verdict-check", "sigstore-bundle", "VSA-03", "The same in a Sigstore bundle.", given(encode_verdict_bundle(payload, key.sign(message), key_hint=hint)), target=base["target"])
     reached = signed(vsa, {"/predicate/verifiedLevels/-": "SLSA_BUILD_LEVEL_3"})
     book.accept("verdict-check", "higher-slsa-level", "VSA-05 VSA-06", "A higher level of a SLSA track holds for a lower one.", given(reached, levels=["SLSA_BUILD_LEVEL_2", "INTENT_LEVEL_1"]))
@@ -228,3 +228,25 @@ def _gates(book: Book) -> None:
     no("verdict-key-p384", "A key on another curve.", "bad-key", "/gates/0/verdictKeys/0", ("prod-eu", [b64(p384)]))
     no("verdict-key-no-point", "No point of the curve.", "bad-key", "/gates/0/verdictKeys/0", ("prod-eu", [b64(Key(7).der[:-1] + b"\0")]))
     no("verdict-keys-many", "More keys than anybody needs.", "too-many", "/gates/0/verdictKeys", ("prod-eu", [b64(Key(n).der) for n in range(2, 11)]))
+    _use_keys(book, source)
+
+
+def _use_keys(book: Book, source: World) -> None:
+    """Use keys in the trust root: the same form, and never the same key."""
+    one, two = b64(Key(7).der), b64(Key(8).der)
+
+    def inputs(*gates: dict[str, list[str]]) -> dict[str, Any]:
+        listed = [{"id": f"gate-{i}", "ledger": f"gate-{i}"} | keys for i, keys in enumerate(gates)]
+        files = {name: data.decode() for name, data in source.files().items()}
+        files["gates.json"] = json.dumps({"gates": listed}, sort_keys=True)
+        return {"files": files, "versions": source.versions, "expiresAt": format_time(source.expires_at)}
+
+    def no(name: str, description: str, reason: str, path: str, *gates: dict[str, list[str]]) -> None:
+        book.refuse("trust", name, "PPL-07", description, inputs(*gates), reason, path=path)
+
+    book.accept("trust", "use-keys", "PPL-07", "A gate with a key for each purpose, one with two for uses.", inputs({"verdictKeys": [one], "useKeys": [two]}, {"useKeys": [b64(Key(9).der), b64(Key(10).der)]}), people=3)
+    no("use-key-of-two-gates", "One key for two gates.", "duplicate-value", "/gates", {"useKeys": [one]}, {"useKeys": [one]})
+    no("use-key-for-verdicts", "A key that also signs verdicts.", "duplicate-value", "/gates", {"useKeys": [one], "verdictKeys": [one]})
+    no("use-key-for-verdicts-elsewhere", "A key that signs another gate's verdicts.", "duplicate-value", "/gates", {"useKeys": [one]}, {"verdictKeys": [one]})
+    no("use-key-bad", "No key.", "bad-key", "/gates/0/useKeys/0", {"useKeys": ["AAAA"]})
+    no("use-keys-many", "More keys than anybody needs.", "too-many", "/gates/0/useKeys", {"useKeys": [b64(Key(n).der) for n in range(2, 11)]})

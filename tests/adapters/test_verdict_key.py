@@ -10,7 +10,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from placet.adapters.verdict_key import VerdictKey, read_public_key
+from placet.adapters.gate_key import read_public_key
+from placet.adapters.verdict_key import VerdictKey
 from placet.core.errors import PlacetError, Reason
 
 

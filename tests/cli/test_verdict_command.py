@@ -300,12 +300,12 @@ def test_an_administrator_enters_a_gate_s_verdict_keys(tmp_path: Path) -> None:
     assert (said.returncode, keys[0][:4] in said.stdout) == (0, True), said.stderr
     assert trust("set-gate", "prod-eu", "--verdict-key", "1.pub", "--verdict-key", "2.pub").returncode == 0
     (gate,) = json.loads(trust("show", "--json").stdout)["gates"]
-    assert gate == {"id": "prod-eu", "ledger": "prod-eu", "verdictKeys": keys}
+    assert gate == {"id": "prod-eu", "ledger": "prod-eu", "verdictKeys": keys, "useKeys": []}
     assert f"signs verdicts with the key SHA-256 {keys[1]}" in trust("show").stdout
     assert trust("set-gate", "prod-eu", "--ledger", "placet-ledger:01").returncode == 0
     assert trust("set-gate", "prod-eu", "--no-verdict-keys").returncode == 0
     (gate,) = json.loads(trust("show", "--json").stdout)["gates"]
-    assert gate == {"id": "prod-eu", "ledger": "placet-ledger:01", "verdictKeys": []}
+    assert gate == {"id": "prod-eu", "ledger": "placet-ledger:01", "verdictKeys": [], "useKeys": []}
     for words, sentence in (
         (("set-gate", "prod-eu"), "What shall change about this gate?"),
         (("set-gate", "prod-eu", "--verdict-key", "1.pem"), "Give the public half"),

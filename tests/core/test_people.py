@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from placet.core import people
-from placet.core.encoding import b64encode
+from placet.core.encoding import b64decode_strict, b64encode, sha256_hex
 from placet.core.errors import MalformedError, Reason
 from placet.core.people import parse_deployment, parse_gates, parse_people, parse_terminals
 from placet.testing.authenticator import SoftSk, SoftWebAuthn
@@ -137,6 +139,36 @@ def test_a_gate_has_nothing_but_its_ledger_and_verdict_keys() -> None:
     assert refusal(lambda: parse_gates({"gates": [gate | {"verdictKeys": {}}]}))[0] is Reason.WRONG_TYPE
     assert refusal(lambda: parse_gates({"gates": [gate | {"verdictKeys": ["AAAA"]}]}))[0] is Reason.BAD_KEY
     assert refusal(lambda: parse_gates({"gates": [gate | {"note": "x"}]}))[0] is Reason.UNKNOWN_MEMBER
+
+
+def test_a_gate_s_key_speaks_for_one_gate_and_says_one_kind_of_thing() -> None:
+    """PPL-07: a verdict's key that also logs uses, or another gate's, would let one gate speak as another."""
+    keys = [
+        b64encode(
+            ec.derive_private_key(number, ec.SECP256R1())
+            .public_key()
+            .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        )
+        for number in (2, 3, 4)
+    ]
+    one, two, three = keys
+
+    def gates(*members: dict[str, list[str]]) -> object:
+        return parse_gates(
+            {"gates": [{"id": f"g{i}", "ledger": "l"} | member for i, member in enumerate(members)]}
+        )
+
+    (gate, _) = gates({"useKeys": [one, two]}, {"verdictKeys": [three]})  # type: ignore[misc]
+    assert [key.digest for key in gate.use_keys] == [sha256_hex(b64decode_strict(key)) for key in (one, two)]
+    assert gate.verdict_keys == ()
+    for members in (
+        ({"useKeys": [one]}, {"useKeys": [one]}),
+        ({"useKeys": [one]}, {"verdictKeys": [one]}),
+        ({"useKeys": [one], "verdictKeys": [one]},),
+        ({"useKeys": [one, one]},),
+    ):
+        assert refusal(lambda m=members: gates(*m))[0] is Reason.DUPLICATE_VALUE
+    assert refusal(lambda: gates({"useKeys": ["AAAA"]})) == (Reason.BAD_KEY, "/gates/0/useKeys/0")
 
 
 def test_one_person_cannot_have_one_key_twice() -> None:

@@ -15,7 +15,7 @@ from placet.core.evidence.facts import EvidenceFact, MetEvidence
 from placet.core.expected import Expected
 from placet.core.trust import Trust, parse_trust
 from placet.core.verdict.check import ExpectedVerdict, verify_verdict
-from placet.core.verdict.keys import parse_verdict_key
+from placet.core.verdict.keys import parse_gate_key
 from placet.core.verdict.statements import Judgement, build_failed_vsa, build_svr, build_vsa
 from placet.core.verify import verify_for_use
 
@@ -84,7 +84,7 @@ def check(inputs: Any, now: int) -> Facts:
         inputs["verifier"], inputs["target"], frozenset(inputs["subjects"]), tuple(inputs["levels"])
     )
     verdict = verify_verdict(
-        _b64(inputs["verdict"]), key=parse_verdict_key(_b64(inputs["key"])), expected=expected, now=now
+        _b64(inputs["verdict"]), key=parse_gate_key(_b64(inputs["key"])), expected=expected, now=now
     )
     assert verdict.verified_at < verdict.expires_at > parse_time("2026-01-01T00:00:00Z")
     return {"levels": list(verdict.levels), "target": verdict.target}

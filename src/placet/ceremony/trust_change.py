@@ -311,8 +311,12 @@ def _describe_duration(seconds: int) -> str:
 
 
 def _describe_gate(gate: Object) -> str:
-    keys = [group_digits(sha256_hex(b64decode_strict(key))) for key in gate.get("verdictKeys", [])]
-    return f"ledger {_word(gate['ledger'])}; verdict keys {', '.join(keys) or 'none'}"
+    verdicts, uses = (
+        ", ".join(group_digits(sha256_hex(b64decode_strict(key))) for key in gate.get(member, []))
+        for member in ("verdictKeys", "useKeys")
+    )
+    logs = f"; keys that log its uses {uses}" if uses else ""
+    return f"ledger {_word(gate['ledger'])}; verdict keys {verdicts or 'none'}{logs}"
 
 
 def _describe_root(root: bytes) -> dict[tuple[str, str], str]:

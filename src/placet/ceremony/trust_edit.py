@@ -126,15 +126,21 @@ def add_terminal(
 
 
 def add_gate(
-    files: Files, gate_id: str, *, ledger: str, verdict_keys: Sequence[bytes] = ()
+    files: Files,
+    gate_id: str,
+    *,
+    ledger: str,
+    verdict_keys: Sequence[bytes] = (),
+    use_keys: Sequence[bytes] = (),
 ) -> dict[str, bytes]:
-    """Adds a gate with the name of its ledger, and the public keys that sign its verdicts.
+    """Adds a gate with the name of its ledger, and the public keys by which it signs.
 
     Args:
-        verdict_keys: DER SubjectPublicKeyInfo of each.
+        verdict_keys: those that sign its verdicts, DER SubjectPublicKeyInfo of each.
+        use_keys: those that sign the records of its uses.
 
     Raises:
-        MalformedError: the gate is there already, a name is wrong, or a key is none that can sign verdicts.
+        MalformedError: the gate is there already, a name is wrong, or a key is none that a gate can have.
     """
     if not gate_id or set(gate_id) - _GATE_LETTERS:
         raise MalformedError(
@@ -144,19 +150,25 @@ def add_gate(
         )
     value = decode_file(files, GATES_FILE)
     _refuse_known([gate["id"] for gate in value["gates"]], gate_id, "gate")
-    value["gates"].append({"id": gate_id, "ledger": ledger} | _verdict_keys(verdict_keys))
+    keys = _keys("verdictKeys", verdict_keys) | _keys("useKeys", use_keys)
+    value["gates"].append({"id": gate_id, "ledger": ledger} | keys)
     parse_gates(value)
     return {GATES_FILE: encode_file(value)}
 
 
-def _verdict_keys(keys: Sequence[bytes]) -> Object:
-    return {"verdictKeys": [b64encode(key) for key in keys]} if keys else {}
+def _keys(member: str, keys: Sequence[bytes]) -> Object:
+    return {member: [b64encode(key) for key in keys]} if keys else {}
 
 
 def set_gate(
-    files: Files, gate_id: str, *, ledger: str | None = None, verdict_keys: Sequence[bytes] | None = None
+    files: Files,
+    gate_id: str,
+    *,
+    ledger: str | None = None,
+    verdict_keys: Sequence[bytes] | None = None,
+    use_keys: Sequence[bytes] | None = None,
 ) -> dict[str, bytes]:
-    """Gives a gate another ledger, or other verdict keys; None leaves what is there.
+    """Gives a gate another ledger, or other keys; None leaves what is there.
 
     Raises:
         MalformedError: there is no such gate, or the ledger's name or a key is wrong.
@@ -172,9 +184,10 @@ def set_gate(
         )
     if ledger is not None:
         gate["ledger"] = ledger
-    if verdict_keys is not None:
-        gate.pop("verdictKeys", None)
-        gate.update(_verdict_keys(verdict_keys))
+    for member, keys in (("verdictKeys", verdict_keys), ("useKeys", use_keys)):
+        if keys is not None:
+            gate.pop(member, None)
+            gate.update(_keys(member, keys))
     parse_gates(value)
     return {GATES_FILE: encode_file(value)}
 

@@ -12,7 +12,7 @@ from placet.core.encoding import format_time
 from placet.core.errors import PlacetError, VerificationError, visible
 from placet.core.verdict.check import ExpectedVerdict, Verdict, verify_verdict
 from placet.core.verdict.envelope import MAX_VERDICT_BYTES
-from placet.core.verdict.keys import VerdictPublicKey
+from placet.core.verdict.keys import GatePublicKey
 from placet.core.verdict.statements import SINGLE_USE, SVR_TYPE, verifier_id
 
 EXAMPLES = """\
@@ -95,7 +95,7 @@ def _check(args: argparse.Namespace) -> int:
     return EXIT_ALLOW
 
 
-def _verify_by_any(data: bytes, keys: tuple[VerdictPublicKey, ...], expected: ExpectedVerdict) -> Verdict:
+def _verify_by_any(data: bytes, keys: tuple[GatePublicKey, ...], expected: ExpectedVerdict) -> Verdict:
     """Verifies with whichever of the gate's keys signed it."""
     for key in keys[:-1]:
         try:

@@ -24,7 +24,7 @@ from placet.core.evidence.facts import SOURCE, VSA, EvidenceFact, MetEvidence
 from placet.core.evidence.vsa_input import EXPIRES_AT
 from placet.core.verdict.check import verify_verdict
 from placet.core.verdict.envelope import parse_verdict
-from placet.core.verdict.keys import parse_verdict_key
+from placet.core.verdict.keys import parse_gate_key
 from placet.core.verdict.levels import parse_slsa_levels, slsa_levels
 from placet.core.verdict.statements import MAX_LIFE, build_failed_vsa
 from placet.core.verify import Expected
@@ -313,7 +313,7 @@ def test_a_verdict_key_has_one_spelling(case: Case) -> None:
     assert serialization.load_der_public_key(compressed)  # a key, and the same one
     for other in (compressed, case.key.public.der + b"\0", b""):
         with pytest.raises(MalformedError) as caught:
-            parse_verdict_key(other)
+            parse_gate_key(other)
         assert caught.value.reason is Reason.BAD_KEY
 
 

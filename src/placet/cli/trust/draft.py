@@ -49,7 +49,7 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     gate = commands.add_parser("add-gate", help="add a gate")
     gate.add_argument("id", metavar="ID", help="such as prod-eu")
     gate.add_argument("--ledger", metavar="NAME", help="its use ledger (default: ID)")
-    ledger = commands.add_parser("set-gate", help="give a gate another ledger or other verdict keys")
+    ledger = commands.add_parser("set-gate", help="give a gate another ledger or other keys")
     ledger.add_argument("id", metavar="ID", help="a gate of the trust root")
     ledger.add_argument("--ledger", metavar="NAME", help="as `placet ledger reborn` prints it")
     for command in (gate, ledger):
@@ -59,6 +59,13 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
             default=[],
             metavar="FILE.pub",
             help="public key that signs its verdicts, as `placet verdict init` writes it; repeat for several",
+        )
+        command.add_argument(
+            "--use-key",
+            action="append",
+            default=[],
+            metavar="FILE.pub",
+            help="public key that logs its uses, as `placet ledger use-key` writes it; repeat for several",
         )
     ledger.add_argument("--no-verdict-keys", action="store_true", help="it signs no verdicts any more")
     policy = commands.add_parser("set-policy", help="set the rules of a scope")
@@ -81,10 +88,10 @@ def run(args: argparse.Namespace) -> int:
         case "add-terminal":
             changes, said = _add_terminal(args, repository, before)
         case "add-gate":
-            keys = _read_verdict_keys(args.verdict_key)
+            keys, uses = _read_keys(args.verdict_key), _read_keys(args.use_key)
             ledger = args.ledger or args.id
-            changes = trust_edit.add_gate(before, args.id, ledger=ledger, verdict_keys=keys)
-            said = f"Gate {args.id} is in the draft, with the ledger {ledger}{_say_keys(keys)}."
+            changes = trust_edit.add_gate(before, args.id, ledger=ledger, verdict_keys=keys, use_keys=uses)
+            said = f"Gate {args.id} is in the draft, with the ledger {ledger}{_say_keys(keys, uses)}."
         case "set-gate":
             changes, said = _set_gate(args, before)
         case _:
@@ -93,27 +100,31 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _set_gate(args: argparse.Namespace, before: dict[str, bytes]) -> tuple[dict[str, bytes], str]:
-    keys = _read_verdict_keys(args.verdict_key) if args.verdict_key or args.no_verdict_keys else None
-    if (args.ledger is None and keys is None) or (args.no_verdict_keys and args.verdict_key):
+    keys = _read_keys(args.verdict_key) if args.verdict_key or args.no_verdict_keys else None
+    uses = _read_keys(args.use_key) if args.use_key else None
+    if (args.ledger is None and keys is None and uses is None) or (args.no_verdict_keys and args.verdict_key):
         raise UserError(
             "What shall change about this gate?",
-            "Name it: --ledger NAME, --verdict-key FILE.pub, or --no-verdict-keys.",
+            "Name it: --ledger NAME, --verdict-key FILE.pub, --no-verdict-keys, or --use-key FILE.pub.",
         )
-    changes = trust_edit.set_gate(before, args.id, ledger=args.ledger, verdict_keys=keys)
+    changes = trust_edit.set_gate(before, args.id, ledger=args.ledger, verdict_keys=keys, use_keys=uses)
     ledger = f" has the ledger {args.ledger}" if args.ledger else ""
-    signs = "" if keys is None else _say_keys(keys) or " without verdict keys"
+    signs = _say_keys(keys or [], uses or []) + (" without verdict keys" if keys == [] else "")
     return changes, f"Gate {args.id}{ledger}{signs} in the draft."
 
 
-def _read_verdict_keys(paths: list[str]) -> list[bytes]:
-    from placet.adapters.verdict_key import read_public_key
+def _read_keys(paths: list[str]) -> list[bytes]:
+    from placet.adapters.gate_key import read_public_key
 
     return [read_public_key(Path(path)).der for path in paths]
 
 
-def _say_keys(keys: list[bytes]) -> str:
-    digests = " and ".join(group_digits(sha256_hex(key)) for key in keys)
-    return f" with the verdict key {digests}" if keys else ""
+def _say_keys(verdicts: list[bytes], uses: list[bytes]) -> str:
+    said = ""
+    for name, keys in (("verdict key", verdicts), ("use key", uses)):
+        digests = " and ".join(group_digits(sha256_hex(key)) for key in keys)
+        said += f" with the {name} {digests}" if keys else ""
+    return said
 
 
 def _set_policy(

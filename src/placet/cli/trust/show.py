@@ -118,6 +118,7 @@ def _trust_lines(trust: Trust, *, draft: bool = False) -> list[str]:
     for gate in trust.gates.values():
         lines += [f"  {gate.id}: ledger {gate.ledger}"]
         lines += [f"    signs verdicts with the key SHA-256 {key.digest}" for key in gate.verdict_keys]
+        lines += [f"    logs its uses with the key SHA-256 {key.digest}" for key in gate.use_keys]
     lines += ["", "Rules (no matching rule means deny)"]
     for rule in trust.rules:
         lines += [f"  in {rule.scope}: {rule.action} on {rule.target}", f"    {describe_rule(rule)}"]
@@ -155,7 +156,12 @@ def _to_object(trust: Trust) -> dict[str, Any]:
             {"id": t.id, "keyid": t.keyid, "origins": list(t.origins)} for t in trust.terminals.values()
         ],
         "gates": [
-            {"id": gate.id, "ledger": gate.ledger, "verdictKeys": [key.digest for key in gate.verdict_keys]}
+            {
+                "id": gate.id,
+                "ledger": gate.ledger,
+                "verdictKeys": [key.digest for key in gate.verdict_keys],
+                "useKeys": [key.digest for key in gate.use_keys],
+            }
             for gate in trust.gates.values()
         ],
         "scopes": {name: list(patterns) for name, patterns in trust.scopes.items()},

@@ -15,7 +15,7 @@ from placet.core.errors import MalformedError, PolicyError, Reason
 from placet.core.evidence.attestations import Attestation, parse_attestation
 from placet.core.evidence.vsa_input import EXPIRES_AT
 from placet.core.verdict.envelope import parse_verdict
-from placet.core.verdict.keys import VerdictPublicKey
+from placet.core.verdict.keys import GatePublicKey
 from placet.core.verdict.levels import parse_slsa_levels
 from placet.core.verdict.statements import (
     INPUT_ATTESTATIONS,
@@ -57,7 +57,7 @@ class Verdict(NamedTuple):
     predicate: Object
 
 
-def verify_verdict(data: bytes, *, key: VerdictPublicKey, expected: ExpectedVerdict, now: int) -> Verdict:
+def verify_verdict(data: bytes, *, key: GatePublicKey, expected: ExpectedVerdict, now: int) -> Verdict:
     """Verifies a verdict: signed by this gate's key, about exactly this, passed, high enough, still good.
 
     Raises:
