@@ -1,0 +1,256 @@
+"""What a leaf is made from: decisions, uses and trust changes (LOG-16 to LOG-18).
+
+A record is what is handed to a log, which keeps it for those who may see it.  Its leaf is a function of the
+record's bytes alone, so whoever has the record can hold the log against it.
+
+Leaves out: whether a record's signatures hold, except for uses; logs and monitors ask that with a trust root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from placet.core.admission import admit
+from placet.core.bundle import ANSWER_MEDIA_TYPE, parse_answer
+from placet.core.decode import (
+    Object,
+    read_ascii,
+    read_choice,
+    read_list,
+    read_map,
+    read_name,
+    read_object,
+    read_sha256,
+    read_string,
+    read_time,
+)
+from placet.core.dsse import MAX_SIGNATURES, PAYLOAD_TYPE, Envelope, envelope_to_object, pae, parse_envelope
+from placet.core.encoding import (
+    Digest,
+    KeyId,
+    b64decode_strict,
+    b64encode,
+    encode_canonical,
+    format_time,
+    parse_canonical_json,
+    parse_json,
+    sha256_hex,
+)
+from placet.core.errors import MalformedError, Reason, VerificationError
+from placet.core.sshsig import parse_sshsig
+from placet.core.statement import STATEMENT_TYPE, parse_statement
+from placet.core.tlog.leaf import (
+    APPROVED,
+    DENIED,
+    MAX_KEYIDS,
+    Leaf,
+    TrustLeaf,
+    UseLeaf,
+    decision_leaf,
+    read_sorted_digests,
+)
+from placet.core.verdict.keys import GatePublicKey
+
+USE_MEDIA_TYPE = "application/vnd.placet.use.v1+json"
+TRUST_MEDIA_TYPE = "application/vnd.placet.trust-change.v1+json"
+USE_PREDICATE_TYPE = "https://placet.dev/use/v1"
+ACTION_UNIT = "action"
+
+# A root or targets file with the signatures and delegations of a large deployment.
+MAX_METADATA_BYTES = 1024 * 1024
+MAX_RECORD_BYTES = 2 * MAX_METADATA_BYTES
+USE_ID_BYTES = 16
+
+_STATEMENT = frozenset({"_type", "subject", "predicateType", "predicate"})
+_SUBJECT = frozenset({"name", "digest"})
+_PREDICATE = frozenset({"approvals", "gate", "id", "unit", "usedAt"})
+
+
+class Use(NamedTuple):
+    """What a gate says when it uses an approval.
+
+    Args:
+        payload_digest: SHA-256 of the intent's payload.
+        approvals: hexadecimal leaf hashes of the approvals that count, sorted.
+        gate: the gate's ID.
+        id: 16 random bytes; the same use handed in twice is one leaf.
+        unit: ``action``, or the digest that was used of an approval whose artifacts are each a use.
+        used_at: Unix seconds.
+    """
+
+    payload_digest: Digest
+    approvals: tuple[Digest, ...]
+    gate: str
+    id: bytes
+    unit: str
+    used_at: int
+
+
+class UseRecord(NamedTuple):
+    """A parsed use record: the envelope and what it says."""
+
+    envelope: Envelope
+    use: Use
+
+
+def use_message(use: Use) -> tuple[bytes, bytes]:
+    """Returns the payload of a use's statement, and what the gate signs of it."""
+    statement = {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": "intent", "digest": {"sha256": use.payload_digest}}],
+        "predicateType": USE_PREDICATE_TYPE,
+        "predicate": {
+            "approvals": list(use.approvals),
+            "gate": use.gate,
+            "id": b64encode(use.id),
+            "unit": use.unit,
+            "usedAt": format_time(use.used_at),
+        },
+    }
+    payload = encode_canonical(statement)
+    return payload, pae(PAYLOAD_TYPE, payload)
+
+
+def encode_use_record(envelope: Envelope) -> bytes:
+    """Encodes a use record around the DSSE envelope that the gate signed."""
+    return encode_canonical({"mediaType": USE_MEDIA_TYPE, "envelope": envelope_to_object(envelope)})
+
+
+def parse_use_record(record: bytes) -> UseRecord:
+    """Parses a use record; `verify_use` verifies it.
+
+    Raises:
+        MalformedError: wrong shape, size or spelling, or not exactly one signature.
+    """
+    return _read_use(_read_record(record, USE_MEDIA_TYPE))
+
+
+def verify_use(record: UseRecord, keys: Collection[GatePublicKey]) -> Use:
+    """Verifies that one of a gate's use keys signed the record.
+
+    Args:
+        keys: ``useKeys`` of the gate that the record names.
+
+    Raises:
+        VerificationError: UNKNOWN_KEY, SIGNATURE_INVALID.
+    """
+    (signature,) = record.envelope.signatures
+    for key in keys:
+        if KeyId(key.digest) == signature.keyid:
+            key.verify(signature.sig, pae(PAYLOAD_TYPE, record.envelope.payload), what="use")
+            return record.use
+    raise VerificationError(
+        Reason.UNKNOWN_KEY,
+        "The use is signed by no use key of this gate.",
+        actual=signature.keyid,
+        hint="Name the gate's key among its useKeys in gates.json.",
+    )
+
+
+def encode_trust_record(metadata: bytes) -> bytes:
+    """Encodes the record of a new version of a TUF metadata file."""
+    return encode_canonical({"mediaType": TRUST_MEDIA_TYPE, "metadata": b64encode(metadata)})
+
+
+def parse_trust_record(record: bytes) -> bytes:
+    """Parses the record of a trust change; returns the TUF metadata file.
+
+    Raises:
+        MalformedError: wrong shape, size or spelling.
+    """
+    return _read_metadata(_read_record(record, TRUST_MEDIA_TYPE))
+
+
+def leaf_of_record(record: bytes) -> Leaf:
+    """Returns the leaf of a record (LOG-16).
+
+    Raises:
+        MalformedError: the bytes are no record.
+        VerificationError: KEY_MISMATCH where a decision names another key than its signature does.
+    """
+    value = parse_canonical_json(record, max_bytes=MAX_RECORD_BYTES, what="record")
+    members = read_map(value, "", max_items=8)
+    kind = members.get("mediaType")
+    if kind == ANSWER_MEDIA_TYPE:
+        return _leaf_of_answer(record)
+    if kind == USE_MEDIA_TYPE:
+        return _leaf_of_use(_read_use(members))
+    read_choice(kind, "/mediaType", (ANSWER_MEDIA_TYPE, USE_MEDIA_TYPE, TRUST_MEDIA_TYPE))
+    return _leaf_of_metadata(_read_metadata(members))
+
+
+def _leaf_of_answer(record: bytes) -> Leaf:
+    answer = parse_answer(record)
+    statement = parse_statement(answer.envelope.payload)
+    (signature,) = answer.envelope.signatures
+    # DSSE's key ID is a hint that nobody signs; the one in the signature is what is verified.
+    if KeyId(sha256_hex(parse_sshsig(signature.sig).public_key)) != signature.keyid:
+        raise VerificationError(Reason.KEY_MISMATCH, "The answer names another key than its signature does.")
+    kind = APPROVED if statement.decision == "approve" else DENIED
+    return decision_leaf(kind, statement.payload_digest, signature, answer.report)
+
+
+def _leaf_of_use(record: UseRecord) -> Leaf:
+    (signature,) = record.envelope.signatures
+    return UseLeaf(
+        record.use.approvals,
+        signature.keyid,
+        record.use.payload_digest,
+        sha256_hex(record.envelope.payload),
+        sha256_hex(signature.sig),
+    )
+
+
+def _leaf_of_metadata(metadata: bytes) -> Leaf:
+    value = read_map(
+        parse_json(metadata, max_bytes=MAX_METADATA_BYTES, what="TUF metadata"), "/metadata", max_items=8
+    )
+    at = "/metadata/signatures"
+    keyids = []
+    for i, item in enumerate(read_list(value.get("signatures"), at, max_items=MAX_KEYIDS)):
+        members = read_map(item, f"{at}/{i}", max_items=8)
+        keyids.append(members.get("keyid"))
+    found = read_sorted_digests(sorted(map(str, keyids)), at, max_items=MAX_KEYIDS)
+    return TrustLeaf(tuple(map(KeyId, found)), sha256_hex(metadata))
+
+
+def _read_record(record: bytes, media_type: str) -> Object:
+    value = parse_canonical_json(record, max_bytes=MAX_RECORD_BYTES, what="record")
+    members = read_map(value, "", max_items=8)
+    read_choice(members.get("mediaType"), "/mediaType", (media_type,))
+    return members
+
+
+def _read_metadata(members: Object) -> bytes:
+    text = read_object(members, "", ("mediaType", "metadata"))["metadata"]
+    return b64decode_strict(read_string(text, "/metadata", max_length=MAX_RECORD_BYTES), "/metadata")
+
+
+def _read_use(members: Object) -> UseRecord:
+    read_object(members, "", ("mediaType", "envelope"))
+    envelope = parse_envelope(members["envelope"], "/envelope", max_signatures=1)
+    if len(envelope.signatures) != 1:
+        raise MalformedError(Reason.BAD_VALUE, "A use has exactly one signature.", path="/envelope")
+    top = read_object(admit(envelope.payload, what="use"), "", _STATEMENT)
+    read_choice(top["_type"], "/_type", (STATEMENT_TYPE,))
+    read_choice(top["predicateType"], "/predicateType", (USE_PREDICATE_TYPE,))
+    (subject,) = read_list(top["subject"], "/subject", max_items=1, min_items=1)
+    subject = read_object(subject, "/subject/0", _SUBJECT)
+    read_choice(subject["name"], "/subject/0/name", ("intent",))
+    predicate = read_object(top["predicate"], "/predicate", _PREDICATE)
+    at = "/predicate/id"
+    use_id = b64decode_strict(read_string(predicate["id"], at), at)
+    if len(use_id) != USE_ID_BYTES:
+        raise MalformedError(Reason.BAD_VALUE, "A use's ID has 16 bytes.", path=at)
+    return UseRecord(
+        envelope,
+        Use(
+            read_sha256(subject["digest"], "/subject/0/digest"),
+            read_sorted_digests(predicate["approvals"], "/predicate/approvals", max_items=MAX_SIGNATURES),
+            read_name(predicate["gate"], "/predicate/gate"),
+            use_id,
+            read_ascii(predicate["unit"], "/predicate/unit", max_length=200),
+            read_time(predicate["usedAt"], "/predicate/usedAt"),
+        ),
+    )
