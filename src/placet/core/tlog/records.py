@@ -19,7 +19,6 @@ from placet.core.decode import (
     read_choice,
     read_list,
     read_map,
-    read_name,
     read_object,
     read_sha256,
     read_string,
@@ -248,7 +247,7 @@ def _read_use(members: Object) -> UseRecord:
         Use(
             read_sha256(subject["digest"], "/subject/0/digest"),
             read_sorted_digests(predicate["approvals"], "/predicate/approvals", max_items=MAX_SIGNATURES),
-            read_name(predicate["gate"], "/predicate/gate"),
+            read_ascii(predicate["gate"], "/predicate/gate", max_length=190),
             use_id,
             read_ascii(predicate["unit"], "/predicate/unit", max_length=200),
             read_time(predicate["usedAt"], "/predicate/usedAt"),
