@@ -17,13 +17,13 @@ from relay_inside import Inside, with_relay
 from relay_process import answering, make_answer, make_request, running, submission
 from uvicorn.server import ServerState
 
+from placet.adapters import followed_trust
 from placet.adapters.serving import server
 from placet.adapters.serving.addresses import group_address, parse_address
 from placet.cli import main
 from placet.core.bundle import Answer, IntentRequest
 from placet.core.encoding import Digest, sha256_hex
 from placet.ports.request_store import MAX_ANSWERS, NO_LIMIT
-from placet.relay import answer_filter
 from placet.relay.answer_filter import AnswerFilter
 from placet.relay.callers import KNOWN, CallerLimits, CallersError, TotalLimits, parse_callers
 from placet.relay.gatekeeper import Gatekeeper
@@ -208,7 +208,7 @@ def test_a_flood_of_requests_leaves_room_for_what_an_enrolled_key_vouches_for(tm
 def test_the_snapshot_is_followed_and_a_broken_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(answer_filter, "_LOOK_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(followed_trust, "LOOK_EVERY_SECONDS", 0.0)
     world, other = World(), World(seed=b"another")
     snapshot = tmp_path / "snapshot.json"
     snapshot.write_bytes(other.snapshot())
