@@ -69,27 +69,36 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
             "wrong-content-type",
             f"The body must be sent as Content-Type: {CONTENT_TYPE}, without Content-Encoding.",
         )
+    return await read_bytes(
+        request, max_bytes, hint="Carry large evidence by digest and leave its content with the builder."
+    )
+
+
+async def read_bytes(request: Request, max_bytes: int, *, hint: str = "") -> bytes:
+    """Reads a body of whatever type, of at most `max_bytes`; `hint` says what to do about a larger one.
+
+    Raises:
+        CallRefused: too large, or too slow.
+    """
     declared = request.headers.get("content-length", "")
     # Refused before it is read; a body that declares less than it has, or nothing, is counted below.
     if declared.isdecimal() and int(declared[:20]) > max_bytes:
-        raise _too_large(max_bytes)
+        raise _too_large(max_bytes, hint)
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > max_bytes:
-                    raise _too_large(max_bytes)
+                    raise _too_large(max_bytes, hint)
     except TimeoutError as e:
         raise CallRefused("slow-body", f"The body did not arrive within {BODY_SECONDS:g} seconds.") from e
     return bytes(body)
 
 
-def _too_large(max_bytes: int) -> CallRefused:
+def _too_large(max_bytes: int, hint: str) -> CallRefused:
     return CallRefused(
-        Reason.TOO_LARGE,
-        f"The body is larger than the {max_bytes} bytes that are accepted here.",
-        hint="Carry large evidence by digest and leave its content with the builder.",
+        Reason.TOO_LARGE, f"The body is larger than the {max_bytes} bytes that are accepted here.", hint=hint
     )
 
 
