@@ -78,7 +78,7 @@ def verify_log(bundle: IntentBundle, *, policy: LogPolicy | None, payload_digest
     """
     if not bundle.log:
         return LogFacts({}, {})
-    leaves = _decisions_of(bundle, payload_digest)
+    leaves = decisions_of(bundle, payload_digest)
     decisions: dict[Digest, LoggedDecision] = {}
     unproven: dict[Digest, str] = {}
     checkpoints: dict[bytes, WitnessedCheckpoint] = {}
@@ -95,7 +95,7 @@ def verify_log(bundle: IntentBundle, *, policy: LogPolicy | None, payload_digest
     return LogFacts(decisions, unproven)
 
 
-def _decisions_of(bundle: IntentBundle, payload_digest: Digest) -> dict[Digest, DecisionLeaf]:
+def decisions_of(bundle: IntentBundle, payload_digest: Digest) -> dict[Digest, DecisionLeaf]:
     """Returns the leaf of each signature that a report is about: the log takes no decision without one."""
     reports = {parse_report(report.payload).signature_digest: report for report in bundle.reports}
     leaves = {}
