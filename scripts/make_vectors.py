@@ -10,7 +10,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vector_sources import containers, decisions, evidence, forms, signatures, trust, uses, verdicts, worlds
+from vector_sources import (
+    containers,
+    decisions,
+    evidence,
+    forms,
+    logged,
+    signatures,
+    trust,
+    uses,
+    verdicts,
+    worlds,
+)
 from vector_sources.schema import schema
 
 HERE = Path(__file__).resolve().parent.parent / "vectors"
@@ -29,6 +40,7 @@ SOURCES = (
     containers.reports,
     containers.requesters,
     decisions.decisions,
+    logged.logged,
     evidence.evidences,
     uses.uses,
     uses.runs,

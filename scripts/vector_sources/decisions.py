@@ -156,8 +156,6 @@ def _people(book: Book, no: Any) -> None:
     no("level-2-many-uses", "LVL-02 INV-4", "More than one use.", "level-too-low", policy_error, ask(ALICE, BOB, trust="hardware", source=hardware, max_uses=2))
     unlocked = ask(ALICE, Voice(BOB, knobs={"flags": UP}), trust="hardware-uv-optional", source=weak)
     book.accept("verify-for-use", "unverified-is-level-1", "LVL-02 LVL-05", "A signature without verification, where that may be.", unlocked, level=1)
-    third = world(policy=policy(level=3), assurance=HARDWARE)
-    no("level-3", "LVL-03 INV-7", "A level that needs the log.", "level-needs-log", policy_error, ask(ALICE, BOB, trust="level-3", source=third))
     apart = world(policy=policy(distinct="true"))
     book.accept("verify-for-use", "terminals-apart", "POL-12", "Each on a terminal of their own.", ask(ALICE, BOB, trust="distinct-terminals", source=apart), level=1)
     no("one-terminal", "POL-12 INV-5", "Both at one terminal.", "terminals-not-distinct", policy_error, ask(ALICE, Voice(BOB, "t1"), trust="distinct-terminals", source=apart))

@@ -10,6 +10,7 @@ from typing import Any
 from placet.core.encoding import format_time
 from placet.core.sshsig import encode_sk_ecdsa_key, encode_sk_ed25519_key, key_id
 from placet.testing.authenticator import SoftSk, SoftTerminalKey, SoftWebAuthn
+from placet.testing.small_log import SmallLog
 from placet.testing.world import ALICE, BOB, CAROL, World
 from vector_sources.book import REMOVED, SEED, Book, altered, b64, world
 
@@ -116,6 +117,9 @@ def trust() -> Book:
     book.refuse("trust", "version-text", "TRU-03", "A version in words.", inputs(_files(base), versions={"root": "1"}), "bad-value", path="/versions/root")
     book.refuse("trust", "role-name", "TRU-03", "A role in another script.", inputs(_files(base), versions={"r\u043e\u043et": 1}), "bad-value", path="/versions")
     _models(book, inputs)
+    policy = SmallLog(seed=b"placet vectors").policy().decode()
+    book.accept("trust", "log-policy", "TRU-05", "A log and its witnesses.", inputs(_files(base) | {"log-policy": policy}), people=3)
+    book.refuse("trust", "log-policy-quorum", "TRU-05", "A quorum of witnesses that nobody named.", inputs(_files(base) | {"log-policy": policy.replace("witness w1", "witness w9")}), "bad-value")
     _snapshots(book)
     return book
 
@@ -178,6 +182,8 @@ def policies() -> Book:
     whole = RULE + 'exclude_requester = false\ndistinct_terminals = true\nmax_window = "15m"\nevidence = [{ kind = "slsa-provenance", min_level = 3, source = "https://github.com/acme/app", builders = ["https://github.com/actions/runner"] }]\n'
     says = rule | {"excludeRequester": False, "distinctTerminals": True, "maxWindow": 900, "evidence": [{"kind": "slsa-provenance", "options": {"min_level": 3, "source": "https://github.com/acme/app", "builders": ["https://github.com/actions/runner"]}}]}
     book.accept("policy", "everything", "POL-01", "Every member.", inputs(whole), rules=[says])
+    book.accept("policy", "uses-queued", "POL-13", "A gate may act, and hand its use to the log later.", inputs(RULE + 'uses = "queued"\n'), rules=[rule | {"uses": "queued"}])
+    no("uses-nowhere", "POL-13 INV-7", "No word for leaving no trace.", RULE + 'uses = "unlogged"\n', "bad-value", "/rule/0/uses")
     nested = swapped('of = ["group:release"]', 'of = ["person:dana@example.com", { threshold = 2, of = ["group:sre"] }]')
     book.accept("policy", "nested", "POL-01", "A quorum within a quorum.", inputs(nested))
     eight = swapped("host://**", "host://" + "*/" * 8)
@@ -248,9 +254,14 @@ def quorums() -> Book:
     no("terminals-one", "POL-12 INV-5", "Two people at one terminal.", "terminals-not-distinct", two, ["a/release/t1", "b/release/t1"], **apart)
     no("terminals-few", "POL-12 POL-05", "One person, whatever the terminal.", few, two, ["a/release/t1"], **apart)
     no("terminals-none", "POL-12", "Nothing says which terminal.", "terminals-not-distinct", two, ["a/release/", "b/release/"], **apart)
-    ok("level", "LVL-03 LVL-04", "Both reach the level.", two, ["a/release/t1/2", "b/release/t2/2"], level=2)
+    ok("level", "LVL-04", "Both reach the level.", two, ["a/release/t1/2", "b/release/t2/2"], level=2)
     no("level-low", "LVL-04 LVL-05", "One of them does not.", "level-too-low", two, ["a/release/t1/2", "b/release/t2/1"], level=2)
-    no("level-three", "LVL-03 INV-7", "A level that needs the log.", "level-needs-log", two, ["a/release/t1/2", "b/release/t2/2"], level=3)
+    no("level-three", "LVL-04", "Neither reaches the level.", "level-too-low", two, ["a/release/t1/2", "b/release/t2/2"], level=3)
+    one = {"threshold": 1, "of": ["group:release"]}
+    ok("level-four", "LVL-06", "Two people, whatever the rule's threshold.", one, ["a/release/t1/4", "b/release/t2/4"], "c", level=4)
+    no("level-four-one", "LVL-06 INV-5", "One person is not several.", "level-too-low", one, ["a/release/t1/4"], "c", level=4)
+    no("level-four-terminal", "LVL-06 INV-5", "Two people at one terminal.", "level-too-low", one, ["a/release/t1/4", "b/release/t1/4"], "c", level=4)
+    no("level-four-requester", "LVL-06 INV-5", "The requester is one of the two, and the rule would let them count.", "level-too-low", one, ["a/release/t1/4", "b/release/t2/4"], "b", level=4, excludeRequester=False)
     return book
 
 

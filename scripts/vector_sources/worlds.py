@@ -4,10 +4,13 @@
 # fmt: off
 from __future__ import annotations
 
+from typing import Any
+
 from placet.core.encoding import format_time
 from placet.core.trust import compile_trust
-from placet.testing.world import ALICE, BOB, CAROL, NOW, World
-from vector_sources.book import world
+from placet.testing.small_log import SmallLog
+from placet.testing.world import ALICE, BOB, CAROL, NOW, SoftTerminal, World
+from vector_sources.book import SEED, world
 
 ONE_HOUR = 3600
 ISSUER = "https://issuer.example"
@@ -32,6 +35,7 @@ def policy(action: str = "run", level: int = 1, threshold: int = 2, *, exclude: 
 SIGNER_KEY = "c" * 64
 SIGNATURE_RULE = 'evidence = [{ kind = "signature", signers = [{ key = "' + SIGNER_KEY + '" }] }]'
 HARDWARE = {ALICE: "attested", BOB: "vouched", CAROL: "software"}
+ATTESTED = dict.fromkeys((ALICE, BOB, CAROL), "attested")
 UV_OPTIONAL = {person: {"uv": False} for person in (ALICE, BOB, CAROL)}
 
 
@@ -42,7 +46,12 @@ def worlds() -> dict[str, World]:
         "default": world(),
         "hardware": world(policy=policy(level=2), assurance=HARDWARE),
         "hardware-uv-optional": world(policy=policy(), assurance=HARDWARE, credential_members=UV_OPTIONAL),
-        "level-3": world(policy=policy(level=3), assurance=HARDWARE),
+        "level-3": logged_world(3),
+        "level-3-without-log": world(policy=policy(level=3), assurance=ATTESTED),
+        "level-3-vouched": logged_world(3, assurance={ALICE: "attested", BOB: "vouched", CAROL: "attested"}),
+        "level-4": level_four(),
+        "logged": logged_world(1),
+        "logged-nowhere": world(policy=policy(), assurance=ATTESTED),
         "one-voice": world(policy=policy(threshold=1)),
         "three-voices": world(policy=policy(threshold=3)),
         "exclude-requester": world(policy=policy(exclude="true")),
@@ -60,6 +69,22 @@ def worlds() -> dict[str, World]:
         "accounts": world(accounts={CAROL: [{"issuer": ISSUER, "subject": "4711"}]}),
         "uv-optional": world(credential_members=UV_OPTIONAL),
     }
+
+
+def logged_world(level: int, **changes: Any) -> World:
+    """Returns a world of attested keys whose trust root names a log, with a quorum of two of three witnesses."""
+    made = world(policy=policy(level=level), assurance=ATTESTED)
+    for name, value in changes.items():
+        setattr(made, name, value)
+    made.more_files["log-policy"] = SmallLog(seed=SEED).policy()
+    return made
+
+
+def level_four() -> World:
+    """Returns a world whose rule asks for level 4, and of one person only, with three terminals."""
+    made = logged_world(4, policy=policy(level=4, threshold=1))
+    made.terminals["t3"] = SoftTerminal("t3", seed=SEED + b"t3")
+    return made
 
 
 def narrow_scope() -> bytes:

@@ -57,7 +57,7 @@ class Circumstances(NamedTuple):
 def signature_level(
     person_id: str, credential: Credential, facts: SignatureFacts, around: Circumstances
 ) -> tuple[int, tuple[str, ...]]:
-    """Returns the level of one verified signature, and what it lacks for the next one (LVL-01 to LVL-03)."""
+    """Returns the level of a verified signature, and what the next one lacks (LVL-01, LVL-02, LVL-03)."""
     lacking = []
     if credential.assurance == "software":
         lacking.append(
@@ -75,11 +75,12 @@ def signature_level(
         lacking.append(f"{around.report.terminal_id} did not verify {len(unseen)} piece(s) of the evidence")
     if credential.assurance != "attested":
         lacking.append(f"{person_id}'s authenticator model is vouched for, not attested")
-    # LVL-03: what nobody proved to be in the log is not in it.
+    # LVL-03, INV-7: what nobody proved to be in the log is not in it.
     unlogged = around.log.lacking(around.signature) if around.log else _UNPROVEN
     if unlogged:
         lacking.append(f"{unlogged}, for {person_id}")
     if lacking:
         return MAX_LEVEL_WITHOUT_LOG, tuple(lacking)
+    # LVL-06: how many people there are is counted with the quorum.
     without_quorum = around.log.lacks_quorum(around.signature) if around.log else _UNPROVEN
     return (3, (without_quorum,)) if without_quorum else (COLLECTIVE, ())

@@ -158,12 +158,22 @@ def _reached_level(rule: Rule, approvers: tuple[Approver, ...], requester: str |
     return 0
 
 
+def _has_two(approvers: list[Approver]) -> bool:
+    """Tells whether two people decided on two terminals."""
+    return any(
+        one.person_id != two.person_id and one.terminal_id != two.terminal_id
+        for one in approvers
+        for two in approvers
+    )
+
+
 def _evaluate(rule: Rule, approvers: tuple[Approver, ...], requester: str | None, level: int) -> QuorumResult:
     """Evaluates a rule over the people whose signatures reach `level`."""
     strong = [a for a in approvers if a.level >= level]
     if level >= COLLECTIVE:  # LVL-06
-        others = {(a.person_id, a.terminal_id) for a in strong if a.person_id != requester}
-        if not any(one[0] != two[0] and one[1] != two[1] for one in others for two in others):
+        # An unverified requester could be any of them, so it must hold whoever is taken away.
+        absent = {requester} if requester is not None else {"", *(a.person_id for a in strong)}
+        if not all(_has_two([a for a in strong if a.person_id != one]) for one in absent):
             return QuorumResult(False, frozenset(), (NEEDS_OTHERS,))
         rule = rule._replace(exclude_requester=True, distinct_terminals=True)
     if not rule.distinct_terminals:
