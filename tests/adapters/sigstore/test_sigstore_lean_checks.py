@@ -107,7 +107,7 @@ def _stock_proof(proof: dict[str, Any], body: bytes) -> bool:
 
 def _lean_proof(proof: dict[str, Any], body: bytes) -> bool:
     try:
-        lean_logs._check_proof(proof, body)
+        lean_logs.check_proof(proof, body)
     except Unusual:
         return False
     return True
@@ -185,7 +185,7 @@ def _check_note(checkpoint: str, size: int = 7, root: bytes = ROOT_HASH) -> None
     proof = {"treeSize": size, "rootHash": root, "checkpoint": {"envelope": checkpoint}}
     from placet.adapters.sigstore.lean_roots import LogKey
 
-    lean_logs._check_checkpoint(proof, LOG_ID, LogKey(KEY.public_key(), None))
+    lean_logs.check_checkpoint(proof, LOG_ID, LogKey(KEY.public_key(), None))
 
 
 def _noted(note: str) -> str:

@@ -80,8 +80,8 @@ class Content(NamedTuple):
 def check_entry(entry: Object, key: LogKey) -> None:
     """Checks that the log's signed tree contains the entry, and the log's promise where it made one."""
     proof, body = entry["inclusionProof"], entry["canonicalizedBody"]
-    _check_proof(proof, body)
-    _check_checkpoint(proof, entry["logId"]["keyId"], key)
+    check_proof(proof, body)
+    check_checkpoint(proof, entry["logId"]["keyId"], key)
     if "inclusionPromise" in entry:
         signed = (
             f'{{"body":"{b64encode(body)}","integratedTime":{entry["integratedTime"]},'
@@ -90,7 +90,7 @@ def check_entry(entry: Object, key: LogKey) -> None:
         key.verify(entry["inclusionPromise"]["signedEntryTimestamp"], signed.encode())
 
 
-def _check_proof(proof: Object, body: bytes) -> None:
+def check_proof(proof: Object, body: bytes) -> None:
     """Checks the path from the entry to the tree's root (RFC 9162, section 2.1.3.2)."""
     index, last = proof["logIndex"], proof["treeSize"] - 1
     require(index <= last)
@@ -108,7 +108,7 @@ def _check_proof(proof: Object, body: bytes) -> None:
     require(found == proof["rootHash"])
 
 
-def _check_checkpoint(proof: Object, log_id: bytes, key: LogKey) -> None:
+def check_checkpoint(proof: Object, log_id: bytes, key: LogKey) -> None:
     """Checks that the log signed this root hash; others' signatures beside it neither count nor harm."""
     match = _checkpoint(proof["checkpoint"]["envelope"])
     require(match)

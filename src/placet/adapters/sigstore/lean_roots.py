@@ -171,8 +171,8 @@ def _read_root(name: str, value: Any) -> LeanInstance:
     authorities = [_read_authority(item) for item in _list(top["certificateAuthorities"])]
     issuers = [(authority.names[0], authority) for authority in authorities]
     require(all(identifier for (_, identifier), _ in issuers))
-    logs = [_read_log(item) for item in _list(top.get("tlogs", []))]
-    certificate_logs = [_read_log(item) for item in _list(top.get("ctlogs", []))]
+    logs = [read_log(item) for item in _list(top.get("tlogs", []))]
+    certificate_logs = [read_log(item) for item in _list(top.get("ctlogs", []))]
     by_log_id = {log_id: (period, key) for log_id, _, period, key in logs}
     by_key = {key_id: log_id for log_id, key_id, _, _ in logs}
     # A log may be named otherwise than by its key, but not by another log's: sigstore-python asks the key.
@@ -204,8 +204,8 @@ _LOG_ID = frozenset({"keyId"})
 _LOG_OPTIONAL = frozenset({"operator", "checkpointKeyId"})
 
 
-def _read_log(value: Any) -> tuple[bytes, bytes, Period, LogKey]:
-    """Returns the log's name, the hash of its key, when it counts, and the key."""
+def read_log(value: Any) -> tuple[bytes, bytes, Period, LogKey]:
+    """Returns a log of a trusted root: its name, the hash of its key, when it counts, and the key."""
     log = read_members(value, _LOG, _LOG_OPTIONAL)
     require(_texts(log["baseUrl"], log.get("operator", "")) and log["hashAlgorithm"] == "SHA2_256")
     if "checkpointKeyId" in log:  # sigstore-python takes the log's own name for this one, too
