@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-from collections.abc import Callable
 from pathlib import Path
 
-from placet.cli import UserError
+from placet.cli._listening import add_listen_options, read_port, reader
 from placet.cli._shared import parse_duration
 
-DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8471
 _SIZES = {"K": 1024, "M": 1024**2, "G": 1024**3}
 # Anything smaller is full after one request of the largest size.
@@ -26,16 +24,7 @@ def add_serve_options(serve: argparse.ArgumentParser) -> None:
 
 
 def _add_listening(serve: argparse.ArgumentParser) -> None:
-    add = serve.add_argument_group("where it listens").add_argument
-    add("--host", default=DEFAULT_HOST, metavar="ADDRESS", help=f"the address to listen on ({DEFAULT_HOST})")
-    add(
-        "--port",
-        type=_port,
-        default=DEFAULT_PORT,
-        metavar="N",
-        help=f"the port; 0 takes a free one ({DEFAULT_PORT})",
-    )
-    add("--allow-remote", action="store_true", help="listen on an address that other machines can reach")
+    add = add_listen_options(serve, DEFAULT_PORT).add_argument
     add(
         "--trusted-proxy",
         type=_network,
@@ -119,30 +108,12 @@ def _add_telling(serve: argparse.ArgumentParser) -> None:
     )
 
 
-def _reader(read: Callable[[str], object], what: str) -> Callable[[str], object]:
-    """Returns an argparse type that says `what` was expected."""
-
-    def parse(text: str) -> object:
-        try:
-            return read(text)
-        except (ValueError, UserError) as e:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from e
-
-    return parse
-
-
-def _read_port(text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) < 65536:
-        return int(text)
-    raise ValueError
-
-
 def _read_listen(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or _read_port(port) == 0:
+    if not host or read_port(port) == 0:
         raise ValueError
-    return host, _read_port(port)
+    return host, read_port(port)
 
 
 def _read_size(text: str) -> int:
@@ -155,11 +126,10 @@ def _read_size(text: str) -> int:
     return size
 
 
-_port = _reader(_read_port, "a port number from 0 to 65535")
-_listen = _reader(_read_listen, "an address with a port, such as 127.0.0.1:9471")
-_size = _reader(_read_size, "a size of at least 4M, such as 512M or 4G")
-_duration = _reader(parse_duration, 'a time, such as "30d" or "12h"')
-_network = _reader(
+_listen = reader(_read_listen, "an address with a port, such as 127.0.0.1:9471")
+_size = reader(_read_size, "a size of at least 4M, such as 512M or 4G")
+_duration = reader(parse_duration, 'a time, such as "30d" or "12h"')
+_network = reader(
     lambda text: ipaddress.ip_network(text, strict=False),
     "an address or network, such as 10.0.0.5 or fd00::/64",
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from placet.cli import UserError
+from placet.cli._listening import describe_address
 from placet.cli._shared import read_file
 from placet.core.errors import PlacetError
 from placet.ports.request_store import NewRequest, RequestStore, RequestStoreError
@@ -51,11 +52,8 @@ def serve(args: argparse.Namespace, listener: socket.socket, place: str | Path) 
 
     parts = _prepare(args)
     stop_metrics = _listen_for_metrics(args.metrics_listen, parts.metrics)
-    shown = f"[{args.host}]" if ":" in args.host else args.host
-    ready = (
-        f"placet relay listens on http://{shown}:{listener.getsockname()[1]}, "
-        f"keeps its state in {show_place(place)}"
-    )
+    where = describe_address(args.host, listener)
+    ready = f"placet relay listens on {where}, keeps its state in {show_place(place)}"
     try:
         _run(args, parts, _open_store(args, place), listener, ready)
     finally:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 from pathlib import Path
 
 from placet.adapters.paths import state_dir
 from placet.cli import UserError, _relay_check, _relay_migrate
+from placet.cli._listening import open_listener
 from placet.cli._relay_options import add_serve_options
 from placet.cli._shared import setting
 
@@ -52,20 +52,9 @@ def run(args: argparse.Namespace) -> int:
     place = choose_store(args.state, args.store)
     if args.relay_command == "check":
         return _relay_check.run(args, place)
-    try:
-        # Imported here: what `placet relay --help` needs is small, and a missing extra deserves a sentence.
-        from placet.adapters.serving.server import ListenError, bind
-        from placet.cli._relay_serve import serve
-    except ModuleNotFoundError as e:
-        raise UserError(
-            f"The relay needs the Python package {e.name}, which is not installed.",
-            "Install placet with its relay: pip install 'placet[relay]'.",
-        ) from e
-    _check_reach(args.host, allow_remote=args.allow_remote)
-    try:
-        listener = bind(args.host, args.port)
-    except ListenError as e:
-        raise _cannot_listen(args.host, args.port, str(e), in_use=e.in_use, reserved=e.not_permitted) from e
+    listener = open_listener(args, "relay", "they could read requests and withdraw them")
+    from placet.cli._relay_serve import serve
+
     with listener:
         serve(args, listener, place)
     return 0
@@ -93,38 +82,3 @@ def choose_store(state: Path | None, store: str | None) -> str | Path:
     if problem := missing_driver(address):
         raise UserError(*problem)
     return address
-
-
-def _check_reach(host: str, *, allow_remote: bool) -> None:
-    if allow_remote or _is_loopback(host):
-        return
-    raise UserError(
-        f"{host} can be reached by other machines, and the relay speaks plain HTTP.",
-        "Let it listen on 127.0.0.1 with a reverse proxy in front that speaks TLS. If that proxy is on "
-        "another machine, add --allow-remote: nobody on the way could forge an approval, but they could "
-        "read requests and withdraw them.",
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        # Other names may come to mean another address tomorrow; RFC 6761 fixes this one.
-        return host == "localhost"
-
-
-def _cannot_listen(host: str, port: int, why: str, *, in_use: bool, reserved: bool) -> UserError:
-    if in_use:
-        return UserError(
-            f"Port {port} on {host} is already in use.",
-            f"Perhaps a relay is running already: `ss -ltnp sport = :{port}` shows which program has the "
-            "port. Stop that one, or choose another port with --port.",
-        )
-    if reserved:
-        return UserError(
-            f"Port {port} is reserved for administrators.", "Choose one above 1023 with --port, such as 8471."
-        )
-    return UserError(
-        f"The relay cannot listen on {host}: {why}.", "Give an address of this machine with --host."
-    )
