@@ -116,7 +116,7 @@ def parse_leaf(data: bytes) -> Leaf:
     kind = read_choice(value.get("kind"), "/kind", (APPROVED, DENIED, USED, TRUST))
     if kind == TRUST:
         read_object(value, "", _TRUST)
-        keyids = read_sorted_digests(value["keyids"], "/keyids", max_items=MAX_KEYIDS)
+        keyids = read_sorted_digests(value["keyids"], "/keyids", max_items=MAX_KEYIDS, min_items=1)
         return TrustLeaf(tuple(map(KeyId, keyids)), read_sha256(value["payload"], "/payload"))
     read_object(value, "", _USE if kind == USED else _DECISION)
     keyid = read_key_id(value["keyid"], "/keyid")
@@ -128,13 +128,13 @@ def parse_leaf(data: bytes) -> Leaf:
     return DecisionLeaf(kind, keyid, payload, signature, read_sha256(value["report"], "/report"))
 
 
-def read_sorted_digests(value: Any, path: str, *, max_items: int) -> tuple[Digest, ...]:
+def read_sorted_digests(value: Any, path: str, *, max_items: int, min_items: int = 0) -> tuple[Digest, ...]:
     """Reads digests that stand in order, each once.
 
     Raises:
-        MalformedError: WRONG_TYPE, TOO_MANY, BAD_DIGEST, NOT_CANONICAL.
+        MalformedError: WRONG_TYPE, TOO_MANY, BAD_VALUE, BAD_DIGEST, NOT_CANONICAL.
     """
-    items = read_list(value, path, max_items=max_items)
+    items = read_list(value, path, max_items=max_items, min_items=min_items)
     digests = tuple(read_hex_digest(item, f"{path}/{i}") for i, item in enumerate(items))
     if list(digests) != sorted(set(digests)):
         raise MalformedError(Reason.NOT_CANONICAL, "Digests stand in order, each once.", path=path)

@@ -39,7 +39,8 @@ _DASH = "\u2014 "
 _KEY_ID_BYTES = 4
 _KEY_BYTES = 32
 _PRIVATE = "PRIVATE+KEY+"
-_CONTROLS = bytes(c for c in range(32) if c != 10)
+# Those that C2SP forbids, and DEL.
+_CONTROLS = bytes((*(c for c in range(0x20) if c != 0x0A), 0x7F))
 
 
 class NoteSignature(NamedTuple):
@@ -121,7 +122,7 @@ def check_key_name(name: str) -> None:
     """
     # A lone surrogate has no bytes; what replaces it is not the same name.
     data = name.encode("utf-8", "replace")
-    bad = any(c.isspace() or c < " " or c == "+" for c in name) or data.decode() != name
+    bad = any(c.isspace() or c < " " or c in "+\x7f" for c in name) or data.decode() != name
     if bad or not 0 < len(data) <= MAX_NAME_BYTES:
         raise MalformedError(
             Reason.BAD_VALUE, "A key's name has 1 to 255 bytes, without spaces and plus.", actual=name[:80]

@@ -9,7 +9,7 @@ Leaves out: whether a record's signatures hold, except for uses; logs and monito
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from placet.core.admission import admit
 from placet.core.bundle import ANSWER_MEDIA_TYPE, parse_answer
@@ -17,6 +17,8 @@ from placet.core.decode import (
     Object,
     read_ascii,
     read_choice,
+    read_digest_set,
+    read_key_id,
     read_list,
     read_map,
     read_object,
@@ -206,12 +208,14 @@ def _leaf_of_metadata(metadata: bytes) -> Leaf:
         parse_json(metadata, max_bytes=MAX_METADATA_BYTES, what="TUF metadata"), "/metadata", max_items=8
     )
     at = "/metadata/signatures"
-    keyids = []
-    for i, item in enumerate(read_list(value.get("signatures"), at, max_items=MAX_KEYIDS)):
-        members = read_map(item, f"{at}/{i}", max_items=8)
-        keyids.append(members.get("keyid"))
-    found = read_sorted_digests(sorted(map(str, keyids)), at, max_items=MAX_KEYIDS)
-    return TrustLeaf(tuple(map(KeyId, found)), sha256_hex(metadata))
+    items = read_list(value.get("signatures"), at, max_items=MAX_KEYIDS, min_items=1)
+    keyids = sorted(
+        read_key_id(read_map(item, f"{at}/{i}", max_items=8).get("keyid"), f"{at}/{i}/keyid")
+        for i, item in enumerate(items)
+    )
+    if len(set(keyids)) != len(keyids):
+        raise MalformedError(Reason.DUPLICATE_VALUE, "One key has signed the file twice.", path=at)
+    return TrustLeaf(tuple(keyids), sha256_hex(metadata))
 
 
 def _read_record(record: bytes, media_type: str) -> Object:
@@ -249,7 +253,16 @@ def _read_use(members: Object) -> UseRecord:
             read_sorted_digests(predicate["approvals"], "/predicate/approvals", max_items=MAX_SIGNATURES),
             read_ascii(predicate["gate"], "/predicate/gate", max_length=190),
             use_id,
-            read_ascii(predicate["unit"], "/predicate/unit", max_length=200),
+            _read_unit(predicate["unit"]),
             read_time(predicate["usedAt"], "/predicate/usedAt"),
         ),
     )
+
+
+def _read_unit(value: Any) -> str:
+    at = "/predicate/unit"
+    unit = read_ascii(value, at, max_length=200)
+    if unit != ACTION_UNIT:
+        algorithm, _, digest = unit.partition(":")
+        read_digest_set({algorithm: digest}, at)
+    return unit

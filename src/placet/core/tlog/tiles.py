@@ -152,12 +152,16 @@ def read_node_from_tiles(read_tile: ReadTile, tree_size: int) -> NodeReader:
     read_again = functools.lru_cache(maxsize=_KEPT_TILES)(read_tile)
 
     def read(level: int, index: int) -> bytes:
-        tile_level, row = divmod(level, TILE_HEIGHT)
-        first = index << row
-        tile, offset = divmod(first, TILE_WIDTH)
-        width = min(TILE_WIDTH, (tree_size >> tile_level * TILE_HEIGHT) - tile * TILE_WIDTH)
-        if level < 0 or index < 0 or offset + (1 << row) > width:
+        # Asked before anything is shifted: no tree has such a level.
+        if not 0 <= level <= MAX_LEVEL or not 0 <= index << level < tree_size:
             raise MalformedError(Reason.BAD_VALUE, "The tree has no such node.", actual=(level, index))
+        tile_level, row = divmod(level, TILE_HEIGHT)
+        tile, offset = divmod(index << row, TILE_WIDTH)
+        width = min(TILE_WIDTH, (tree_size >> tile_level * TILE_HEIGHT) - tile * TILE_WIDTH)
+        if offset + (1 << row) > width:
+            raise MalformedError(
+                Reason.BAD_VALUE, "The tree has no such complete node.", actual=(level, index)
+            )
         hashes: Sequence[bytes] = parse_tile(read_again(tile_level, tile, width), width)
         hashes = hashes[offset : offset + (1 << row)]
         while len(hashes) > 1:
