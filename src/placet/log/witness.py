@@ -114,12 +114,10 @@ class Witness:
         if request.old_size != seen.tree_size:
             raise _conflict(seen.tree_size)
         try:
-            if request.old_size == 0 and request.proof:
-                raise CallRefused("proof-invalid", "From an empty log there is nothing to prove.")
             verify_consistency(
                 seen.tree_size, seen.root_hash, checkpoint.tree_size, checkpoint.root_hash, request.proof
             )
-        except (CallRefused, PlacetError) as e:
+        except PlacetError as e:
             if seen.tree_size:
                 self._keep(EvidenceKind.UNPROVEN, request, note, checkpoint, seen)
             raise CallRefused(

@@ -40,9 +40,9 @@ class CalmFilter(logging.Filter):
         return True
 
 
-def set_up_log() -> None:
-    """Sends warnings and errors, the relay's and uvicorn's, to the standard error stream as plain lines."""
-    _set_up(logging.Formatter("placet relay: %(message)s"))
+def set_up_log(service: str = "relay") -> None:
+    """Sends warnings and errors, the service's and uvicorn's, to the standard error stream as plain lines."""
+    _set_up(logging.Formatter(f"placet {service}: %(message)s"))
 
 
 def set_up_json_log() -> Observer:
