@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 APPROVED, DENIED, USED, TRUST, UNKNOWN = "approved", "denied", "used", "trust", "unknown"
 DECISIONS = (APPROVED, DENIED)
@@ -52,16 +52,15 @@ class Event(NamedTuple):
         """What people call the entry."""
         return f"entry {self.leaf_index} of {self.log_origin}"
 
+    def to_object(self) -> dict[str, Any]:
+        """Returns the event as JSON members; empty ones are left out."""
+        return {name: value for name, value in self._asdict().items() if value or name == "leaf_index"}
 
-def event_to_object(event: Event) -> dict[str, Any]:
-    """Returns an event as JSON members; lists stand for tuples, empty members are left out."""
-    return {name: value for name, value in event._asdict().items() if value or name == "leaf_index"}
-
-
-def event_from_object(value: dict[str, Any]) -> Event:
-    """The inverse of `event_to_object`."""
-    known = {name: tuple(v) if isinstance(v, list) else v for name, v in value.items() if name in _FIELDS}
-    return Event(**known)
-
-
-_FIELDS = frozenset(Event._fields)
+    @classmethod
+    def from_object(cls, value: dict[str, Any]) -> Self:
+        """The inverse of `to_object`; members of a newer version are left out."""
+        known: dict[str, Any] = {}
+        for name in cls._fields:
+            if name in value:
+                known[name] = tuple(value[name]) if isinstance(value[name], list) else value[name]
+        return cls(**known)

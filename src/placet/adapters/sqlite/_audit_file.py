@@ -28,7 +28,7 @@ CREATE TABLE leaves (
     leaf_hash BLOB NOT NULL,
     leaf BLOB NOT NULL,
     record BLOB,
-    judged INTEGER NOT NULL,
+    state INTEGER NOT NULL,
     kind TEXT NOT NULL,
     payload TEXT NOT NULL,
     unit TEXT NOT NULL,
@@ -40,7 +40,8 @@ CREATE TABLE leaves (
 CREATE INDEX leaves_by_hash ON leaves (leaf_hash);
 CREATE INDEX leaves_by_payload ON leaves (payload, kind, unit);
 CREATE INDEX leaves_by_time ON leaves (happened_at);
-CREATE INDEX leaves_to_judge ON leaves (origin, leaf_index) WHERE judged = 0;
+CREATE INDEX leaves_to_read ON leaves (origin, leaf_index) WHERE state = 0;
+CREATE INDEX leaves_to_match ON leaves (origin, leaf_index) WHERE state = 1;
 CREATE INDEX approvals_by_expiry ON leaves (expires_at) WHERE kind = 'approved';
 CREATE TABLE findings (
     id TEXT PRIMARY KEY,

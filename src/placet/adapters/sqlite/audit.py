@@ -19,6 +19,9 @@ from typing import Any, NamedTuple, Self
 from placet.adapters.sqlite._audit_file import AuditStateError, open_file, take_lock
 
 _PAGE = 1024
+# How far a leaf has come: it was verified to be in the log; its record was read; uses were held against
+# approvals.
+NEW, READ, DONE = 0, 1, 2
 
 
 class FollowedLog(NamedTuple):
@@ -145,11 +148,11 @@ class AuditStore:
         row = log._replace(nodes=b"".join(log.nodes))  # type: ignore[arg-type]  # as the table holds it
         self._db.execute("INSERT OR REPLACE INTO logs VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
-    def put_leaves(self, leaves: Iterable[StoredLeaf], *, judged: bool) -> None:
-        """Adds leaves, or replaces what is known of them."""
+    def put_leaves(self, leaves: Iterable[StoredLeaf], *, state: int) -> None:
+        """Adds leaves, or replaces what is known of them; `state` is how far they have come."""
         self._db.executemany(
             "INSERT OR REPLACE INTO leaves VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (_leaf_row(leaf, judged) for leaf in leaves),
+            (_leaf_row(leaf, state) for leaf in leaves),
         )
 
     def leaf_hashes(self, origin: str, stop: int) -> Iterator[bytes]:
@@ -169,9 +172,9 @@ class AuditStore:
         """Returns the leaves of all logs that have this hash."""
         return tuple(self._leaves("WHERE leaf_hash = ?", (leaf_hash,)))
 
-    def leaves_to_judge(self, origin: str) -> tuple[StoredLeaf, ...]:
-        """Returns the first of those leaves that nobody has judged yet."""
-        where = f"WHERE origin = ? AND judged = 0 ORDER BY leaf_index LIMIT {_PAGE}"
+    def leaves_in(self, origin: str, state: int) -> tuple[StoredLeaf, ...]:
+        """Returns the first leaves that have come so far and no further: `NEW` or `READ`."""
+        where = f"WHERE origin = ? AND state = {state:d} ORDER BY leaf_index LIMIT {_PAGE}"
         return tuple(self._leaves(where, (origin,)))
 
     def first_without_record(self, origin: str, start: int) -> int | None:
@@ -183,9 +186,9 @@ class AuditStore:
         return None if row[0] is None else int(row[0])
 
     def put_records(self, origin: str, records: Sequence[tuple[int, bytes]]) -> None:
-        """Keeps records; their leaves are to be judged again."""
+        """Keeps records; their leaves are to be read again."""
         self._db.executemany(
-            "UPDATE leaves SET record = ?, judged = 0 WHERE origin = ? AND leaf_index = ?",
+            "UPDATE leaves SET record = ?, state = 0 WHERE origin = ? AND leaf_index = ?",
             [(record, origin, index) for index, record in records],
         )
 
@@ -217,7 +220,7 @@ class AuditStore:
     def _leaves(self, where: str, values: tuple[Any, ...]) -> Iterator[StoredLeaf]:
         names = "origin, leaf_index, leaf_hash, leaf, record, event"
         rows = self._db.execute(f"SELECT {names} FROM leaves {where}", values)  # noqa: S608 (our own text)
-        return (StoredLeaf(*row[:5], event=json.loads(row[5])) for row in rows)
+        return (StoredLeaf(row[0], row[1], row[2], row[3], row[4], json.loads(row[5])) for row in rows)
 
     # -- findings
 
@@ -320,14 +323,14 @@ class AuditStore:
     def list_metadata(self) -> tuple[StoredMetadata, ...]:
         """Returns the files of the trust root that logs hold, in the order in which they were seen."""
         rows = self._db.execute("SELECT * FROM metadata ORDER BY rowid")
-        return tuple(StoredMetadata(*row[:4], verified=bool(row[4])) for row in rows)
+        return tuple(StoredMetadata(row[0], row[1], row[2], row[3], bool(row[4])) for row in rows)
 
 
-def _leaf_row(leaf: StoredLeaf, judged: bool) -> tuple[Any, ...]:
+def _leaf_row(leaf: StoredLeaf, state: int) -> tuple[Any, ...]:
     event = leaf.event
     return (
         *leaf[:5],
-        int(judged),
+        state,
         event.get("kind", ""),
         event.get("payload", ""),
         event.get("unit", ""),
