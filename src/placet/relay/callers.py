@@ -24,12 +24,12 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from placet.core.encoding import Digest, is_hex
+from placet.adapters.serving.tokens import TokenFileError, read_named_token
+from placet.core.encoding import Digest
 from placet.ports.request_store import MAX_ANSWERS, NO_LIMIT, Limits
 
 MAX_CALLERS_BYTES = 1024 * 1024
 MAX_CALLERS = 1000
-_MAX_NAME = 60
 # Of what everybody may have, this part is there for known callers only.
 _RESERVED = 0.2
 # Of the answers to one request, so many are kept for known callers only.
@@ -112,8 +112,8 @@ class CallerBook(NamedTuple):
 UNLIMITED_BOOK = CallerBook(_UNLIMITED, TotalLimits(NO_LIMIT, NO_LIMIT))
 
 
-class CallersError(Exception):
-    """The callers file is malformed; the text says where."""
+# What `parse_callers` raises: the file is malformed, and the text says where.
+CallersError = TokenFileError
 
 
 def _store_limits(limits: CallerLimits, total: TotalLimits, *, is_known: bool) -> Limits:
@@ -168,26 +168,8 @@ def parse_callers(data: bytes, *, max_kept_bytes: int = TotalLimits().kept_bytes
 
 
 def _read_caller(item: Any, known: CallerLimits, where: str) -> tuple[str, Digest, CallerLimits]:
-    if not isinstance(item, dict):
-        raise CallersError(f"{where}: not a table")
-    name, digest = item.pop("name", None), item.pop("token_sha256", None)
-    if not isinstance(name, str) or not _is_name(name):
-        raise CallersError(
-            f"{where}: name must be 1 to {_MAX_NAME} letters, digits, dots, hyphens and underscores"
-        )
-    if not isinstance(digest, str) or not is_hex(digest, 64):
-        raise CallersError(
-            f"{where}: token_sha256 must be 64 hexadecimal characters in lower case; "
-            "printf %s TOKEN | sha256sum prints them"
-        )
-    return name, Digest(digest), _read_numbers(item, known, where)
-
-
-def _is_name(text: str) -> bool:
-    return 0 < len(text) <= _MAX_NAME and text.isascii() and text.translate(_PUNCTUATION).isalnum()
-
-
-_PUNCTUATION = str.maketrans("._-", "000")
+    name, digest = read_named_token(item, where)
+    return name, digest, _read_numbers(item, known, where)
 
 
 def _read_numbers(table: Any, defaults: Any, where: str) -> Any:
