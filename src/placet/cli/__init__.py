@@ -37,6 +37,7 @@ COMMANDS = {
     "sign": "verify an approval, use it up, and sign exactly the approved artifacts with Sigstore",
     "ledger": "show what this gate has used",
     "relay": "store and forward requests and answers",
+    "witness": "cosign what logs show, so that none can show two histories",
     "verdict": "make the key of a gate's verdicts; check a verdict",
     "in-toto": "make approval a step of in-toto layouts, and verify them",
     "trust": "say who may approve what, signed by the administrators",
@@ -47,7 +48,7 @@ COMMANDS = {
 _ELSEWHERE = {"lab": "placet.lab.command"}
 
 # Alone, these do nothing; whoever types one wants to know what there is.
-_GROUPS = ("request", "ledger", "relay", "trust", "verdict", "in-toto", "lab")
+_GROUPS = ("request", "ledger", "relay", "witness", "trust", "verdict", "in-toto", "lab")
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

@@ -29,7 +29,7 @@ from placet.ports.clock import Clock
 
 log = logging.getLogger("placet.witness")
 
-_SAME_LOG = "If this is your log, tell its operator: placet witness show"
+_SEE = "The signed notes: placet witness show --save-evidence DIR"
 
 
 class ConflictRefused(CallRefused):
@@ -140,10 +140,10 @@ class Witness:
             return
         origin, size = visible(checkpoint.log_origin), checkpoint.tree_size
         if kind is EvidenceKind.FORK:
-            log.error("the log %s signed two roots for size %s. %s", origin, size, _SAME_LOG)
+            log.error("the log %s signed two roots for size %s. %s", origin, size, _SEE)
         else:
             log.warning(
-                "a checkpoint of the log %s of size %s came with a wrong proof. %s", origin, size, _SAME_LOG
+                "a checkpoint of the log %s of size %s came with a wrong proof. %s", origin, size, _SEE
             )
 
 

@@ -41,7 +41,8 @@ _NEW_KEY = (
     "in another folder, and have those who trust this one change its key."
 )
 _SCHEMA = """
-CREATE TABLE witness (key TEXT NOT NULL, file_mark TEXT NOT NULL, last_time INTEGER NOT NULL) STRICT;
+CREATE TABLE witness (
+  key TEXT NOT NULL, url TEXT NOT NULL, file_mark TEXT NOT NULL, last_time INTEGER NOT NULL) STRICT;
 CREATE TABLE log_keys (origin TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (origin, key)) STRICT;
 CREATE TABLE seen (
   origin TEXT PRIMARY KEY, tree_size INTEGER NOT NULL, root_hash BLOB NOT NULL,
@@ -107,16 +108,18 @@ class WitnessState:
     Every method may raise IndeterminateError: LOG_UNAVAILABLE (locked, full, not accessible), LOG_DAMAGED.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, key: VerifierKey) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, key: VerifierKey, url: str) -> None:
         self._connection = connection
         self._path = path
         self._lock = threading.Lock()
         self._failed = False
         self.key = key
         """The witness's own key."""
+        self.url = url
+        """Where logs reach it, or ""."""
 
     @classmethod
-    def create(cls, path: Path, key: VerifierKey) -> Self:
+    def create(cls, path: Path, key: VerifierKey, url: str = "") -> Self:
         """Makes the state of a new witness, which has seen nothing.
 
         Raises:
@@ -127,13 +130,18 @@ class WitnessState:
             # By hand, because SQLite would let everybody on the machine read it.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             connection = _connect(path)
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};"
-                f"PRAGMA user_version = {_FORMAT}; COMMIT;"
-            )
-            connection.execute("INSERT INTO witness VALUES (?, ?, 0)", (str(key), read_file_mark(path)))
-            sync_folder(path.parent)
-            return cls(connection, path, key)
+            try:
+                connection.executescript(
+                    f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};"
+                    f"PRAGMA user_version = {_FORMAT}; COMMIT;"
+                )
+                row = (str(key), url, read_file_mark(path))
+                connection.execute("INSERT INTO witness VALUES (?, ?, ?, 0)", row)
+                sync_folder(path.parent)
+            except BaseException:
+                connection.close()
+                raise
+            return cls(connection, path, key, url)
 
     @classmethod
     def open(cls, path: Path, *, moved: bool = False) -> Self:
@@ -148,11 +156,11 @@ class WitnessState:
                     _fail(path, "can be changed by other users", f"Take it for yourself: chmod go-w {place}")
             connection = _connect(path)
             try:
-                key = _check(connection, path, moved=moved)
+                key, url = _check(connection, path, moved=moved)
             except BaseException:
                 connection.close()
                 raise
-            return cls(connection, path, key)
+            return cls(connection, path, key, url)
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -285,18 +293,18 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check(connection: sqlite3.Connection, path: Path, *, moved: bool) -> VerifierKey:
+def _check(connection: sqlite3.Connection, path: Path, *, moved: bool) -> tuple[VerifierKey, str]:
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != _APPLICATION_ID or version != _FORMAT:
         _fail(path, "is not a witness's state that this version understands", "Check path and version.")
     if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
         _fail(path, "is damaged", _NEW_KEY, Reason.LOG_DAMAGED)
-    row = connection.execute("SELECT key, file_mark FROM witness").fetchone()
+    row = connection.execute("SELECT key, url, file_mark FROM witness").fetchone()
     if row is None:
         _fail(path, "was never finished", "Remove it, and run `placet witness init` again.")
     mark = read_file_mark(path)
-    if row[1] != mark:
+    if row[2] != mark:
         if not moved:
             _fail(
                 path,
@@ -306,7 +314,7 @@ def _check(connection: sqlite3.Connection, path: Path, *, moved: bool) -> Verifi
                 Reason.LOG_DAMAGED,
             )
         connection.execute("UPDATE witness SET file_mark = ?", (mark,))
-    return parse_verifier_key(row[0])
+    return parse_verifier_key(row[0]), row[1]
 
 
 def _read_seen(connection: sqlite3.Connection, origin: str) -> Seen:
