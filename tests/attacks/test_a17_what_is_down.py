@@ -20,10 +20,11 @@ from attack_world import judge, refusal
 from command_world import GATE, CommandWorld
 from tuf_trust_world import ANNA, BEN, DAY, TrustWorld
 
-from placet.core.bundle import encode_bundle
+from placet.core.bundle import encode_bundle, parse_bundle
 from placet.core.errors import Reason
 from placet.core.trust import parse_trust
 from placet.core.verify import Expected, UnsafeAnyAction, verify_for_use
+from placet.testing.small_log import SmallLog
 from placet.testing.world import ALICE, BOB, CAROL, DEFAULT_POLICY, NOW, World, expected_of
 from placet.testing.world import GATE as WORLD_GATE
 
@@ -176,13 +177,25 @@ def test_a17_the_relay_is_down(tmp_path: Path) -> None:
 
 
 def test_a17_no_log_no_level_that_needs_it() -> None:
-    """Without the witnessed log a rule of level 3 refuses; it is never met by less."""
+    """Where the trust root names no log, a rule of level 3 refuses already on the terminal; less never meets it."""
     world = World(policy=DEFAULT_POLICY.replace("level = 1", "level = 3"))
     world.assurance = dict.fromkeys(world.keys, "attested")
     request = world.request_deploy()
-    bundle = world.bundle(request, ALICE, BOB)
-    error = refusal(lambda: judge(world, bundle, expected_of(request)))
+    error = refusal(lambda: world.bundle(request, ALICE, BOB))
     assert error.reason is Reason.LEVEL_NEEDS_LOG
+
+
+def test_a17_a_log_that_is_down_stops_no_verification_of_what_it_proved_before() -> None:
+    """The proof is in the bundle: verifying opens no connection, and needs no log any more."""
+    world, log = World(policy=DEFAULT_POLICY.replace("level = 1", "level = 3")), SmallLog()
+    world.assurance = dict.fromkeys(world.keys, "attested")
+    world.more_files["log-policy"] = log.policy()
+    request = world.request_deploy()
+    bundle = parse_bundle(world.bundle(request, ALICE, BOB))
+    unproven = refusal(lambda: judge(world, encode_bundle(bundle), expected_of(request)))
+    assert unproven.reason is Reason.LEVEL_TOO_LOW
+    assert "no proof that the decision is in the log" in str(unproven)
+    assert judge(world, encode_bundle(log.prove(bundle, at=NOW + 90)), expected_of(request)).level == 3
 
 
 # -- break-glass: a larger quorum of others, written into the rule beforehand (docs/adr)

@@ -22,7 +22,7 @@ from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
 from placet.core.encoding import format_time, parse_time, sha256_hex
 from placet.core.errors import IndeterminateError, MalformedError, PlacetError, Reason, visible
 from placet.core.trust import Trust
-from placet.core.verify import VerifiedApproval, verify_for_audit
+from placet.core.verify import VerifiedApproval, logged_time, verify_for_audit
 
 if TYPE_CHECKING:
     from placet.adapters.tuf.audit import CarriedTrust
@@ -32,16 +32,11 @@ _ONLINE_ROLES = frozenset({"snapshot", "timestamp"})
 
 def run_audit(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
-    at = _read_time(args.at)
+    said = _read_time(args.at)
     bundle = read_file(args.bundle, "bundle", MAX_BUNDLE_BYTES)
     try:
         parse_bundle(bundle)
-        if at is None:
-            raise IndeterminateError(
-                Reason.TIME_UNPROVEN,
-                "Nothing proves when this was decided, so it cannot be judged by the rules of its time.",
-                hint="If you know the time from elsewhere, name it with --at; it will be called your word.",
-            )
+        at = _proven_time(args, bundle) if said is None else said
         _check_tied(bundle)
         trust, origin, notes = _find_trust(args, bundle, at)
         facts = verify_evidence(bundle, args, trust)
@@ -51,24 +46,53 @@ def run_audit(args: argparse.Namespace) -> int:
     if args.json:
         judged = {
             "at": format_time(at),
-            "timeProvenBy": None,
+            "timeProvenBy": "log" if said is None else None,
             "trust": origin,
             "trustVersions": trust.versions,
             "notes": list(notes),
         }
         print_json(approval_to_object(approval, compared=False) | {"audit": judged})
     else:
-        _print(approval, trust, at, origin, notes)
+        _print(approval, trust, _say_time(at, said), origin, notes)
     return EXIT_ALLOW
 
 
-def _print(approval: VerifiedApproval, trust: Trust, at: int, origin: str, notes: tuple[str, ...]) -> None:
+def _say_time(at: int, said: int | None) -> str:
+    if said is not None:
+        return f"{format_time(at)}, as you say: nothing here proves that time"
+    return f"{format_time(at)}: by then, a quorum of the log's witnesses had signed that it is there"
+
+
+def _proven_time(args: argparse.Namespace, bundle: bytes) -> int:
+    """Returns by when the witnesses that this machine's trust names had seen the decisions.
+
+    The policy inside the bundle is not asked: whoever took over its witnesses since could date it back.
+
+    Raises:
+        IndeterminateError: TIME_UNPROVEN.
+    """
+    try:
+        chosen = setting(None, "trust") if args.trust is None else args.trust
+        policy = load_trust(Path(chosen) if chosen else snapshot_path()).log_policy
+    except (PlacetError, UserError):
+        policy = None
+    try:
+        return logged_time(bundle, policy=policy)
+    except IndeterminateError as e:
+        e.hint = (
+            "`placet log attach` fetches the log's proofs, and this machine's trust must name the log and its "
+            "witnesses. If you know the time from elsewhere, name it with --at; it will be called your word."
+        )
+        raise
+
+
+def _print(approval: VerifiedApproval, trust: Trust, when: str, origin: str, notes: tuple[str, ...]) -> None:
     names = " and ".join(approval.people)
     print(verdict_line("VALID THEN", GREEN, f"{names} approved the action below, as was right at that time."))
     for line in describe(approval):
         print(f"  {line}")
     versions = ", ".join(f"{role} {version}" for role, version in sorted(trust.versions.items()))
-    print(f"  At        {format_time(at)}, as you say: nothing here proves that time")
+    print(f"  At        {when}")
     print(f"  Trust     {versions}; from {'the bundle' if origin == 'bundle' else 'this machine'}")
     for note in notes:
         print(f"  Note      {visible(note)}")

@@ -10,6 +10,7 @@ from placet.core.errors import visible
 from placet.core.evidence.facts import PROVENANCE, SOURCE, MetEvidence
 from placet.core.evidence.provenance import parse_provenance
 from placet.core.evidence.signers import say_signer
+from placet.core.tlog.decisions import LoggedDecision
 from placet.core.verdict.levels import slsa_levels
 from placet.core.verify import VerifiedApproval
 
@@ -39,6 +40,16 @@ def slsa_level_names(approval: VerifiedApproval) -> list[str]:
     artifacts = [s.digest for s in approval.statement.subjects if approval.statement.has_artifacts]
     reached = slsa_levels(approval.evidence, artifacts)
     return [f"SLSA_{track}_LEVEL_{n}" for track, level in reached.items() for n in range(1, level + 1)]
+
+
+def describe_logged(logged: LoggedDecision) -> str:
+    """Returns where a decision stands in the log, and who saw it there."""
+    where = f"entry {logged.leaf_index} of {logged.log_origin}"
+    if not logged.witnesses:
+        return visible(f"{where}, seen by no witness")
+    when = f" by {format_time(logged.seen_by)}" if logged.seen_by is not None else ""
+    enough = "the quorum of witnesses" if logged.has_quorum else "witnesses, not a quorum"
+    return visible(f"{where}, cosigned{when} by {', '.join(logged.witnesses)} ({enough})")
 
 
 def met_to_object(met: MetEvidence) -> dict[str, Any]:

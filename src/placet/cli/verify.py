@@ -26,6 +26,7 @@ from placet.cli._shared import (
     root_digest,
     setting,
 )
+from placet.core.approvals import Approver
 from placet.core.bundle import MAX_BUNDLE_BYTES, carries_evidence, parse_bundle
 from placet.core.display import escape_value
 from placet.core.encoding import encode_canonical, format_time, is_hex
@@ -82,7 +83,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--audit", action="store_true", help="judge a past approval at its own time, by the trust it carries"
     )
-    parser.add_argument("--at", metavar="TIME", help="for --audit: that time, as you say; nothing proves it")
+    parser.add_argument(
+        "--at", metavar="TIME", help="for --audit: that time, as you say, where no log proves it"
+    )
     parser.add_argument(
         "--root-sha256",
         type=root_digest,
@@ -316,9 +319,28 @@ def describe(approval: VerifiedApproval) -> list[str]:
         from placet.cli._verify_met import describe_met
 
         lines += describe_met(approval.evidence)
+    for approver in approval.approvers:
+        if approver.logged is not None:
+            from placet.cli._verify_met import describe_logged
+
+            lines.append(f"Logged    {approver.person_id}: {describe_logged(approver.logged)}")
     lines += [f"For next  {missing}" for missing in approval.missing_for_next_level]
     lines += [f"Ignored   key {i.keyid[:16]}: {i.error} ({i.error.reason})" for i in approval.ignored]
     return lines
+
+
+def _logged_to_object(approver: Approver) -> dict[str, Any] | None:
+    logged = approver.logged
+    if logged is None:
+        return None
+    return {
+        "log": logged.log_origin,
+        "leafIndex": str(logged.leaf_index),
+        "treeSize": str(logged.tree_size),
+        "witnesses": list(logged.witnesses),
+        "quorum": logged.has_quorum,
+        "seenBy": None if logged.seen_by is None else format_time(logged.seen_by),
+    }
 
 
 def approval_to_object(approval: VerifiedApproval, *, compared: bool) -> dict[str, Any]:
@@ -355,6 +377,7 @@ def approval_to_object(approval: VerifiedApproval, *, compared: bool) -> dict[st
                 "level": level_name(a.level),
                 "decidedAt": format_time(a.decided_at) if a.decided_at else None,
                 "terminal": a.terminal_id or None,
+                "logged": _logged_to_object(a),
             }
             for a in approval.approvers
         ],

@@ -22,11 +22,14 @@ from placet.core.statement import IntentStatement
 from placet.core.trust import Trust
 
 if TYPE_CHECKING:
-    from placet.core.tlog.decisions import LogFacts
+    from placet.core.tlog.decisions import LogFacts, LoggedDecision
 
 
 class Approver(NamedTuple):
-    """One counted signature.  `decided_at` is in Unix seconds, 0 where no report says it."""
+    """One counted signature.
+
+    `decided_at` is in Unix seconds, 0 where no report says it; `logged` is where the log is proven to hold it.
+    """
 
     person_id: str
     groups: tuple[str, ...]
@@ -38,6 +41,7 @@ class Approver(NamedTuple):
     counter: int
     decided_at: int
     terminal_id: str
+    logged: LoggedDecision | None = None
 
 
 class Ignored(NamedTuple):
@@ -161,4 +165,5 @@ def _approver(
         counter=facts.counter,
         decided_at=report.decided_at if report else 0,
         terminal_id=report.terminal_id if report else "",
+        logged=around.log.decisions.get(around.signature) if around.log else None,
     )

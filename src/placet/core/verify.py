@@ -26,6 +26,7 @@ from placet.core.trust import Trust
 
 if TYPE_CHECKING:
     from placet.core.tlog.decisions import LogFacts
+    from placet.core.tlog.log_policy import LogPolicy
 
 # These two are renewed by machines every few days and say nothing about who may approve what.
 _ONLINE_ROLES = frozenset({"snapshot", "timestamp"})
@@ -85,7 +86,7 @@ def verify_for_use(
     _check_trust_current(trust, now)
     parsed = parse_bundle(bundle) if isinstance(bundle, bytes) else bundle
     statement = parse_statement(parsed.envelope.payload)
-    log = _verify_log(parsed, statement, trust)
+    log = _verify_log(parsed, trust.log_policy)
     if log is not None and log.not_before > now:  # VER-10
         now = log.not_before
         _check_trust_current(trust, now)
@@ -116,7 +117,7 @@ def verify_for_audit(
     """
     parsed = parse_bundle(bundle)
     statement = parse_statement(parsed.envelope.payload)
-    log = _verify_log(parsed, statement, trust)
+    log = _verify_log(parsed, trust.log_policy)
     if logged_at is None:
         logged_at = _logged_time(parsed, log)
     definition = _check_action_and_display(statement, trust)
@@ -126,23 +127,23 @@ def verify_for_audit(
     return _decide(parsed, statement, trust, logged_at, log, tuple(evidence), use_units)
 
 
-def logged_time(bundle: bytes, *, trust: Trust) -> int:
-    """Returns by when a quorum of the log's witnesses had seen every decision of a bundle, in Unix seconds.
+def logged_time(bundle: bytes, *, policy: LogPolicy | None) -> int:
+    """Returns by when a quorum of a policy's witnesses had seen every decision of a bundle, in Unix seconds.
 
     Raises:
         IndeterminateError: TIME_UNPROVEN.
         MalformedError, VerificationError: as `verify_for_use`.
     """
     parsed = parse_bundle(bundle)
-    return _logged_time(parsed, _verify_log(parsed, parse_statement(parsed.envelope.payload), trust))
+    return _logged_time(parsed, _verify_log(parsed, policy))
 
 
-def _verify_log(bundle: IntentBundle, statement: IntentStatement, trust: Trust) -> LogFacts | None:
+def _verify_log(bundle: IntentBundle, policy: LogPolicy | None) -> LogFacts | None:
     if not bundle.log:
         return None
     from placet.core.tlog.decisions import verify_log  # many bundles carry no proof
 
-    return verify_log(bundle, policy=trust.log_policy, payload_digest=statement.payload_digest)
+    return verify_log(bundle, policy=policy, payload_digest=sha256_hex(bundle.envelope.payload))
 
 
 def _logged_time(bundle: IntentBundle, log: LogFacts | None) -> int:
@@ -272,12 +273,12 @@ def _decide(
         ignored=ignored,
         use_units=use_units,
         # What two rules require counts once, with the highest level that it reached.
-        evidence=tuple({(m.fact.digest, m.fact.kind, m.asked): m for m in sorted(met, key=_level)}.values()),
+        evidence=tuple(
+            {
+                (m.fact.digest, m.fact.kind, m.asked): m for m in sorted(met, key=lambda m: m.level or 0)
+            }.values()
+        ),
     )
-
-
-def _level(met: MetEvidence) -> int:
-    return met.level or 0
 
 
 def _check_evidence_named(bundle: IntentBundle, statement: IntentStatement) -> None:
