@@ -61,7 +61,7 @@ class BoundedHttp:
     def __init__(self, *, seconds: float, ca_file: str | os.PathLike[str] | None = None) -> None:
         self._until = time.monotonic() + seconds
         self._seconds = seconds
-        self._verify = None if ca_file is None else _load_authorities(ca_file)
+        self._verify = None if ca_file is None else load_authorities(ca_file)
         # One for this machine and one for all others: they differ in proxies and in authorities.
         self._clients: dict[bool, Any] = {}
 
@@ -88,7 +88,7 @@ class BoundedHttp:
         Raises:
             HttpError: no whole answer of that size came in time.
         """
-        shown = _shown(url)
+        shown = shown_url(url)
         left = self._until - time.monotonic()
         answer: queue.Queue[Reply | Exception] = queue.Queue(1)
         if left > 0:
@@ -103,7 +103,7 @@ class BoundedHttp:
                 f"{shown} did not answer in full within {self._seconds:g} seconds.", "Try again later."
             ) from None
         if isinstance(found, Exception):
-            raise _named(found, shown) from found
+            raise name_failure(found, shown) from found
         return found
 
     def _exchange(
@@ -126,7 +126,7 @@ class BoundedHttp:
                 for chunk in response.iter_raw():
                     body += chunk
                     if len(body) > max_bytes:
-                        raise HttpError(f"{_shown(url)} answers with more than {max_bytes} bytes.")
+                        raise HttpError(f"{shown_url(url)} answers with more than {max_bytes} bytes.")
             answer.put(Reply(response.status_code, response.headers, bytes(body)))
         except Exception as e:  # whatever a server can cause; `send` gives it a name
             answer.put(e)
@@ -136,21 +136,31 @@ class BoundedHttp:
 
         is_here = address.host in LOOPBACK
         if is_here not in self._clients:
-            verify = self._verify
-            if verify is None and is_here and address.scheme == "http":
-                # Never used, and trusts nobody: loading the authorities would take longer than the call.
-                verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            self._clients[is_here] = httpx.Client(
-                trust_env=not is_here,
-                follow_redirects=False,
-                cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-                headers={"Accept-Encoding": "identity", "User-Agent": "placet"},
-                verify=True if verify is None else verify,
-            )
+            self._clients[is_here] = httpx.Client(**client_options(address, self._verify))
         return self._clients[is_here]
 
 
-def _load_authorities(path: str | os.PathLike[str]) -> ssl.SSLContext:
+def client_options(address: Any, verify: ssl.SSLContext | None) -> dict[str, Any]:
+    """Returns the options of httpx clients for the server at `address`, as this module's text has them."""
+    is_here = address.host in LOOPBACK
+    if verify is None and is_here and address.scheme == "http":
+        # Never used, and trusts nobody: loading the authorities would take longer than the call.
+        verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return {
+        "trust_env": not is_here,
+        "follow_redirects": False,
+        "cookies": CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+        "headers": {"Accept-Encoding": "identity", "User-Agent": "placet"},
+        "verify": True if verify is None else verify,
+    }
+
+
+def load_authorities(path: str | os.PathLike[str]) -> ssl.SSLContext:
+    """Returns what believes the authorities of a PEM file, and no others.
+
+    Raises:
+        HttpError: the file cannot be used.
+    """
     try:
         return ssl.create_default_context(cafile=os.fspath(path))
     except (OSError, ssl.SSLError) as e:
@@ -161,12 +171,13 @@ def _load_authorities(path: str | os.PathLike[str]) -> ssl.SSLContext:
         ) from e
 
 
-def _shown(url: str) -> str:
+def shown_url(url: str) -> str:
     """Returns an address without what may be secret in it."""
     return url.partition("?")[0]
 
 
-def _named(error: Exception, shown: str) -> HttpError:
+def name_failure(error: Exception, shown: str) -> HttpError:
+    """Returns what happened to an exchange with the server at `shown`."""
     if isinstance(error, HttpError):
         return error
     import httpx

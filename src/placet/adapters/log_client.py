@@ -7,16 +7,15 @@ elsewhere (`placet.core.tlog`), because that needs a policy.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Callable
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from placet.adapters import log_calls as calls
-from placet.adapters.bounded_http import LOOPBACK, BoundedHttp, HttpError
+from placet.adapters.bounded_async_http import AsyncBoundedHttp
+from placet.adapters.bounded_http import BoundedHttp, HttpError
 from placet.adapters.log_calls import (
     Acknowledged,
     LogCall,
@@ -26,7 +25,6 @@ from placet.adapters.log_calls import (
     check_log_url,
     unavailable,
 )
-from placet.core.errors import visible
 
 T = TypeVar("T")
 
@@ -148,17 +146,9 @@ class AsyncLogClient:
     """
 
     def __init__(self, url: str, *, seconds: float = DEFAULT_SECONDS) -> None:
-        import httpx
-
         self.url = check_log_url(url)
         self._seconds = seconds
-        is_here = httpx.URL(self.url).host in LOOPBACK
-        self._http = httpx.AsyncClient(
-            trust_env=not is_here,
-            follow_redirects=False,
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-            headers={"Accept-Encoding": "identity", "User-Agent": "placet"},
-        )
+        self._http = AsyncBoundedHttp(self.url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -170,7 +160,7 @@ class AsyncLogClient:
 
     async def close(self) -> None:
         """Lets go of the connections."""
-        await self._http.aclose()
+        await self._http.close()
 
     async def append(self, record: bytes) -> Acknowledged:
         """Hands in a record; as `LogClient.append`.
@@ -192,27 +182,15 @@ class AsyncLogClient:
         return call.judge(self.url, await self._exchange(call))
 
     async def _exchange(self, call: LogCall[Any]) -> LogReply:
-        import httpx
-
-        url, seconds = f"{self.url}/{call.path}", self._seconds + call.waits
-        body = bytearray()
         try:
-            # The library's timeouts start anew with every byte; this one does not.
-            async with (
-                asyncio.timeout(seconds),
-                self._http.stream(
-                    call.method, url, content=call.content, headers=call.headers(), timeout=seconds
-                ) as response,
-            ):
-                async for chunk in response.aiter_raw():
-                    body += chunk
-                    if len(body) > call.max_bytes:
-                        raise unavailable(
-                            f"The log at {self.url} answers with more than {call.max_bytes} bytes."
-                        )
-        except (TimeoutError, httpx.TimeoutException) as e:
-            raise unavailable(f"The log at {self.url} did not answer in time.") from e
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as e:
-            why = visible(str(e)).rstrip(".") or type(e).__name__
-            raise unavailable(f"The log at {self.url} cannot be reached: {why}.") from e
-        return LogReply(response.status_code, response.headers, bytes(body))
+            reply = await self._http.send(
+                call.method,
+                call.path,
+                seconds=self._seconds + call.waits,
+                max_bytes=call.max_bytes,
+                headers=call.headers(),
+                content=call.content,
+            )
+        except HttpError as e:
+            raise unavailable(f"The log cannot be asked: {e}", e.hint) from e
+        return LogReply(reply.status, reply.headers, reply.body)
