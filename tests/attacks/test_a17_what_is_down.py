@@ -177,7 +177,7 @@ def test_a17_the_relay_is_down(tmp_path: Path) -> None:
 
 
 def test_a17_no_log_no_level_that_needs_it() -> None:
-    """Where the trust root names no log, a rule of level 3 refuses already on the terminal; less never meets it."""
+    """Where the trust root names no log, a rule of level 3 refuses on the terminal; less never meets it."""
     world = World(policy=DEFAULT_POLICY.replace("level = 1", "level = 3"))
     world.assurance = dict.fromkeys(world.keys, "attested")
     request = world.request_deploy()

@@ -22,6 +22,7 @@ from placet.core.encoding import b64encode, encode_canonical, format_time, sha25
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
 from placet.core.trust import Trust
 from placet.core.verify import UnsafeAnyAction, VerifiedApproval, verify_for_audit, verify_for_use
+from placet.testing.small_log import SmallLog
 from placet.testing.world import ALICE, BOB, CAROL, DEFAULT_POLICY, GATE, NOW, World
 
 LOGGED = NOW + 120
@@ -102,6 +103,42 @@ def refused(call: Callable[[], object], reason: Reason) -> PlacetError:
 
 
 # -- valid history
+
+
+def test_witnesses_prove_the_time_and_nobody_need_say_it(
+    archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = SmallLog()
+    archive.world.more_files["log-policy"] = log.policy()
+    archive.change(NOW)
+    plain = archive.approve(ALICE, BOB)
+    proven = encode_bundle(log.prove(parse_bundle(plain), at=LOGGED, witnesses=("w1", "w2")))
+    audit = ["--audit", "--trust", str(archive.snapshot), "--root-sha256", archive.root_sha256]
+    for bundle, code, words in (
+        (plain, 3, "time-unproven"),
+        (proven, 0, f"{format_time(LOGGED)}: by then, a quorum of the log's witnesses"),
+    ):
+        path = tmp_path / "app.intent.json"
+        path.write_bytes(archive.attach(bundle))
+        assert main(["verify", str(path), *audit]) == code
+        assert words in capsys.readouterr().out
+
+
+def test_a14_an_auditor_believes_no_log_that_the_bundle_alone_names(
+    archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever stole a given-up log and its witnesses could date anything back."""
+    log = SmallLog()
+    archive.world.more_files["log-policy"] = log.policy()
+    archive.change(NOW)
+    proven = encode_bundle(log.prove(parse_bundle(archive.approve(ALICE, BOB)), at=LOGGED))
+    path = tmp_path / "app.intent.json"
+    path.write_bytes(archive.attach(proven))
+    archive.world.more_files["log-policy"] = SmallLog(seed=b"the next one").policy()
+    archive.change(NOW + DAY)
+    audit = ["--audit", "--trust", str(archive.snapshot), "--root-sha256", archive.root_sha256]
+    assert main(["verify", str(path), *audit]) == 3
+    assert "time-unproven" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("by", ["the record", "what is published"])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Approver(NamedTuple):
     """One counted signature.
 
-    `decided_at` is in Unix seconds, 0 where no report says it; `logged` is where the log is proven to hold it.
+    `decided_at` is in Unix seconds, 0 where no report says it; `logged` is where the log holds it, as proven.
     """
 
     person_id: str

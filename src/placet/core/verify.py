@@ -263,6 +263,7 @@ def _decide(
     for rule in rules:
         met += check_evidence(rule.evidence, statement, facts, at=at, who=f"The rule for {rule.target}")
     level = min(check_rule_quorum(rule, approvers, ignored, requester) for rule in rules)  # LVL-05
+    best = sorted(met, key=lambda m: m.level or 0)
     return VerifiedApproval(
         payload_digest=statement.payload_digest,
         statement=statement,
@@ -273,11 +274,7 @@ def _decide(
         ignored=ignored,
         use_units=use_units,
         # What two rules require counts once, with the highest level that it reached.
-        evidence=tuple(
-            {
-                (m.fact.digest, m.fact.kind, m.asked): m for m in sorted(met, key=lambda m: m.level or 0)
-            }.values()
-        ),
+        evidence=tuple({(m.fact.digest, m.fact.kind, m.asked): m for m in best}.values()),
     )
 
 

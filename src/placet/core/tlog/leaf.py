@@ -113,7 +113,7 @@ def parse_leaf(data: bytes) -> Leaf:
         MalformedError: wrong shape, size or spelling.
     """
     value = read_map(parse_canonical_json(data, max_bytes=MAX_LEAF_BYTES, what="leaf"), "", max_items=8)
-    kind = read_choice(value.get("kind"), "/kind", (APPROVED, DENIED, USED, TRUST))
+    kind = read_choice(value.get("kind"), "/kind", (APPROVED, DENIED, USED, TRUST))  # LOG-14
     if kind == TRUST:
         read_object(value, "", _TRUST)
         keyids = read_sorted_digests(value["keyids"], "/keyids", max_items=MAX_KEYIDS, min_items=1)
@@ -136,6 +136,6 @@ def read_sorted_digests(value: Any, path: str, *, max_items: int, min_items: int
     """
     items = read_list(value, path, max_items=max_items, min_items=min_items)
     digests = tuple(read_hex_digest(item, f"{path}/{i}") for i, item in enumerate(items))
-    if list(digests) != sorted(set(digests)):
+    if list(digests) != sorted(set(digests)):  # LOG-15
         raise MalformedError(Reason.NOT_CANONICAL, "Digests stand in order, each once.", path=path)
     return digests

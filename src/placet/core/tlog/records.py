@@ -1,4 +1,4 @@
-"""What a leaf is made from: decisions, uses and trust changes (LOG-16 to LOG-18).
+"""What a leaf is made from: decisions, uses and trust changes (LOG-16, LOG-17, LOG-18).
 
 A record is what is handed to a log, which keeps it for those who may see it.  Its leaf is a function of the
 record's bytes alone, so whoever has the record can hold the log against it.
@@ -128,7 +128,7 @@ def parse_use_record(record: bytes) -> UseRecord:
 
 
 def verify_use(record: UseRecord, keys: Collection[GatePublicKey]) -> Use:
-    """Verifies that one of a gate's use keys signed the record.
+    """Verifies that one of a gate's use keys signed the record (LOG-17).
 
     Args:
         keys: ``useKeys`` of the gate that the record names.
@@ -185,7 +185,7 @@ def _leaf_of_answer(record: bytes) -> Leaf:
     answer = parse_answer(record)
     statement = parse_statement(answer.envelope.payload)
     (signature,) = answer.envelope.signatures
-    # DSSE's key ID is a hint that nobody signs; the one in the signature is what is verified.
+    # LOG-16: DSSE's key ID is a hint that nobody signs; the one in the signature is what is verified.
     if KeyId(sha256_hex(parse_sshsig(signature.sig).public_key)) != signature.keyid:
         raise VerificationError(Reason.KEY_MISMATCH, "The answer names another key than its signature does.")
     kind = APPROVED if statement.decision == "approve" else DENIED
@@ -213,7 +213,7 @@ def _leaf_of_metadata(metadata: bytes) -> Leaf:
         read_key_id(read_map(item, f"{at}/{i}", max_items=8).get("keyid"), f"{at}/{i}/keyid")
         for i, item in enumerate(items)
     )
-    if len(set(keyids)) != len(keyids):
+    if len(set(keyids)) != len(keyids):  # LOG-18
         raise MalformedError(Reason.DUPLICATE_VALUE, "One key has signed the file twice.", path=at)
     return TrustLeaf(tuple(keyids), sha256_hex(metadata))
 
@@ -233,7 +233,7 @@ def _read_metadata(members: Object) -> bytes:
 def _read_use(members: Object) -> UseRecord:
     read_object(members, "", ("mediaType", "envelope"))
     envelope = parse_envelope(members["envelope"], "/envelope", max_signatures=1)
-    if len(envelope.signatures) != 1:
+    if len(envelope.signatures) != 1:  # LOG-17
         raise MalformedError(Reason.BAD_VALUE, "A use has exactly one signature.", path="/envelope")
     top = read_object(admit(envelope.payload, what="use"), "", _STATEMENT)
     read_choice(top["_type"], "/_type", (STATEMENT_TYPE,))
