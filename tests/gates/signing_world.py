@@ -118,6 +118,7 @@ class Gate:
                 verify=verify,
                 open_signer=signer or self.open_signer,
                 ledger=ledger,
+                log=None,
                 clock=self.clock,
                 reference=IntentReference(
                     sha256_hex(envelope.payload), envelope_digest(envelope), "https://example.com/intent.json"

@@ -68,9 +68,15 @@ class Gate:
                 verify=lambda _now: self.verify(request, expected),
                 write=lambda payload: write_atomically(self.link, payload),
                 ledger=ledger,
+                log=None,
                 clock=Clock(),
                 observe=observe,
             )
+
+    def rehearse(self, request: IntentRequest, ledger: SqliteLedger) -> None:
+        rehearse_gate_link(
+            "gate", verify=lambda _now: self.verify(request), ledger=ledger, log=None, clock=Clock()
+        )
 
 
 @pytest.fixture
@@ -145,11 +151,15 @@ def test_a_rehearsal_uses_nothing_up(gate: Gate) -> None:
     request = gate.world.request_deploy()
     with SqliteLedger(gate.path) as ledger:
         for _ in range(2):
-            rehearse_gate_link("gate", verify=lambda _now: gate.verify(request), ledger=ledger, clock=Clock())
+            rehearse_gate_link(
+                "gate", verify=lambda _now: gate.verify(request), ledger=ledger, log=None, clock=Clock()
+            )
         assert ledger.list_latest(9) == ()
     gate.write(request)
     with SqliteLedger(gate.path) as ledger, pytest.raises(PlacetError) as caught:
-        rehearse_gate_link("gate", verify=lambda _now: gate.verify(request), ledger=ledger, clock=Clock())
+        rehearse_gate_link(
+            "gate", verify=lambda _now: gate.verify(request), ledger=ledger, log=None, clock=Clock()
+        )
     assert caught.value.reason is Reason.ALREADY_USED
 
 

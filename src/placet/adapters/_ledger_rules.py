@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from placet.core.encoding import format_time
 from placet.core.errors import IndeterminateError, PolicyError, Reason
-from placet.ports.use_ledger import ApproverMark, Birth, Consumption, Use, UseRecord
+from placet.ports.use_ledger import NOT_EXECUTED, ApproverMark, Birth, Consumption, Use, UseRecord
 
 # Clocks step back a little when they are corrected, and racing gates read theirs in any order; an approval
 # that lives half a minute longer harms nobody, a gate that stops at every correction does.
@@ -150,7 +150,9 @@ def answer(record: UseRecord, birth: Birth, *, repeated: bool) -> Consumption:
 def _already_used(last: UseRecord, use: Use) -> PolicyError:
     what = "This approval" if use.use_unit == "action" else f"This approval of {use.use_unit}"
     count = "" if use.max_uses == 1 else f" {use.max_uses} times, last"
-    if last.exit_code is None:
+    if last.exit_code == NOT_EXECUTED:
+        outcome = "nothing was done, since the log did not take the use"
+    elif last.exit_code is None:
         outcome = "its outcome is not known: it is still running, or the gate was stopped"
     else:
         outcome = f"the command ended with exit code {last.exit_code}"

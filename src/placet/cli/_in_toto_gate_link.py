@@ -14,6 +14,7 @@ from placet.cli import EXIT_ALLOW, UserError
 from placet.cli._evidence import verify_bundle_evidence
 from placet.cli._request_actions import hash_file
 from placet.cli._shared import choose_gate, load_trust, name_file, read_file, setting
+from placet.cli._use_log import open_use_log, warn_unlogged
 from placet.cli.run import check_pinned_ledger, choose_ledger
 from placet.cli.verify import print_refusal
 from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
@@ -105,21 +106,26 @@ def _run(args: argparse.Namespace) -> int:
     trust = load_trust(chosen)
     gate = choose_gate(trust, args.gate)
     question = _read_question(args, trust, gate.id, chosen)
+    log = open_use_log(trust, gate, question.bundle)
     with closing(open_ledger(choose_ledger(args.ledger))) as ledger:
         check_pinned_ledger(gate, ledger.birth())
         if args.dry_run:
             approval = rehearse_gate_link(
-                args.step, verify=question.verify, ledger=ledger, clock=SystemClock()
+                args.step, verify=question.verify, ledger=ledger, log=log, clock=SystemClock()
             )
             _say(f"ALLOWED (dry run, nothing was used or written): {approval.text}", approval)
             return EXIT_ALLOW
-        result = write_gate_link(
-            args.step,
-            verify=question.verify,
-            write=lambda payload: write_atomically(path, signer.sign_link(payload), mode=0o644),
-            ledger=ledger,
-            clock=SystemClock(),
-        )
+        try:
+            result = write_gate_link(
+                args.step,
+                verify=question.verify,
+                write=lambda payload: write_atomically(path, signer.sign_link(payload), mode=0o644),
+                ledger=ledger,
+                log=log,
+                clock=SystemClock(),
+            )
+        finally:
+            warn_unlogged(ledger, log)
     _say(f"ALLOWED: {result.approval.text}", result.approval)
     print(visible(f"  Link      {path}"))
     if result.unrecorded is not None:

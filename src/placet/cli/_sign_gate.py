@@ -17,6 +17,7 @@ from placet.adapters.system_clock import SystemClock
 from placet.cli import UserError
 from placet.cli._evidence import verify_bundle_evidence
 from placet.cli._shared import choose_gate, load_trust, read_file, setting
+from placet.cli._use_log import open_use_log, warn_unlogged
 from placet.cli.run import check_pinned_ledger, choose_ledger
 from placet.core.bundle import parse_bundle
 from placet.core.dsse import envelope_digest
@@ -100,19 +101,24 @@ def sign_here(
         PlacetError, SigningError: nothing more was signed than what `keep` has got.
     """
     facts = verify_bundle_evidence(bundle.data, trust=machine.trust, snapshot=machine.snapshot)
+    log = open_use_log(machine.trust, machine.gate, bundle.data)
     with closing(open_ledger(choose_ledger(args.ledger))) as ledger:
         check_pinned_ledger(machine.gate, ledger.birth())
         gate = SigningGate(
             verify=partial(_verify, bundle, machine, args.target, facts),
             open_signer=partial(open_signer, args, machine),
             ledger=ledger,
+            log=log,
             clock=SystemClock(),
             reference=bundle.reference,
             attester=verifier_id(machine.trust, machine.gate.id),
             keep=keep,
             observe=observe,
         )
-        return sign_approved(bundle.plan, gate, digests=digests, statement=statement, event_id=event_id)
+        try:
+            return sign_approved(bundle.plan, gate, digests=digests, statement=statement, event_id=event_id)
+        finally:
+            warn_unlogged(ledger, log)
 
 
 def rehearse(
@@ -130,7 +136,10 @@ def rehearse(
     prepare_signing(bundle.plan, digests, statement)
     facts = verify_bundle_evidence(bundle.data, trust=machine.trust, snapshot=machine.snapshot)
     subjects = frozenset(f"sha256:{digest}" for digest in digests)
-    return _verify(bundle, machine, args.target, facts, subjects, SystemClock().now())
+    approval = _verify(bundle, machine, args.target, facts, subjects, SystemClock().now())
+    if (log := open_use_log(machine.trust, machine.gate, bundle.data)) is not None:
+        log.check_ready()
+    return approval
 
 
 def _verify(

@@ -18,6 +18,7 @@ from placet.adapters.places import open_ledger
 from placet.adapters.private_file import write_atomically
 from placet.cli import UserError
 from placet.cli._sign_gate import Machine, load_machine, load_sigstore, read_bundle, sign_here
+from placet.cli._use_log import check_use_key
 from placet.cli.run import check_pinned_ledger, choose_ledger
 from placet.core.encoding import Digest, encode_canonical, parse_json
 from placet.core.errors import PlacetError, PolicyError, Reason
@@ -90,6 +91,7 @@ def _check(args: argparse.Namespace) -> None:
         )
     machine = load_machine(args)
     _check_target(args.target, machine)
+    check_use_key(machine.trust, machine.gate)
     with closing(open_ledger(choose_ledger(args.ledger))) as ledger:
         check_pinned_ledger(machine.gate, ledger.birth())
     if args.sigstore_config is not None or args.signing_config is not None:

@@ -7,17 +7,19 @@ import json
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 from placet.adapters.places import declare_birth, ledger_exists, migrate_ledger, open_ledger, show_place
 from placet.adapters.postgres.address import is_postgres
 from placet.adapters.system_clock import SystemClock
 from placet.cli import EXIT_DENY, EXIT_UNDECIDED, UserError
 from placet.cli._shared import describe_migration
+from placet.cli._use_log import describe_backlog
 from placet.cli.run import PINNED_LEDGER, choose_ledger
 from placet.core.decode import read_hex_digest
 from placet.core.encoding import format_time
 from placet.core.errors import IndeterminateError, PlacetError, visible
-from placet.ports.use_ledger import Birth, UseLedger, UseRecord
+from placet.ports.use_ledger import NOT_EXECUTED, Backlog, Birth, UseLedger, UseRecord
 
 _DEFAULT_LIMIT = 50
 
@@ -44,7 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "reborn", help="declare that a restored, copied or damaged ledger starts anew"
     )
     migrate = commands.add_parser("migrate", help="upgrade a ledger that an earlier version made")
-    for command in (create, show, reborn, migrate):
+    flush = commands.add_parser("flush", help="hand the log the uses that it does not hold yet")
+    use_key = commands.add_parser("use-key", help="make the key by which this gate logs its uses")
+    for command in (create, show, reborn, migrate, flush):
         command.add_argument(
             "--ledger",
             metavar="PLACE",
@@ -56,6 +60,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--limit", type=int, default=_DEFAULT_LIMIT, metavar="N", help="at most N uses, newest first"
     )
     show.add_argument("--json", action="store_true", help="for programs")
+    flush.add_argument("--trust", metavar="SNAPSHOT", help="the trust snapshot that names the log")
+    flush.add_argument("--quiet", action="store_true", help="print nothing while all is well")
+    use_key.add_argument(
+        "--key", type=Path, metavar="FILE", help="where to keep it (default: with the ledger)"
+    )
     reborn.add_argument("--yes", action="store_true", help="do not ask")
     reborn.add_argument(
         "--clock-was-wrong",
@@ -66,8 +75,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
+    if args.ledger_command == "use-key":
+        from placet.cli._ledger_log import make_use_key
+
+        return make_use_key(args)
     place = choose_ledger(args.ledger)
     match args.ledger_command:
+        case "flush":
+            from placet.cli._ledger_log import flush
+
+            return flush(args, place)
         case "create":
             return _create(place)
         case "reborn":
@@ -136,11 +153,12 @@ def _show(place: str | Path, args: argparse.Namespace) -> int:
         else:
             records = ledger.list_latest(args.limit)
         birth = ledger.birth()
-        unknown = len(ledger.list_unknown())
+        unknown, unlogged = len(ledger.list_unknown()), ledger.count_unlogged()
+    shown = _Shown(show_place(place), birth, records, unknown, unlogged)
     if args.json:
-        print(json.dumps(_to_object(show_place(place), birth, records, unknown, trouble), indent=2))
+        print(json.dumps(_to_object(shown, trouble), indent=2))
     else:
-        _print_uses(show_place(place), birth, records, unknown)
+        _print_uses(shown)
     if trouble is not None:
         print(f"{trouble.reason}: {trouble}\n{trouble.hint}", file=sys.stderr)
         return EXIT_UNDECIDED
@@ -155,36 +173,60 @@ def _find_trouble(ledger: UseLedger) -> PlacetError | None:
     return None
 
 
-def _print_uses(place: str, birth: Birth, records: tuple[UseRecord, ...], unknown: int) -> None:
-    print(f"Ledger {birth.ledger_id}, born at {format_time(birth.born_at)}: {place}")
-    if not records:
+class _Shown(NamedTuple):
+    """What is shown of a ledger."""
+
+    place: str
+    birth: Birth
+    records: tuple[UseRecord, ...]
+    unknown: int
+    unlogged: Backlog
+
+
+def _print_uses(shown: _Shown) -> None:
+    birth = shown.birth
+    print(f"Ledger {birth.ledger_id}, born at {format_time(birth.born_at)}: {shown.place}")
+    if not shown.records:
         print("No uses to show.")
-    for record in records:
+    for record in shown.records:
         event = f", event {record.event_id}" if record.event_id else ""
         print(f"{format_time(record.used_at)}  {record.payload_digest}  {record.use_unit}{visible(event)}")
         if record.summary:
             print(f"    {visible(record.summary)}")
-        print(f"    use {record.ordinal}: {_describe_outcome(record)}")
-    if unknown:
+        print(f"    use {record.ordinal}: {_describe_outcome(record)}{_describe_leaf(record)}")
+    if shown.unknown:
         print(
-            f"{unknown} of unknown outcome: still running, or the gate was stopped. They are never run again"
-            " by themselves; find out what happened, then request a new approval if it is needed."
+            f"{shown.unknown} of unknown outcome: still running, or the gate was stopped. They are never run"
+            " again by themselves; find out what happened, then request a new approval if it is needed."
         )
+    if shown.unlogged.uses:
+        print(f"{describe_backlog(shown.unlogged)}: `placet ledger flush` hands in what waits.")
+
+
+def _describe_leaf(record: UseRecord) -> str:
+    if record.is_unlogged:
+        return "; waits for the log"
+    return "" if record.leaf_index is None else f"; leaf {record.leaf_index} of the log"
 
 
 def _describe_outcome(record: UseRecord) -> str:
     if record.exit_code is None or record.finished_at is None:
         return "OUTCOME UNKNOWN"
+    if record.exit_code == NOT_EXECUTED:
+        return f"NOTHING WAS DONE at {format_time(record.finished_at)}: the log did not take the use"
     return f"exit code {record.exit_code} at {format_time(record.finished_at)}"
 
 
-def _to_object(
-    place: str, birth: Birth, records: tuple[UseRecord, ...], unknown: int, trouble: PlacetError | None
-) -> dict[str, object]:
+def _to_object(shown: _Shown, trouble: PlacetError | None) -> dict[str, object]:
+    birth, since = shown.birth, shown.unlogged.since
     return {
-        "ledger": {"id": birth.ledger_id, "bornAt": format_time(birth.born_at), "path": place},
+        "ledger": {"id": birth.ledger_id, "bornAt": format_time(birth.born_at), "path": shown.place},
         "trouble": None if trouble is None else {"reason": trouble.reason, "message": str(trouble)},
-        "unknownOutcomes": unknown,
+        "unknownOutcomes": shown.unknown,
+        "unlogged": {
+            "uses": shown.unlogged.uses,
+            "since": None if since is None else format_time(since),
+        },
         "uses": [
             {
                 "request": record.payload_digest,
@@ -193,9 +235,12 @@ def _to_object(
                 "use": record.ordinal,
                 "usedAt": format_time(record.used_at),
                 "eventId": record.event_id,
-                "exitCode": record.exit_code,
+                "exitCode": None if record.exit_code == NOT_EXECUTED else record.exit_code,
+                "executed": None if record.exit_code is None else record.exit_code != NOT_EXECUTED,
                 "finishedAt": None if record.finished_at is None else format_time(record.finished_at),
+                "leafIndex": None if record.leaf_index is None else str(record.leaf_index),
+                "waitsForLog": record.is_unlogged,
             }
-            for record in records
+            for record in shown.records
         ],
     }

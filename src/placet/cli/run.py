@@ -24,6 +24,7 @@ from placet.cli._shared import (
     read_file,
     setting,
 )
+from placet.cli._use_log import open_use_log, warn_unlogged
 from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
 from placet.core.decode import Object
 from placet.core.encoding import Digest, format_time
@@ -193,6 +194,7 @@ def _run(args: argparse.Namespace) -> int:
         _check_command(plan, args.command)
     writer = _verdict_writer(args, trust, question.gate)
     question.check_claims(SystemClock().now())
+    log = open_use_log(trust, question.gate, bundle)
     with closing(open_ledger(choose_ledger(args.ledger))) as ledger:
         check_pinned_ledger(question.gate, ledger.birth())
         if args.dry_run:
@@ -200,6 +202,7 @@ def _run(args: argparse.Namespace) -> int:
                 plan,
                 verify=question.verify,
                 ledger=ledger,
+                log=log,
                 clock=SystemClock(),
                 inputs_from=args.inputs,
                 folders=_folders(),
@@ -208,16 +211,20 @@ def _run(args: argparse.Namespace) -> int:
             _say_approval(approval)
             return 0
         verdict = _VerdictOfUse(question, writer)
-        result = run_approved(
-            plan,
-            verify=verdict.verify,
-            ledger=ledger,
-            clock=SystemClock(),
-            inputs_from=args.inputs,
-            folders=_folders(),
-            event_id=args.event_id,
-            observe=verdict.observe,
-        )
+        try:
+            result = run_approved(
+                plan,
+                verify=verdict.verify,
+                ledger=ledger,
+                log=log,
+                clock=SystemClock(),
+                inputs_from=args.inputs,
+                folders=_folders(),
+                event_id=args.event_id,
+                observe=verdict.observe,
+            )
+        finally:
+            warn_unlogged(ledger, log)
     _say_result(result)
     return result.exit_code
 

@@ -4,9 +4,9 @@ The steps, each a function below, always in this order:
 
 1. `prepare_command` copies the program and the inputs into a private folder, hashing what it copies (USE-10);
 2. `verify_prepared` lets the caller's verifier judge the approval against these very digests;
-3. `consume_use` consumes the use durably;
+3. `consume_use` consumes the use durably, and has the log hold it where a rule wants that first (USE-12);
 4. `execute_command` executes the private copies, as the statement reads and not otherwise (USE-09);
-5. `record_outcomes` records how it ended.
+5. `record_outcomes` records how it ended, and hands the log what it does not hold yet.
 
 A crash before 3 loses nothing.  A crash after 3 leaves the use consumed with an unknown outcome, shown to
 people and never retried: an act that may have happened must not happen twice (A8).
@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from placet.core.decode import Object, read_list, read_map, read_object, read_sha256, read_string
 from placet.core.encoding import Digest
@@ -31,6 +31,9 @@ from placet.gates.private_folder import Copy, PrivateFolder, open_private_folder
 from placet.gates.uses import check_uses, consume_use, record_outcomes
 from placet.ports.clock import Clock
 from placet.ports.use_ledger import Consumption, UseLedger
+
+if TYPE_CHECKING:
+    from placet.gates.use_log import UseLog
 
 __all__ = [
     "EXIT_NOT_STARTED",
@@ -147,6 +150,7 @@ def run_approved(
     *,
     verify: Verifier,
     ledger: UseLedger,
+    log: UseLog | None,
     clock: Clock,
     inputs_from: Path,
     folders: Path,
@@ -160,6 +164,7 @@ def run_approved(
     Args:
         plan: from `plan_command`; not trusted until `verify` has judged it.
         verify: verifies the approval for what was prepared, at the given time, or raises.
+        log: hears of the use; None where the trust root names no log.
         clock: the gate's time.
         inputs_from: the folder with the declared input files.
         folders: where private folders are made.
@@ -176,13 +181,13 @@ def run_approved(
         approval = verify_prepared(prepared, verify, now)
         observe(Step.VERIFIED)
         with forward_signals() as signals:
-            consumption = consume_use(approval, ledger, now, event_id)
+            consumption = consume_use(approval, ledger, now, event_id, log=log)
             if consumption.repeated:
                 return _recorded_answer(approval, consumption)
             observe(Step.CONSUMED)
             exit_code, problem = execute_command(prepared, signals, observe)
             observe(Step.EXECUTED)
-            unrecorded = record_outcomes(ledger, (consumption,), exit_code, clock.now())
+            unrecorded = record_outcomes(ledger, (consumption,), exit_code, clock.now(), log=log)
             observe(Step.RECORDED)
         return RunResult(exit_code, True, approval, consumption, problem, unrecorded)
 
@@ -192,6 +197,7 @@ def rehearse_approved(
     *,
     verify: Verifier,
     ledger: UseLedger,
+    log: UseLog | None,
     clock: Clock,
     inputs_from: Path,
     folders: Path,
@@ -205,7 +211,7 @@ def rehearse_approved(
         prepared = prepare_command(plan, folder, inputs_from)
         now = clock.now()
         approval = verify_prepared(prepared, verify, now)
-        check_uses(approval, ledger, now)
+        check_uses(approval, ledger, now, log=log)
         return approval
 
 

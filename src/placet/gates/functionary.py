@@ -3,7 +3,7 @@
 The steps, always in this order:
 
 1. the caller's verifier judges the approval against the artifacts that are here;
-2. `consume_uses` consumes the uses durably;
+2. `consume_uses` consumes the uses durably, and has the log hold them where a rule wants that (USE-12);
 3. the link is signed, and written whole or not at all;
 4. `record_outcomes` records how it ended.
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from placet.ceremony.link import action_digest, artifacts_of
 from placet.core.encoding import encode_canonical
@@ -29,6 +29,9 @@ from placet.documents.approve_step import ACTION_MATERIAL
 from placet.gates.uses import check_uses, consume_uses, record_outcomes
 from placet.ports.clock import Clock
 from placet.ports.use_ledger import UseLedger
+
+if TYPE_CHECKING:
+    from placet.gates.use_log import UseLog
 
 __all__ = ["GateLink", "Step", "gate_link_payload", "rehearse_gate_link", "write_gate_link"]
 
@@ -65,6 +68,7 @@ def write_gate_link(
     verify: Verifier,
     write: Writer,
     ledger: UseLedger,
+    log: UseLog | None,
     clock: Clock,
     observe: Callable[[Step], None] = _observe_nothing,
 ) -> GateLink:
@@ -74,6 +78,7 @@ def write_gate_link(
         step: the layout's step of which this gate is a functionary.
         verify: verifies the approval of the artifacts that are here, at the given time, or raises.
         write: signs a link's bytes and writes it, durably and whole, or raises.
+        log: hears of the uses; None where the trust root names no log.
         clock: the gate's time.
         observe: is told each completed step.
 
@@ -85,20 +90,22 @@ def write_gate_link(
     approval = verify(now)
     payload = gate_link_payload(approval, step)
     observe(Step.VERIFIED)
-    consumptions = consume_uses(approval, ledger, now)
+    consumptions = consume_uses(approval, ledger, now, log=log)
     observe(Step.CONSUMED)
     try:
         write(payload)
     except Exception:
-        record_outcomes(ledger, consumptions, _NOT_WRITTEN, clock.now())
+        record_outcomes(ledger, consumptions, _NOT_WRITTEN, clock.now(), log=log)
         raise
     observe(Step.WRITTEN)
-    unrecorded = record_outcomes(ledger, consumptions, _WRITTEN, clock.now())
+    unrecorded = record_outcomes(ledger, consumptions, _WRITTEN, clock.now(), log=log)
     observe(Step.RECORDED)
     return GateLink(approval, unrecorded)
 
 
-def rehearse_gate_link(step: str, *, verify: Verifier, ledger: UseLedger, clock: Clock) -> VerifiedApproval:
+def rehearse_gate_link(
+    step: str, *, verify: Verifier, ledger: UseLedger, log: UseLog | None, clock: Clock
+) -> VerifiedApproval:
     """Does everything that `write_gate_link` does before it consumes the uses, and consumes nothing.
 
     Raises:
@@ -107,7 +114,7 @@ def rehearse_gate_link(step: str, *, verify: Verifier, ledger: UseLedger, clock:
     now = clock.now()
     approval = verify(now)
     gate_link_payload(approval, step)
-    check_uses(approval, ledger, now)
+    check_uses(approval, ledger, now, log=log)
     return approval
 
 

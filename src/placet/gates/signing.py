@@ -7,9 +7,9 @@ The steps, each a function below, always in this order:
    nobody signs in for nothing;
 3. `open_signer` gets an identity certified; it must be the approved one, where the approval names one;
 4. the verifier judges again, since signing in took its time;
-5. `consume_uses` consumes the use durably;
+5. `consume_uses` consumes the use durably, and has the log hold it where a rule wants that (USE-12);
 6. `sign_piece` signs, and signs a second statement that names the approval;
-7. the caller keeps the signatures, then `record_signed` records that it ended well.
+7. the caller keeps the signatures, then `record_outcomes` records that it ended well.
 
 A crash before 5 loses nothing.  A crash after 5 leaves the use consumed with an unknown outcome, shown to
 people and never retried: a log may hold a signature that nobody has (A8).  The same holds where Sigstore
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from placet.core.encoding import Digest
 from placet.core.errors import PlacetError, PolicyError, Reason
@@ -37,10 +37,13 @@ from placet.gates.signing_plan import (
     plan_signing,
     prepare_signing,
 )
-from placet.gates.uses import describe_use
+from placet.gates.uses import consume_all, describe_use, record_outcomes
 from placet.ports.artifact_signer import ArtifactSigner, SignerIdentity
 from placet.ports.clock import Clock
 from placet.ports.use_ledger import Consumption, Use, UseLedger
+
+if TYPE_CHECKING:
+    from placet.gates.use_log import UseLog
 
 _SIGNED = 0
 
@@ -88,6 +91,7 @@ class SigningGate(NamedTuple):
     Args:
         verify: verifies the approval for these digests (``sha256:…``) at this time, or raises.
         open_signer: gets an identity certified; called only when the approval holds.
+        log: hears of the uses; None where the trust root names no log.
         reference: how the approval is named in the second statement.
         attester: the gate's URI.
         keep: keeps signatures where whoever asked finds them; called before the outcome is recorded.
@@ -97,6 +101,7 @@ class SigningGate(NamedTuple):
     verify: Callable[[frozenset[str], int], VerifiedApproval]
     open_signer: Callable[[], ArtifactSigner]
     ledger: UseLedger
+    log: UseLog | None
     clock: Clock
     reference: IntentReference
     attester: str
@@ -131,6 +136,8 @@ def sign_approved(
     for piece in pieces:
         for use in _describe_uses(piece, approval, gate.clock.now(), event_id):
             gate.ledger.check_available(use)
+    if gate.log is not None:
+        gate.log.check_ready()
     gate.observe(Step.VERIFIED)
     signer = gate.open_signer()
     check_signer(plan, signer.signer)
@@ -149,7 +156,8 @@ def sign_approved(
         gate.observe(Step.SIGNED)
         gate.keep(done)
         gate.observe(Step.KEPT)
-        unrecorded = record_signed(consumptions, gate) or unrecorded
+        said = record_outcomes(gate.ledger, consumptions, _SIGNED, gate.clock.now(), log=gate.log)
+        unrecorded = said or unrecorded
         gate.observe(Step.RECORDED)
         signed.append(done)
     return SigningResult(
@@ -171,10 +179,10 @@ def consume_uses(
 
     Raises:
         PolicyError: ALREADY_USED, ISSUED_BEFORE_LEDGER, COUNTER_WENT_BACK.
-        IndeterminateError: the ledger cannot answer.
+        IndeterminateError: the ledger cannot answer; LOG_UNAVAILABLE.
     """
-    now = gate.clock.now()
-    consumptions = tuple(gate.ledger.consume(use) for use in _describe_uses(piece, approval, now, event_id))
+    uses = _describe_uses(piece, approval, gate.clock.now(), event_id)
+    consumptions = consume_all(uses, gate.ledger, log=gate.log)
     if len({consumption.repeated for consumption in consumptions}) > 1:
         raise PolicyError(
             Reason.ALREADY_USED,
@@ -211,17 +219,3 @@ def sign_piece(piece: Piece, signer: ArtifactSigner, gate: SigningGate) -> Signe
         bundle = signer.sign_statement(piece.statement)
     statement = build_reference(piece.artifacts, gate.reference, attester=gate.attester)
     return SignedPiece(piece, bundle, signer.sign_statement(statement))
-
-
-def record_signed(consumptions: tuple[Consumption, ...], gate: SigningGate) -> PlacetError | None:
-    """Records that the signatures were made and kept.
-
-    Returns:
-        Why it could not be recorded: the signatures are made, so this must not hide them.
-    """
-    try:
-        for consumption in consumptions:
-            gate.ledger.record_outcome(consumption, _SIGNED, now=gate.clock.now())
-    except PlacetError as error:
-        return error
-    return None

@@ -185,7 +185,7 @@ class Stage:
             approval = verify_for_use(
                 bundle, trust=self.trust, gate=GATE, expected=expected, now=now, evidence=facts
             )
-            consume_use(approval, self.ledger, now, None)
+            consume_use(approval, self.ledger, now, None, log=None)
         except PlacetError as e:
             return Answer(Side.GATE, "placet gate", question, False, str(e), str(e.reason))
         people = " and ".join(approval.people)

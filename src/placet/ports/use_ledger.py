@@ -207,8 +207,12 @@ class UseLedger(Protocol):
         """
         ...
 
-    def list_unlogged(self, limit: int) -> tuple[UnloggedUse, ...]:
+    def list_unlogged(self, limit: int, *, after: int = 0) -> tuple[UnloggedUse, ...]:
         """Returns the uses whose records a log is still to hold, oldest first.
+
+        Args:
+            limit: how many at most.
+            after: only those with a higher `use_id`.
 
         Raises:
             IndeterminateError: LEDGER_UNAVAILABLE.

@@ -89,7 +89,7 @@ WHERE use_id = %(use)s AND payload_digest = %(digest)s
   AND (exit_code IS NULL OR (%(again)s AND exit_code = %(code)s AND finished_at = %(now)s))
 """
 _UNLOGGED = "FROM placet_ledger.uses WHERE record IS NOT NULL AND leaf_index IS NULL"
-_LIST_UNLOGGED = f"SELECT use_id, used_at, record {_UNLOGGED} ORDER BY use_id LIMIT %s"
+_LIST_UNLOGGED = f"SELECT use_id, used_at, record {_UNLOGGED} AND use_id > %s ORDER BY use_id LIMIT %s"
 _COUNT_UNLOGGED = f"SELECT count(*), min(used_at) {_UNLOGGED}"
 _LOGGED = """
 UPDATE placet_ledger.uses SET leaf_index = coalesce(leaf_index, %s) WHERE use_id = %s AND record IS NOT NULL
@@ -227,13 +227,19 @@ class PostgresLedger:
         """
         return self._select("ORDER BY use_id DESC LIMIT %s", (limit,))
 
-    def list_unlogged(self, limit: int) -> tuple[UnloggedUse, ...]:
+    def list_unlogged(self, limit: int, *, after: int = 0) -> tuple[UnloggedUse, ...]:
         """Returns the uses whose records a log is still to hold, oldest first.
+
+        Args:
+            limit: how many at most.
+            after: only those with a higher `use_id`.
 
         Raises:
             IndeterminateError: LEDGER_UNAVAILABLE.
         """
-        rows = self._retrying(lambda connection, _: connection.execute(_LIST_UNLOGGED, (limit,)).fetchall())
+        rows = self._retrying(
+            lambda connection, _: connection.execute(_LIST_UNLOGGED, (after, limit)).fetchall()
+        )
         return tuple(UnloggedUse._make(row) for row in rows)
 
     def count_unlogged(self) -> Backlog:

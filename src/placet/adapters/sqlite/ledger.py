@@ -206,16 +206,21 @@ class SqliteLedger:
         """
         return self._select("ORDER BY use_id DESC LIMIT ?", (limit,))
 
-    def list_unlogged(self, limit: int) -> tuple[UnloggedUse, ...]:
+    def list_unlogged(self, limit: int, *, after: int = 0) -> tuple[UnloggedUse, ...]:
         """Returns the uses whose records a log is still to hold, oldest first.
+
+        Args:
+            limit: how many at most.
+            after: only those with a higher `use_id`.
 
         Raises:
             IndeterminateError: LEDGER_UNAVAILABLE.
         """
         with named_failures(self._path):
             rows = self._connection.execute(
-                f"SELECT use_id, used_at, record FROM uses {_UNLOGGED} ORDER BY use_id LIMIT ?",  # noqa: S608
-                (limit,),
+                f"SELECT use_id, used_at, record FROM uses {_UNLOGGED} AND use_id > ?"  # noqa: S608
+                " ORDER BY use_id LIMIT ?",
+                (after, limit),
             )
             return tuple(UnloggedUse(*row) for row in rows)
 

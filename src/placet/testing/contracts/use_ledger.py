@@ -289,6 +289,7 @@ class UseLedgerContract:
             )
             assert ledger.list_unlogged(10) == waiting
             assert ledger.list_unlogged(1) == waiting[:1]
+            assert ledger.list_unlogged(1, after=first.use_id) == waiting[1:]
             assert ledger.count_unlogged() == Backlog(2, NOW)
             ledger.mark_logged(first.use_id, 0)
             ledger.mark_logged(first.use_id, 7)  # a second gate was slower: the first answer stands
