@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+from urllib.parse import urlsplit
 
-from placet.core.errors import visible
+from placet.core.errors import MalformedError, Reason, visible
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _CONNECT_SECONDS = 5.0
@@ -138,6 +139,33 @@ class BoundedHttp:
         if is_here not in self._clients:
             self._clients[is_here] = httpx.Client(**client_options(address, self._verify))
         return self._clients[is_here]
+
+
+def check_address(url: str, what: str, example: str) -> str:
+    """Returns the address of a service, without a slash at its end.
+
+    Args:
+        url: as somebody wrote it.
+        what: such as "a log".
+        example: an address of the kind.
+
+    Raises:
+        MalformedError: BAD_VALUE.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if usable and url.isascii() and url.isprintable() and not set("@?# ") & set(url):
+        return url.rstrip("/")
+    # What stands before an "@" may be a password, and messages are logged.
+    shown = "..." if "@" in url else shown_url(url)
+    raise MalformedError(
+        Reason.BAD_VALUE,
+        f"{visible(shown)!r} is not the address of {what}.",
+        hint=f"Give it as https://placet.example or {example}.",
+    )
 
 
 def client_options(address: Any, verify: ssl.SSLContext | None) -> dict[str, Any]:

@@ -17,11 +17,11 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
+from placet.adapters.bounded_http import check_address
 from placet.core.decode import read_decimal, read_list, read_string
 from placet.core.encoding import b64decode_strict, parse_json
-from placet.core.errors import IndeterminateError, MalformedError, PlacetError, PolicyError, Reason, visible
+from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, visible
 
 T = TypeVar("T")
 
@@ -165,20 +165,7 @@ def check_log_url(url: str) -> str:
     Raises:
         MalformedError: BAD_VALUE.
     """
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and not parts.query
-    except ValueError:
-        usable = False
-    if usable and "@" not in parts.netloc and not parts.fragment and url.isascii() and url.isprintable():
-        return url.rstrip("/")
-    # What stands before an "@" may be a password, and messages are logged.
-    shown = "..." if "@" in url else visible(url.partition("?")[0])
-    raise MalformedError(
-        Reason.BAD_VALUE,
-        f"{shown!r} is not the address of a log.",
-        hint="Give it as https://log.example or http://127.0.0.1:8472.",
-    )
+    return check_address(url, "a log", "http://127.0.0.1:8472")
 
 
 def unavailable(message: str, hint: str = "", *, retry_after: float = 0.0) -> LogUnavailableError:
