@@ -40,6 +40,7 @@ PACKAGES = {
     "jq": "jq",
     "git": "git",
     "cc": "gcc",
+    "openssl": "openssl",
     "fido2-token": "fido2-tools",
 }
 
