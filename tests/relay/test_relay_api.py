@@ -46,7 +46,7 @@ def test_a_request_travels_to_the_terminal_and_the_answer_back(http: httpx.Clien
     assert back.status_code == 201
     found = http.get(f"/v1/requests/{request.id}")
     body = found.json()
-    assert set(body) == {"id", "state", "request", "answers", "submittedAt"}
+    assert set(body) == {"id", "state", "request", "answers", "proofs", "submittedAt"}
     assert body["request"] == json.loads(encode_request(request))
     assert body["answers"] == [json.loads(encode_answer(answer))]
     assert found.headers["cache-control"] == "no-store"

@@ -23,6 +23,7 @@ from enum import StrEnum
 from typing import NamedTuple, NewType, Protocol
 
 from placet.core.encoding import Digest
+from placet.ports.log_store import LogEntry
 
 RequestId = NewType("RequestId", Digest)
 """Lower-case hexadecimal SHA-256 of the request's payload."""
@@ -159,6 +160,8 @@ class NewAnswer(NamedTuple):
     """Who sent it, as in `NewRequest`."""
     signer: str = ""
     """The key whose signature was *verified*, or "": a key ID that is merely claimed limits nobody."""
+    entry: LogEntry | None = None
+    """What is appended to the store's own log together with the answer; None where nothing is."""
 
 
 class Limits(NamedTuple):

@@ -59,6 +59,11 @@ ANSWER: Json = {
     "envelope": {"payload": b64encode(_PAYLOAD), "payloadType": PAYLOAD_TYPE, "signatures": [_SIGNATURE]},
     "report": {"payload": b64encode(b"{}"), "payloadType": PAYLOAD_TYPE, "signatures": [_SIGNATURE]},
 }
+_HASH = b64encode(bytes.fromhex(_DIGEST))
+PROOF = (
+    f"c2sp.org/tlog-proof@v1\nindex 0\n{_HASH}\n\n"
+    f"log.example/placet\n2\n{_HASH}\n\n\u2014 log.example/placet {_HASH}\n"
+)
 WITHDRAW_TOKEN = "correct horse battery staple"  # noqa: S105 (an example)
 SUBMISSION = {"request": REQUEST, "withdrawToken": {"sha256": sha256_hex(WITHDRAW_TOKEN.encode())}}
 SUBMITTED = {"id": REQUEST_ID, "state": "open"}
@@ -70,6 +75,7 @@ FOUND = {
     "submittedAt": "2026-11-23T06:00:02Z",
     "request": REQUEST,
     "answers": [ANSWER],
+    "proofs": {sha256_hex(encode_canonical(ANSWER)): PROOF},
 }
 SUMMARY = {
     "id": REQUEST_ID,

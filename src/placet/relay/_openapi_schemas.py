@@ -8,6 +8,7 @@ from typing import Any
 from placet.core.bundle import ANSWER_MEDIA_TYPE, MAX_EVIDENCE_ITEMS, REQUEST_MEDIA_TYPE
 from placet.core.dsse import PAYLOAD_TYPE
 from placet.core.errors import Reason
+from placet.core.tlog.proof import MAX_PROOF_BYTES
 from placet.ports.request_store import MAX_ANSWERS, MAX_PAGE, RequestState
 from placet.relay.app import MAX_CURSOR
 from placet.relay.errors import CALL_REASONS, STATUS
@@ -210,6 +211,14 @@ def _replies() -> Json:
                 "submittedAt": ref("Time"),
                 "request": ref("Request"),
                 "answers": {"type": "array", "items": ref("Answer"), "maxItems": MAX_ANSWERS},
+                "proofs": {
+                    "type": "object",
+                    "propertyNames": {"pattern": "^[0-9a-f]{64}$"},
+                    "additionalProperties": text(minLength=1, maxLength=MAX_PROOF_BYTES),
+                    "maxProperties": MAX_ANSWERS,
+                    "description": "By the SHA-256 of an answer: the C2SP tlog-proof that the decision is in "
+                    "the log, where it is; a later call may bring one with more cosignatures.",
+                },
             }
         ),
         "Listing": obj(

@@ -9,6 +9,7 @@
     GET  /v1/wait                       open requests, once there are new ones
     GET  /healthz                       whether the relay serves
     GET  /openapi.json                  all of this, for machines
+    /log/…                              the embedded log (`placet.log.app`)
 
 Refusals are ``{"error": {"reason", "message", "hint"}}`` (`placet.relay.errors`).
 """
@@ -23,6 +24,8 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount
+from starlette.types import ASGIApp
 
 from placet.adapters.serving.door import Door, Observer
 from placet.adapters.serving.http import (
@@ -63,6 +66,7 @@ from placet.relay.gatekeeper import Gatekeeper, Kind
 
 # What a store gives out as a place in its order.
 MAX_CURSOR = 64
+LOG_PATH = "/log"
 
 
 class _Handlers:
@@ -86,14 +90,14 @@ class _Handlers:
         return self._listing(page, page.position if page.has_more else None)
 
     async def fetch(self, request: Request, caller: Caller) -> Response:
-        return self._found(await self._courier.fetch(_read_request_id(request)))
+        return await self._found(await self._courier.fetch(_read_request_id(request)))
 
     async def wait_for_answers(self, request: Request, caller: Caller) -> Response:
         request_id = _read_request_id(request)
         query = read_query(request, "answers", "timeout")
         seen = read_number(query, "answers", default=0, minimum=0, maximum=MAX_ANSWERS)
         waiting = self._courier.wait_for_answers(request_id, seen, _read_timeout(query), caller)
-        return self._found(await unless_gone(request, waiting))
+        return await self._found(await unless_gone(request, waiting))
 
     async def wait_for_requests(self, request: Request, caller: Caller) -> Response:
         query = read_query(request, "after", "timeout")
@@ -138,7 +142,7 @@ class _Handlers:
         ]
         return JsonResponse(encode({"requests": requests, "next": position}))
 
-    def _found(self, found: StoredRequest) -> Response:
+    async def _found(self, found: StoredRequest) -> Response:
         head = {
             "id": found.id,
             "state": found.state(self._courier.now()),
@@ -146,7 +150,8 @@ class _Handlers:
         }
         # The containers are canonical JSON already: parsing megabytes to print the same again is no use.
         parts = [encode(head)[:-1], b',"request":', found.container]
-        parts += [b',"answers":[', b",".join(found.answers), b"]}"]
+        parts += [b',"answers":[', b",".join(found.answers), b'],"proofs":']
+        parts += [encode(await self._courier.proofs(found)), b"}"]
         return JsonResponse(b"".join(parts))
 
 
@@ -157,6 +162,7 @@ def create_app(
     observers: Sequence[Observer] = (),
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
     close: Callable[[], Awaitable[None]] | None = None,
+    log_app: ASGIApp | None = None,
 ) -> Starlette:
     """Makes the ASGI application.
 
@@ -166,13 +172,14 @@ def create_app(
         observers: told of each call.
         background: run beside the application, until it shuts down.
         close: awaited when the application shuts down.
+        log_app: the embedded log, which is served below ``/log``.
     """
     handlers = _Handlers(courier)
     admit = (gatekeeper or Gatekeeper(UNLIMITED_BOOK)).admit
     door = Door("relay", admit=admit, describe=describe, observers=observers)
     one = "/v1/requests/{id}"
     read, write = Kind.READ, Kind.REQUEST
-    routes = [
+    routes: list[BaseRoute] = [
         door.route("/v1/requests", POST=(write, handlers.submit), GET=(read, handlers.list_requests)),
         door.route(one, GET=(read, handlers.fetch)),
         door.route(f"{one}/wait", GET=(read, handlers.wait_for_answers)),
@@ -181,6 +188,7 @@ def create_app(
         door.route("/v1/wait", GET=(read, handlers.wait_for_requests)),
         door.route("/healthz", GET=(Kind.FREE, handlers.health)),
         door.route("/openapi.json", GET=(Kind.FREE, handlers.describe_api)),
+        *([] if log_app is None else [Mount(LOG_PATH, app=log_app)]),
     ]
 
     @asynccontextmanager

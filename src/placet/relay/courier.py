@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from placet.adapters.serving.http import MAX_WAITERS
-from placet.core.encoding import Digest
+from placet.core.encoding import Digest, sha256_hex
 from placet.ports.clock import Clock
 from placet.ports.request_store import (
     MAX_PAGE,
@@ -31,6 +31,7 @@ from placet.ports.request_store import (
 )
 from placet.relay._shape import ShapedAnswer, check_answer_belongs
 from placet.relay.callers import UNLIMITED_BOOK, Caller
+from placet.relay.decision_log import DecisionLog
 from placet.relay.errors import RelayError
 
 # Somebody whom nothing holds back: for whoever uses the courier without a door in front of it.
@@ -57,6 +58,7 @@ class Courier:
         clock: tells when a request expires.
         max_waiters: how many long polls may be open at once.
         admission: asked before an answer is kept; without it, limits per caller have to do.
+        decision_log: logs decisions, and proves them; without it nothing is logged.
         on_new: told of each new request, once it is stored.
         on_full: told when there was no room.
     """
@@ -68,6 +70,7 @@ class Courier:
         *,
         max_waiters: int = MAX_WAITERS,
         admission: Admission | None = None,
+        decision_log: DecisionLog | None = None,
         on_new: Callable[[NewRequest], None] = lambda request: None,
         on_full: Callable[[], None] = lambda: None,
     ) -> None:
@@ -78,6 +81,7 @@ class Courier:
         self._reserved_waiters = max_waiters // 4
         self._waiting: Counter[str] = Counter()
         self._admission = admission
+        self._log = decision_log
         self._on_new = on_new
         self._on_full = on_full
         self._pauses: set[asyncio.Timeout] = set()
@@ -125,7 +129,7 @@ class Courier:
         """Keeps an answer to an open request; tells whether it is new.
 
         Raises:
-            RelayError: the answer is about another request, or not worth a place.
+            RelayError: the answer is about another request, not worth a place, or not logged.
             RequestStoreError: as `RequestStore.add_answer`.
         """
         if shaped.statement.payload_digest != request_id:
@@ -137,8 +141,18 @@ class Courier:
             signer = await self._admission.check(shaped, now=self.now())
             limits = caller.vouched_limits
         answer = shaped.answer._replace(caller=caller.key, signer=signer)
+        if self._log is not None:
+            entry = await self._log.prepare(shaped, is_verified=bool(signer), now=self.now())
+            answer = answer._replace(entry=entry)
         with self._noticing_full():
             return await self._store.add_answer(request_id, answer, now=self.now(), limits=limits)
+
+    async def proofs(self, found: StoredRequest) -> dict[Digest, str]:
+        """Returns the log's proofs of a request's answers that there are, by the answer's digest."""
+        if self._log is None:
+            return {}
+        proofs = {sha256_hex(answer): await self._log.prove(answer) for answer in found.answers}
+        return {digest: proof for digest, proof in proofs.items() if proof is not None}
 
     async def withdraw(self, request_id: RequestId, token_hash: Digest) -> None:
         """Closes a request for whoever knows the secret chosen at submission.

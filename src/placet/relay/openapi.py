@@ -14,7 +14,7 @@ from placet.relay import _openapi_examples as examples
 from placet.relay._openapi_schemas import STATUS_TEXTS, Json, ref, schemas
 from placet.relay._shape import MAX_ANSWER_BODY, MAX_SUBMISSION_BODY, MAX_WITHDRAWAL_BODY
 
-API_VERSION = "1.1.0"
+API_VERSION = "1.2.0"
 
 _DESCRIPTION = """\
 The relay carries requests for approval to approval terminals, and answers back. It is an untrusted
@@ -25,6 +25,9 @@ Every refusal is `{"error": {"reason", "message", "hint"}}`. Every call also ans
 (405, `wrong-method`), and every other address is 404, `unknown-path`. GET may be asked as HEAD. Before
 a call reaches the API, a server that has no connection left answers 503, and one that cannot
 read it as HTTP answers 400, both in plain text.
+
+Where the relay has a log of its own, that is served below `/log`: `/log/checkpoint` and `/log/tile/…` as
+C2SP tlog-tiles has them, `/log/v1/proofs/…` and `/log/v1/records`.
 
 Writes may be repeated: the same content again changes nothing and is acknowledged with 200 instead of
 201. What was acknowledged is on disk.
