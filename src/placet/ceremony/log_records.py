@@ -18,20 +18,20 @@ from placet.core.approvals import verify_approvals
 from placet.core.bundle import Answer, IntentBundle, parse_answer
 from placet.core.dsse import PAYLOAD_TYPE, pae
 from placet.core.encoding import KeyId, sha256_hex
-from placet.core.errors import MalformedError, PolicyError, Reason, VerificationError
+from placet.core.errors import MalformedError, Reason, VerificationError
 from placet.core.report import parse_report
 from placet.core.signature import verify_sshsig
 from placet.core.sshsig import NAMESPACE_INTENT, parse_public_key, parse_sshsig
 from placet.core.statement import IntentStatement, parse_statement
 from placet.core.tlog.leaf import DecisionLeaf, Leaf, TrustLeaf, UseLeaf, encode_leaf
-from placet.core.tlog.records import leaf_of_record, parse_trust_record, parse_use_record, verify_use
+from placet.core.tlog.records import leaf_of_record, parse_trust_record
+from placet.core.tlog.uses import verify_use_record
 from placet.core.trust import Trust
 from placet.ports.log_store import MAX_RECORD_BYTES, LogEntry
 
 VerifyChange = Callable[[bytes], object]
 """Verifies TUF metadata by the chain that is known, and raises a `PlacetError` where it does not hold."""
 
-_REFRESH = "If it was enrolled lately, the log's operator runs `placet trust refresh`."
 
 
 def verify_record(
@@ -60,7 +60,7 @@ def verify_record(
             verify_decision(answer, parse_statement(answer.envelope.payload), trust=trust, now=now)
         case UseLeaf():
             if trust is not None:
-                _verify_use(record, trust)
+                verify_use_record(record, trust)
         case TrustLeaf():
             verify_change(parse_trust_record(record))
     return LogEntry(encode_leaf(leaf), record), leaf
@@ -119,16 +119,3 @@ def _verify_alone(answer: Answer, statement: IntentStatement) -> KeyId:
             Reason.REPORT_ORPHAN, "The report is about another decision than the one that it came with."
         )
     return key.keyid
-
-
-def _verify_use(record: bytes, trust: Trust) -> None:
-    parsed = parse_use_record(record)
-    gate = trust.gates.get(parsed.use.gate)
-    if gate is None:
-        raise PolicyError(
-            Reason.UNKNOWN_GATE,
-            f"The trust root knows no gate {parsed.use.gate!r}.",
-            expected=tuple(sorted(trust.gates)),
-            hint=_REFRESH,
-        )
-    verify_use(parsed, gate.use_keys)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
 from placet.core.admission import admit
 from placet.core.bundle import ANSWER_MEDIA_TYPE, parse_answer
 from placet.core.decode import (
@@ -62,6 +64,9 @@ ACTION_UNIT = "action"
 MAX_METADATA_BYTES = 1024 * 1024
 MAX_RECORD_BYTES = 2 * MAX_METADATA_BYTES
 USE_ID_BYTES = 16
+
+# SEC 2, 2.4.2.
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 _STATEMENT = frozenset({"_type", "subject", "predicateType", "predicate"})
 _SUBJECT = frozenset({"name", "digest"})
@@ -147,6 +152,23 @@ def verify_use(record: UseRecord, keys: Collection[GatePublicKey]) -> Use:
         actual=signature.keyid,
         hint="Name the gate's key among its useKeys in gates.json.",
     )
+
+
+def _check_spelling(signature: bytes) -> None:
+    # USE-13: from each ECDSA signature anybody can compute a second; with both, one use would be two leaves.
+    if signature != in_lower_half(signature):
+        raise VerificationError(
+            Reason.SIGNATURE_INVALID,
+            "The use's signature is not in the spelling that gates write: it was altered.",
+            path="/envelope/signatures/0/sig",
+            hint="Hand in the record as the gate's ledger holds it: `placet ledger flush`.",
+        )
+
+
+def in_lower_half(signature: bytes) -> bytes:
+    """Returns the one of the two ECDSA signatures (r, s) and (r, n - s) whose s is in the lower half."""
+    r, s = decode_dss_signature(signature)
+    return encode_dss_signature(r, min(s, _P256_ORDER - s))
 
 
 def encode_trust_record(metadata: bytes) -> bytes:

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
-
 from placet.core.bundle import IntentBundle
 from placet.core.dsse import PAYLOAD_TYPE, Envelope, Signature
 from placet.core.encoding import Digest, KeyId, sha256_hex
-from placet.core.errors import PolicyError, Reason, VerificationError
+from placet.core.errors import PolicyError, Reason
 from placet.core.tlog.decisions import decisions_of
 from placet.core.tlog.leaf import leaf_hash
-from placet.core.tlog.records import Use, encode_use_record, parse_use_record, use_message, verify_use
+from placet.core.tlog.records import (
+    Use,
+    encode_use_record,
+    in_lower_half,
+    parse_use_record,
+    use_message,
+    verify_use,
+)
 from placet.core.trust import Trust
 from placet.core.verdict.keys import GatePublicKey
-
-# The order of P-256 (SEC 2, 2.4.2).
-_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 def approval_leaves(bundle: IntentBundle, keyids: Collection[KeyId]) -> tuple[Digest, ...]:
@@ -41,7 +43,7 @@ def make_use_record(use: Use, key: GatePublicKey, sign: Callable[[bytes], bytes]
         sign: signs with it: a DER-encoded ECDSA signature with SHA-256.
     """
     payload, message = use_message(use)
-    signature = Signature(KeyId(key.digest), _in_lower_half(sign(message)))
+    signature = Signature(KeyId(key.digest), in_lower_half(sign(message)))
     return encode_use_record(Envelope(payload, PAYLOAD_TYPE, (signature,)))
 
 
@@ -60,22 +62,7 @@ def verify_use_record(record: bytes, trust: Trust) -> Use:
             Reason.UNKNOWN_GATE,
             f"The trust root knows no gate {parsed.use.gate!r}.",
             path="/predicate/gate",
+            expected=tuple(sorted(trust.gates)),
             hint="An administrator adds it with `placet trust add-gate`; then refresh trust.",
         )
-    use = verify_use(parsed, gate.use_keys)
-    (signature,) = parsed.envelope.signatures
-    # USE-13: from each ECDSA signature anybody can compute a second; with both, one use would be two leaves.
-    if signature.sig != _in_lower_half(signature.sig):
-        raise VerificationError(
-            Reason.SIGNATURE_INVALID,
-            "The use's signature is not in the spelling that gates write: it was altered.",
-            path="/envelope/signatures/0/sig",
-            hint="Hand in the record as the gate's ledger holds it: `placet ledger flush`.",
-        )
-    return use
-
-
-def _in_lower_half(signature: bytes) -> bytes:
-    """Returns the one of the two signatures (r, s) and (r, n - s) whose s is in the lower half."""
-    r, s = decode_dss_signature(signature)
-    return encode_dss_signature(r, min(s, _ORDER - s))
+    return verify_use(parsed, gate.use_keys)
