@@ -137,8 +137,8 @@ def test_somebody_elses_database_is_named_and_left_alone(path: Path) -> None:
 def test_a_newer_schema_is_not_touched(path: Path) -> None:
     make_store(path)
     with closing(sqlite3.connect(path)) as newer:
-        newer.execute("PRAGMA user_version = 3")
-    with pytest.raises(StoreFailedError, match=r"newer placet \(schema 3, known: 2\)"):
+        newer.execute("PRAGMA user_version = 4")
+    with pytest.raises(StoreFailedError, match=r"newer placet \(schema 4, known: 3\)"):
         SqliteRequestStore.open(path)
 
 

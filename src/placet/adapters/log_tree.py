@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from placet.core.errors import IndeterminateError, MalformedError, PlacetError, PolicyError, Reason
 from placet.core.tlog.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
-from placet.core.tlog.merkle import EMPTY_ROOT, CompactRange, grow, hash_node
+from placet.core.tlog.merkle import CompactRange, grow, hash_node
 from placet.core.tlog.note import NoteSigner, VerifierKey
 from placet.core.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, parse_tile
 from placet.ports.log_store import MAX_APPENDED, MAX_LEAF_BYTES, MAX_RECORD_BYTES, LogEntry, NotInLogError
@@ -121,7 +121,7 @@ def _subtree(hashes: Sequence[bytes]) -> bytes:
 
 def first_head(signer: NoteSigner) -> LogHead:
     """Signs the checkpoint of an empty log, which a new one starts with."""
-    return LogHead(TreeEdge(), sign_checkpoint(Checkpoint(signer.name, 0, EMPTY_ROOT), signer))
+    return sign_edge(TreeEdge(), signer)
 
 
 def open_head(edge: TreeEdge, checkpoint: bytes, key: VerifierKey) -> LogHead:
@@ -146,8 +146,13 @@ def grow_head(
 ) -> tuple[LogHead, list[FullTile]]:
     """Appends leaves and signs the new tree; returns its head and the tiles that became full."""
     edge, full = grow_edge(head.edge, leaf_hashes)
+    return sign_edge(edge, signer), full
+
+
+def sign_edge(edge: TreeEdge, signer: NoteSigner) -> LogHead:
+    """Signs a tree.  Whoever calls it has made sure that the tree continues what this key signed before."""
     checkpoint = Checkpoint(signer.name, edge.compact.size, edge.compact.root())
-    return LogHead(edge, sign_checkpoint(checkpoint, signer)), full
+    return LogHead(edge, sign_checkpoint(checkpoint, signer))
 
 
 def check_tile(tree_size: int, level: int, index: int, width: int) -> None:

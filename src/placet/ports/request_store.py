@@ -318,6 +318,7 @@ class RequestStore(Protocol):
             AnswerLimitError: it has as many answers as are kept, or as this caller or key may give.
             QuotaExceededError: the caller has as much as one caller may.
             StoreBusyError, StoreFullError, StoreFailedError: see there.
+            IndeterminateError: LOG_DAMAGED, LOG_UNAVAILABLE where the answer has an `entry`.
         """
         ...
 

@@ -13,11 +13,12 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from placet.adapters.sqlite._log_tables import LOG_TABLES
 from placet.adapters.sqlite.errors import translate
 from placet.adapters.stored_requests import seal_of
 from placet.ports.request_store import StoreFailedError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # "plct": tells our file from anybody else's SQLite database.
 _APPLICATION_ID = 0x706C6374
 # 4 GiB: some four thousand requests of the largest size, millions of usual ones.
@@ -191,18 +192,18 @@ def _prepare(connection: sqlite3.Connection, path: Path, max_bytes: int) -> str:
     page_size = _pragma(connection, "page_size")
     _pragma(connection, f"max_page_count = {max(1, max_bytes // page_size)}")
     if is_new or version < SCHEMA_VERSION:
-        _create_or_migrate(connection, is_new=is_new)
+        _create_or_migrate(connection, 0 if is_new else version)
     (store_id,) = connection.execute("SELECT id FROM store").fetchone()
     return str(store_id)
 
 
-def _create_or_migrate(connection: sqlite3.Connection, *, is_new: bool) -> None:
+def _create_or_migrate(connection: sqlite3.Connection, version: int) -> None:
     """Makes the tables, or brings those of an earlier version up to date: all of it or nothing."""
     connection.create_function("seal_of", 5, seal_of, deterministic=True)
     name = f"INSERT INTO store VALUES ('{secrets.token_hex(8)}');"  # noqa: S608 (our own random hexadecimal)
-    first = f"{_SCHEMA} {name}" if is_new else _FROM_1_TO_2
+    steps = {0: f"{_SCHEMA} {name} {_COUNTING} {LOG_TABLES}", 1: f"{_FROM_1_TO_2} {_COUNTING} {LOG_TABLES}"}
     connection.executescript(
-        f"BEGIN IMMEDIATE; {first} {_COUNTING}"
+        f"BEGIN IMMEDIATE; {steps.get(version, LOG_TABLES)}"
         f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
     )
 

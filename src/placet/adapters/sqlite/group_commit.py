@@ -16,9 +16,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from placet.adapters.sqlite.errors import leaves_doubt, translate
+from placet.core.errors import PlacetError
 from placet.ports.request_store import RequestStoreError, StoreFailedError
 
 T = TypeVar("T")
@@ -34,6 +35,33 @@ def _observe_nothing(writes: int, seconds: float) -> None:
     """Where nobody measures."""
 
 
+class CommitHook(Protocol):
+    """What takes part in every commit; called on the writing thread."""
+
+    def before_commit(self, connection: sqlite3.Connection) -> None:
+        """Adds to the group's transaction.  What it raises fails the group, as an error of a job would."""
+        ...
+
+    def after_commit(self) -> None:
+        """Learns that the group is durable, before anybody else does.  It never raises."""
+        ...
+
+    def after_rollback(self) -> None:
+        """Learns that nothing of the group was stored."""
+        ...
+
+
+class _NoHook:
+    def before_commit(self, connection: sqlite3.Connection) -> None:
+        pass
+
+    def after_commit(self) -> None:
+        pass
+
+    def after_rollback(self) -> None:
+        pass
+
+
 class _Write(NamedTuple):
     job: Callable[[sqlite3.Connection], Any]
     on_commit: Callable[[], None] | None
@@ -47,7 +75,7 @@ class _Refused(NamedTuple):
 class _WroteBeforeRefusing(Exception):
     """A job changed rows and then refused; its group is rolled back so that nothing is stored in part."""
 
-    def __init__(self, refusal: RequestStoreError) -> None:
+    def __init__(self, refusal: RequestStoreError | PlacetError) -> None:
         super().__init__(str(refusal))
         self.refusal = refusal
 
@@ -59,12 +87,21 @@ class GroupCommit:
         connection: in autocommit mode, usable from other threads; owned from now on.
         path: the database's name in error messages.
         max_group: the largest number of writes in one commit; 1 turns grouping off.
+        hook: takes part in every commit.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: str, *, max_group: int = MAX_GROUP) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: str,
+        *,
+        max_group: int = MAX_GROUP,
+        hook: CommitHook | None = None,
+    ) -> None:
         self._connection = connection
         self._path = path
         self._max_group = max_group
+        self._hook: CommitHook = _NoHook() if hook is None else hook
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()
         self._closed = False
         self._failure: StoreFailedError | None = None
@@ -79,12 +116,13 @@ class GroupCommit:
         """Runs `job` inside a transaction and returns its result once that is durable.
 
         Args:
-            job: reads, then writes.  It may raise `RequestStoreError` as long as it has not written.
+            job: reads, then writes.  It may raise `RequestStoreError` or `PlacetError` as long as it has
+                not written.
             on_commit: called on the event loop after a successful commit, even if this call was
                 cancelled meanwhile.
 
         Raises:
-            RequestStoreError: what the job refused with, or what became of the database.
+            RequestStoreError, PlacetError: what the job refused with, or what became of the database.
         """
         self.check_health()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -166,14 +204,17 @@ class GroupCommit:
             changes = self._connection.total_changes
             try:
                 outcomes.append(write.job(self._connection))
-            except RequestStoreError as e:
+            except (RequestStoreError, PlacetError) as e:
                 if self._connection.total_changes != changes:
                     raise _WroteBeforeRefusing(e) from e
                 outcomes.append(_Refused(e))
+        self._hook.before_commit(self._connection)
         self._connection.execute("COMMIT")
+        self._hook.after_commit()
         return outcomes
 
     def _roll_back(self) -> None:
+        self._hook.after_rollback()
         # SQLite rolls back by itself on some errors; a second rollback would be an error of its own.
         if self._connection.in_transaction:
             try:

@@ -7,17 +7,16 @@ use connections of their own and never wait for it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from placet.adapters.sqlite._ledger_place import read_file_mark
+from placet.adapters.sqlite._log_open import open_log_writer
+from placet.adapters.sqlite._log_writer import LogWriter
 from placet.adapters.sqlite.counting import (
     check_answer_bytes,
     count_answer,
@@ -29,13 +28,13 @@ from placet.adapters.sqlite.counting import (
 )
 from placet.adapters.sqlite.database import (
     DEFAULT_MAX_BYTES,
-    connect,
     open_database,
     size_of,
     take_lock,
 )
-from placet.adapters.sqlite.errors import is_damage, translate
 from placet.adapters.sqlite.group_commit import MAX_GROUP, CommitObserver, GroupCommit
+from placet.adapters.sqlite.log import SqliteLog
+from placet.adapters.sqlite.readers import Readers
 from placet.adapters.stored_requests import (
     closed_request,
     damaged_request,
@@ -47,6 +46,7 @@ from placet.adapters.stored_requests import (
 )
 from placet.adapters.watches import Watches
 from placet.core.encoding import sha256_hex
+from placet.core.tlog.note import NoteSigner
 from placet.ports.request_limits import check_new_answer, check_new_request
 from placet.ports.request_store import (
     MAX_DELETED,
@@ -66,11 +66,6 @@ from placet.ports.request_store import (
     StoreUsage,
     Watch,
 )
-
-T = TypeVar("T")
-
-# Reads take microseconds; more threads would only raise the memory of an idle relay.
-_READERS = 2
 
 _REQUEST_COLUMNS = "id, container, withdraw_hash, submitted_at, expires_at, withdrawn_at"
 _SELECT_REQUEST = f"SELECT {_REQUEST_COLUMNS}, seal FROM requests WHERE id = ?"  # noqa: S608 (constant)
@@ -108,20 +103,27 @@ _LIST_BY_STATE = {
 class SqliteRequestStore:
     """A `placet.ports.request_store.RequestStore` in one SQLite file.  Make one with `open`."""
 
-    def __init__(self, path: Path, store_id: str, writer: GroupCommit, lock: int) -> None:
+    def __init__(
+        self, path: Path, store_id: str, writer: GroupCommit, lock: int, log_writer: LogWriter | None = None
+    ) -> None:
         self._path = str(path)
         self._id = store_id
         self._writer = writer
         self._lock = lock
         self._watches = Watches()
-        self._local = threading.local()
-        self._reader_connections: list[sqlite3.Connection] = []
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="placet-store-reader")
+        self._readers = Readers(self._path, writer.stop_writing)
+        self._log_writer = log_writer
+        self._log = None if log_writer is None else SqliteLog(writer, self._readers, log_writer)
         self._closed = False
 
     @classmethod
     def open(
-        cls, path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES, max_group: int = MAX_GROUP
+        cls,
+        path: Path,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        max_group: int = MAX_GROUP,
+        log_signer: NoteSigner | None = None,
     ) -> SqliteRequestStore:
         """Opens the store at `path`, creating it and its folder where they are missing.
 
@@ -129,20 +131,34 @@ class SqliteRequestStore:
             path: the database file.  Its folder and file are made readable for the owner only.
             max_bytes: how large the file may grow; beyond, writes raise `StoreFullError`.
             max_group: the largest number of writes in one commit.
+            log_signer: the key of the log that the same file is to keep; see `log`.
 
         Raises:
             StoreFailedError: not a placet store, a newer version, damaged, in use or not accessible.
             StoreBusyError: another program holds the database locked.
+            IndeterminateError: LOG_DAMAGED where the log is not the one that the key signed last;
+                LOG_UNAVAILABLE.
         """
         lock = take_lock(path)
         try:
             connection, store_id = open_database(path, max_bytes)
-            # A file that was put back from a backup has another mark: cursors of the lost one start over.
-            store_id = sha256_hex(f"{store_id} {read_file_mark(path)}".encode())[:16]
+            try:
+                # A file that was put back from a backup has another mark: cursors of the lost one start over.
+                store_id = sha256_hex(f"{store_id} {read_file_mark(path)}".encode())[:16]
+                log = None if log_signer is None else open_log_writer(connection, path, log_signer)
+            except BaseException:
+                connection.close()
+                raise
         except BaseException:
             os.close(lock)
             raise
-        return cls(path, store_id, GroupCommit(connection, str(path), max_group=max_group), lock)
+        writer = GroupCommit(connection, str(path), max_group=max_group, hook=log)
+        return cls(path, store_id, writer, lock, log)
+
+    @property
+    def log(self) -> SqliteLog | None:
+        """The log in the same file, if it was opened with a key; it is closed with the store."""
+        return self._log
 
     async def submit(
         self, request: NewRequest, *, now: int, limits: Limits = UNLIMITED
@@ -179,6 +195,7 @@ class SqliteRequestStore:
             seq, withdrawn_at, expires_at = row
             known = "SELECT 1 FROM answers WHERE request_seq = ? AND digest = ?"
             if connection.execute(known, (seq, answer.digest)).fetchone():
+                self._stage(connection, answer)  # It may be here from before there was a log.
                 return False
             if withdrawn_at is not None or expires_at <= now:
                 raise closed_request(RequestState.EXPIRED if withdrawn_at is None else RequestState.WITHDRAWN)
@@ -187,9 +204,22 @@ class SqliteRequestStore:
             values = (seq, answer.digest, now, answer.caller, answer.signer, answer.container)
             connection.execute(_INSERT_ANSWER, values)
             count_answer(connection, answer.caller, len(answer.container))
+            self._stage(connection, answer)
             return True
 
-        return await self._writer.run(job, on_commit=lambda: self._watches.announce(request_id))
+        def announce() -> None:
+            self._watches.announce(request_id)
+            if self._log is not None:
+                self._log.announce()
+
+        return await self._writer.run(job, on_commit=announce)
+
+    def _stage(self, connection: sqlite3.Connection, answer: NewAnswer) -> None:
+        if answer.entry is None:
+            return
+        if self._log_writer is None:
+            raise StoreFailedError("This store keeps no log, and the answer is to be logged.")
+        self._log_writer.stage(connection, [answer.entry])
 
     async def withdraw(self, request_id: RequestId, *, now: int) -> None:
         """See `RequestStore.withdraw`."""
@@ -213,7 +243,7 @@ class SqliteRequestStore:
                 raise damaged_request(request_id)
             return _read_whole(row)._replace(answers=tuple(container for container, _ in answers))
 
-        return await self._read(job)
+        return await self._readers.read(job)
 
     async def list_page(self, state: StateFilter, *, after: Cursor | None, limit: int, now: int) -> Page:
         """See `RequestStore.list_page`."""
@@ -233,7 +263,7 @@ class SqliteRequestStore:
             position = requests[-1].cursor if requests else self._cursor(after_seq)
             return Page(requests, position, len(rows) > limit)
 
-        return await self._read(job)
+        return await self._readers.read(job)
 
     async def delete_closed(self, *, closed_before: int, limit: int = MAX_DELETED) -> int:
         """See `RequestStore.delete_closed`."""
@@ -243,7 +273,7 @@ class SqliteRequestStore:
     async def measure(self, *, now: int) -> StoreUsage:
         """See `RequestStore.measure`."""
         disk_bytes = sum(size_of(Path(self._path + suffix)) for suffix in ("", "-wal", "-shm"))
-        return await self._read(lambda connection: read_usage(connection, now, disk_bytes))
+        return await self._readers.read(lambda connection: read_usage(connection, now, disk_bytes))
 
     @contextlib.contextmanager
     def watch(self, request_id: RequestId | None) -> Iterator[Watch]:
@@ -258,18 +288,18 @@ class SqliteRequestStore:
     async def check_health(self) -> None:
         """See `RequestStore.check_health`."""
         self._writer.check_health()
-        await self._read(lambda connection: connection.execute("SELECT id FROM store").fetchone())
+        await self._readers.read(lambda connection: connection.execute("SELECT id FROM store").fetchone())
 
     async def close(self) -> None:
         """See `RequestStore.close`."""
         if self._closed:
             return
         self._closed = True
-        await asyncio.to_thread(self._readers.shutdown)
-        for connection in self._reader_connections:
-            connection.close()
+        await self._readers.close()
         # The writer closes last, so that its connection, the only one left, folds the log into the file.
         await self._writer.close()
+        if self._log_writer is not None:
+            self._log_writer.close()
         os.close(self._lock)
 
     def _cursor(self, seq: int) -> Cursor:
@@ -279,35 +309,6 @@ class SqliteRequestStore:
         store_id, _, seq = (cursor or "").partition("-")
         own = store_id == self._id and seq.isascii() and seq.isdigit() and len(seq) < 19
         return int(seq) if own else 0
-
-    def _reader_connection(self) -> sqlite3.Connection:
-        """Returns the reading connection of the thread that calls."""
-        known: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if known is not None:
-            return known
-        connection = connect(Path(self._path))
-        self._reader_connections.append(connection)
-        connection.execute("PRAGMA query_only = ON")
-        self._local.connection = connection
-        return connection
-
-    async def _read(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        def snapshot() -> T:
-            connection = self._reader_connection()
-            connection.execute("BEGIN")
-            try:
-                return job(connection)
-            finally:
-                connection.execute("ROLLBACK")
-
-        if self._closed:
-            raise StoreFailedError("The store is closed.")
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, snapshot)
-        except sqlite3.Error as e:
-            if is_damage(e):
-                self._writer.stop_writing(e)
-            raise translate(e, self._path) from e
 
 
 def _seal(request: StoredRequest) -> str:
