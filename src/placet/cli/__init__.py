@@ -38,6 +38,7 @@ COMMANDS = {
     "ledger": "show what this gate has used",
     "relay": "store and forward requests and answers",
     "witness": "cosign what logs show, so that none can show two histories",
+    "audit": "follow the log, hold what was done against what was allowed, tell people",
     "verdict": "make the key of a gate's verdicts; check a verdict",
     "in-toto": "make approval a step of in-toto layouts, and verify them",
     "trust": "say who may approve what, signed by the administrators",

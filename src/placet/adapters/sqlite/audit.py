@@ -16,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from placet.adapters.sqlite._audit_file import AuditStateError, open_file, take_lock
+from placet.adapters.sqlite._audit_file import AuditStateError as AuditStateError
+from placet.adapters.sqlite._audit_file import open_file, take_lock
 
 _PAGE = 1024
 # How far a leaf has come: it was verified to be in the log; its record was read; uses were held against
