@@ -239,7 +239,7 @@ class Cosigning:
         if abs(signed_at - now) > MAX_CLOCK_DIFFERENCE:
             raise _unusable(
                 standing,
-                f"signs {format_time(signed_at)} as the time, and this machine's clock shows {format_time(now)}",
+                f"signs the time {format_time(signed_at)}, and this machine's clock shows {format_time(now)}",
             )
         return signed_at
 
