@@ -33,7 +33,6 @@ VerifyChange = Callable[[bytes], object]
 """Verifies TUF metadata by the chain that is known, and raises a `PlacetError` where it does not hold."""
 
 
-
 def verify_record(
     record: bytes, *, trust: Trust | None, verify_change: VerifyChange, now: int
 ) -> tuple[LogEntry, Leaf]:
