@@ -44,7 +44,17 @@ YEAR = 365 * 86_400
 class CommandWorld:
     """Files in `folder`: trust snapshot, ledger, inputs, bundles."""
 
-    def __init__(self, folder: Path, *, pin_ledger: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        pin_ledger: bool = False,
+        policy: str = POLICY,
+        log_policy: bytes | None = None,
+        use_key: bytes | None = None,
+    ) -> None:
+        """`log_policy` is a file of the trust root; `use_key` the gate's public use key, in DER."""
+        self.policy, self.log_policy, self.use_key = policy, log_policy, use_key
         self.now = int(time.time())
         self.inputs = folder / "inputs"
         self.inputs.mkdir()
@@ -90,12 +100,17 @@ class CommandWorld:
             },
             "terminals.json": {"terminals": [terminal]},
             "gates.json": {
-                "gates": [{"id": gate, "ledger": self.ledger_name} for gate in (GATE, OTHER_GATE)]
+                "gates": [
+                    {"id": gate, "ledger": self.ledger_name}
+                    | ({"useKeys": [b64encode(self.use_key)]} if self.use_key and gate == GATE else {})
+                    for gate in (GATE, OTHER_GATE)
+                ]
             },
             "scopes.json": {"scopes": {"all": ["host://**"]}},
         }
         encoded = {name: encode_canonical(document) for name, document in documents.items()}
-        return encoded | {POLICY_FILE: POLICY.encode(), ACTION_FILE: self.action}
+        more = {} if self.log_policy is None else {"log-policy": self.log_policy}
+        return encoded | more | {POLICY_FILE: self.policy.encode(), ACTION_FILE: self.action}
 
     def add_input(self, name: str, content: bytes) -> Path:
         path = self.inputs / name
@@ -144,7 +159,7 @@ class CommandWorld:
                 "action": action,
                 "display": display,
                 "evidence": [],
-                "policy": _pin(POLICY_FILE, sha256_hex(POLICY.encode())),
+                "policy": _pin(POLICY_FILE, sha256_hex(self.policy.encode())),
                 "request": {
                     "id": _uuid7(),
                     "nonce": b64encode(secrets.token_bytes(16)),
