@@ -15,6 +15,7 @@ from vector_sources import (
     decisions,
     evidence,
     forms,
+    log,
     logged,
     signatures,
     trust,
@@ -45,6 +46,7 @@ SOURCES = (
     uses.uses,
     uses.runs,
     verdicts.verdicts,
+    log.logs,
 )
 
 

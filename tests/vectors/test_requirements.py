@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEFINED = re.compile(r"^- \*\*(INV-[1-9]|[A-Z]{3}-[0-9]{2})\*\*", re.MULTILINE)
 AREAS = (
     *("INV", "LVL", "ADM", "STM", "ACT", "ENV", "SIG", "WAN", "DSP"),
-    *("PPL", "TRU", "POL", "BND", "RPT", "REQ", "APR", "DLG", "VER", "USE", "VSA", "EVD"),
+    *("PPL", "TRU", "POL", "BND", "RPT", "REQ", "APR", "DLG", "VER", "USE", "VSA", "EVD", "LOG"),
 )
 MENTIONED = re.compile(rf"\b((?:{'|'.join(AREAS)})-[0-9]{{1,2}})\b")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import evidence_runner
+import log_runner
 import verdict_runner
 
 from placet.adapters.sqlite._ledger_place import stamp_path
@@ -407,5 +408,6 @@ _KINDS: dict[str, Callable[[Any, int], Facts]] = {
     "use": _use,
     **evidence_runner.KINDS,
     **verdict_runner.KINDS,
+    **log_runner.KINDS,
 }
 KINDS = tuple(_KINDS)
