@@ -14,12 +14,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from placet.ceremony.publish import add_answer, empty_bundle
-from placet.core.bundle import encode_bundle, parse_bundle
+from placet.core.bundle import IntentBundle, encode_bundle, parse_bundle
 from placet.core.dsse import pae
 from placet.core.sshsig import parse_public_key, parse_sshsig, signed_data
+from placet.core.tlog.note import parse_note
+from placet.core.tlog.proof import parse_proof
 from placet.core.trust import Trust, parse_trust
 from placet.core.verify import Expected
 from placet.testing.authenticator import SoftWebAuthn
+from placet.testing.small_log import SmallLog
 from placet.testing.world import ALICE, BOB, GATE, World, expected_of
 
 # A small company's approvers.
@@ -50,11 +53,12 @@ class Scene(NamedTuple):
     now: int
 
 
-def make_scene(action: str = "deploy", *, now: int | None = None) -> Scene:
+def make_scene(action: str = "deploy", *, logged: bool = False, now: int | None = None) -> Scene:
     """Makes a request and approves it, each of two people on a terminal of their own.
 
     Args:
         action: `deploy` or `run`.
+        logged: whether both decisions are proven to be in a log of a million, cosigned by one witness.
         now: the gate's time; by default the clock's, so that a process started next accepts it.
     """
     now = int(time.time()) if now is None else now
@@ -73,6 +77,11 @@ def make_scene(action: str = "deploy", *, now: int | None = None) -> Scene:
     bundle = empty_bundle(request)
     for person, terminal in ((ALICE, "t1"), (BOB, "t2")):
         bundle = add_answer(bundle, world.approve(request, person, terminal=terminal, decided_at=now - 60))
+    if logged:
+        log = SmallLog(quorum=1)
+        world.more_files["log-policy"] = log.policy()
+        log.leaves = [b"%d" % i for i in range(2**20)]
+        bundle = log.prove(bundle, at=now - 30, witnesses=("w1",))
     snapshot = world.snapshot()
     return Scene(encode_bundle(bundle), snapshot, parse_trust(snapshot), expected_of(request), now)
 
@@ -105,7 +114,40 @@ def signature_checks(bundle: bytes) -> list[SignatureCheck]:
     for report in parsed.reports:
         message = pae(report.payload_type, report.payload)
         checks.append(_terminal_check(report.signatures[0].sig, message))
-    return checks
+    return checks + _log_checks(parsed)
+
+
+def _log_checks(bundle: IntentBundle) -> list[SignatureCheck]:
+    """Returns the log's and the witness's checks of the one checkpoint that all proofs share."""
+    if not bundle.log:
+        return []
+    proofs = [parse_proof(proof.proof) for proof in bundle.log]
+    (checkpoint,) = {proof.checkpoint for proof in proofs}
+    note, log = parse_note(checkpoint), SmallLog(quorum=1)
+
+    def hash_paths() -> None:
+        for proof in proofs:
+            node = hashlib.sha256(b"a leaf").digest()
+            for sibling in proof.hashes:
+                node = hashlib.sha256(b"\x01" + node + sibling).digest()
+
+    checks = []
+    for signer in (log.signer, log.witnesses["w1"]):
+        found = note.signature_by(signer.verifier_key)
+        assert found is not None
+        key = ed25519.Ed25519PublicKey.from_public_bytes(signer.verifier_key.public_key)
+        message, signature = note.text, found.signature
+        if signer is not log.signer:
+            stamp, signature = signature[:8], signature[8:]
+            message = b"cosignature/v1\ntime %d\n" % int.from_bytes(stamp, "big") + note.text
+        checks.append(SignatureCheck(lambda s=signature, m=message: (s, m), key.verify))
+    first = checks[0]
+
+    def with_paths() -> tuple[bytes, bytes]:
+        hash_paths()
+        return first.prepare()
+
+    return [first._replace(prepare=with_paths), *checks[1:]]
 
 
 def _webauthn_check(blob: bytes, message: bytes) -> SignatureCheck:

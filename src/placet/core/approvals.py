@@ -67,7 +67,8 @@ def verify_approvals(
         MalformedError, VerificationError, PolicyError: a report does not hold.
     """
     digests = [sha256_hex(signature.sig) for signature in bundle.envelope.signatures]
-    reports = _verify_reports(bundle, digests, statement, trust=trust, at=at)
+    parsed = log.reports if log else ()
+    reports = _verify_reports(bundle, digests, statement, parsed, trust=trust, at=at)
     # INV-1: the message is made from the very bytes that were parsed and rendered.
     message = pae(bundle.envelope.payload_type, statement.payload)
     counted: list[Approver] = []
@@ -85,14 +86,23 @@ def verify_approvals(
 
 
 def _verify_reports(
-    bundle: IntentBundle, digests: list[Digest], statement: IntentStatement, *, trust: Trust, at: int
+    bundle: IntentBundle,
+    digests: list[Digest],
+    statement: IntentStatement,
+    parsed: tuple[Report, ...],
+    *,
+    trust: Trust,
+    at: int,
 ) -> dict[str, tuple[Report, Terminal]]:
     """Returns the verified reports by the digest of the signature that they are about."""
     present = {digest: s.keyid for digest, s in zip(digests, bundle.envelope.signatures, strict=True)}
     reports: dict[str, tuple[Report, Terminal]] = {}
     versions: dict[str, int] = {}
-    for envelope in bundle.reports:
-        report, terminal = verify_report(envelope, trust=trust, payload_digest=statement.payload_digest)
+    for i, envelope in enumerate(bundle.reports):
+        known = parsed[i] if parsed else None
+        report, terminal = verify_report(
+            envelope, trust=trust, payload_digest=statement.payload_digest, parsed=known
+        )
         about = report.signature_digest
         if present.get(about) != report.signature_keyid or about in reports:  # RPT-05
             raise VerificationError(

@@ -131,15 +131,20 @@ def encode_report(report: Report) -> bytes:
     )
 
 
-def verify_report(envelope: Envelope, *, trust: Trust, payload_digest: Digest) -> tuple[Report, Terminal]:
+def verify_report(
+    envelope: Envelope, *, trust: Trust, payload_digest: Digest, parsed: Report | None = None
+) -> tuple[Report, Terminal]:
     """Verifies that a currently enrolled terminal made this report about this intent.
+
+    Args:
+        parsed: what `parse_report` said of the envelope's payload, where the caller asked it already.
 
     Raises:
         MalformedError: the report is malformed.
         PolicyError: TERMINAL_UNKNOWN.
         VerificationError: REPORT_INVALID.
     """
-    report = parse_report(envelope.payload)
+    report = parsed or parse_report(envelope.payload)
     if len(envelope.signatures) != 1:
         raise VerificationError(Reason.REPORT_INVALID, "A report has exactly one signature.")
     (signature,) = envelope.signatures

@@ -7,13 +7,13 @@ a false report does: both are made by our own, and added by whoever assembles it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from placet.core.bundle import IntentBundle, LogProof
 from placet.core.encoding import Digest, sha256_hex
 from placet.core.errors import IndeterminateError, PolicyError, Reason, VerificationError
-from placet.core.report import parse_report
+from placet.core.report import Report, parse_report
 from placet.core.tlog.leaf import DecisionLeaf, decision_leaf, leaf_hash
 from placet.core.tlog.log_policy import LogPolicy
 from placet.core.tlog.merkle import verify_inclusion
@@ -40,10 +40,14 @@ class LoggedDecision(NamedTuple):
 
 
 class LogFacts(NamedTuple):
-    """What the log proves of a bundle's decisions, by the digest of each signature; the rest says why not."""
+    """What the log proves of a bundle's decisions, by the digest of each signature; the rest says why not.
+
+    `reports` are the bundle's, parsed on the way, in their order there.
+    """
 
     decisions: Mapping[Digest, LoggedDecision]
     unproven: Mapping[Digest, str]
+    reports: tuple[Report, ...] = ()
 
     @property
     def not_before(self) -> int:
@@ -78,7 +82,8 @@ def verify_log(bundle: IntentBundle, *, policy: LogPolicy | None, payload_digest
     """
     if not bundle.log:
         return LogFacts({}, {})
-    leaves = decisions_of(bundle, payload_digest)
+    reports = tuple(parse_report(report.payload) for report in bundle.reports)
+    leaves = decisions_of(bundle, payload_digest, reports)
     decisions: dict[Digest, LoggedDecision] = {}
     unproven: dict[Digest, str] = {}
     checkpoints: dict[bytes, WitnessedCheckpoint] = {}
@@ -92,18 +97,26 @@ def verify_log(bundle: IntentBundle, *, policy: LogPolicy | None, payload_digest
             unproven[proof.signature_digest] = error.message
         else:
             decisions[proof.signature_digest] = decision
-    return LogFacts(decisions, unproven)
+    return LogFacts(decisions, unproven, reports)
 
 
-def decisions_of(bundle: IntentBundle, payload_digest: Digest) -> dict[Digest, DecisionLeaf]:
-    """Returns the leaf of each signature that a report is about: the log takes no decision without one."""
-    reports = {parse_report(report.payload).signature_digest: report for report in bundle.reports}
-    leaves = {}
-    for signature in bundle.envelope.signatures:
-        digest = sha256_hex(signature.sig)
-        if digest in reports:
-            leaves[digest] = decision_leaf("approved", payload_digest, signature, reports[digest])
-    return leaves
+def decisions_of(
+    bundle: IntentBundle, payload_digest: Digest, reports: Iterable[Report] | None = None
+) -> dict[Digest, DecisionLeaf]:
+    """Returns the leaf of each signature that a report is about: the log takes no decision without one.
+
+    Args:
+        reports: the bundle's, where they are parsed already.
+    """
+    parsed = reports or [parse_report(report.payload) for report in bundle.reports]
+    signatures = {sha256_hex(signature.sig): signature for signature in bundle.envelope.signatures}
+    return {
+        report.signature_digest: decision_leaf(
+            "approved", payload_digest, signatures[report.signature_digest], envelope
+        )
+        for report, envelope in zip(parsed, bundle.reports, strict=True)
+        if report.signature_digest in signatures
+    }
 
 
 def _verify_one(
