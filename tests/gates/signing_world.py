@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from use_log_world import FileLog, use_log_of
+
 from placet.adapters.sigstore.signing import SigstoreSigner, load_instance
 from placet.adapters.sqlite.ledger import SqliteLedger, declare_new_birth
 from placet.ceremony.request import build_request
@@ -87,6 +89,7 @@ class Gate:
         declare_new_birth(self.path, now=worlds.NOW - 100)
         self.kept: list[SignedPiece] = []
         self.sign_ins = 0
+        self.log: FileLog | None = None
 
     def open_signer(self, who: str | dict[str, Any] = SERVICE) -> ArtifactSigner:
         self.sign_ins += 1
@@ -118,7 +121,7 @@ class Gate:
                 verify=verify,
                 open_signer=signer or self.open_signer,
                 ledger=ledger,
-                log=None,
+                log=use_log_of(self.world, self.log, bundle),
                 clock=self.clock,
                 reference=IntentReference(
                     sha256_hex(envelope.payload), envelope_digest(envelope), "https://example.com/intent.json"

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from use_log_world import FileLog, down, name_log, use_log_of
 
 from placet.adapters.private_file import write_atomically
 from placet.adapters.sqlite.ledger import SqliteLedger, declare_new_birth
@@ -18,8 +19,10 @@ from placet.core.encoding import sha256_hex
 from placet.core.errors import PlacetError, Reason
 from placet.core.expected import Expected
 from placet.core.statement import parse_statement
+from placet.core.tlog.leaf import UseLeaf, parse_leaf
 from placet.core.verify import VerifiedApproval, verify_for_use
 from placet.gates.functionary import GateLink, Step, rehearse_gate_link, write_gate_link
+from placet.ports.use_ledger import NOT_EXECUTED
 from placet.testing.world import ALICE, BOB, GATE, NOW, RELEASE, RELEASE_TARGET, World, expected_of
 
 AT = NOW + 120
@@ -42,6 +45,7 @@ class Gate:
         self.path = folder / "ledger.sqlite3"
         declare_new_birth(self.path, now=NOW - 100)
         self.link = folder / "gate.link"
+        self.log: FileLog | None = None
 
     def verify(self, request: IntentRequest, expected: Expected | None = None) -> VerifiedApproval:
         """Verifies the approval of two people."""
@@ -68,15 +72,10 @@ class Gate:
                 verify=lambda _now: self.verify(request, expected),
                 write=lambda payload: write_atomically(self.link, payload),
                 ledger=ledger,
-                log=None,
+                log=use_log_of(self.world, self.log, self.world.bundle(request, ALICE, BOB)),
                 clock=Clock(),
                 observe=observe,
             )
-
-    def rehearse(self, request: IntentRequest, ledger: SqliteLedger) -> None:
-        rehearse_gate_link(
-            "gate", verify=lambda _now: self.verify(request), ledger=ledger, log=None, clock=Clock()
-        )
 
 
 @pytest.fixture
@@ -178,3 +177,34 @@ def test_a8_killed_between_any_two_steps_never_makes_a_second_link(gate: Gate, s
     with SqliteLedger(gate.path) as ledger:
         unknown = ledger.list_unknown()
     assert len(unknown) == (0 if step is Step.RECORDED else 1)
+
+
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a14_no_link_where_the_log_misses_one_of_several_uses(gate: Gate, fails_at: int) -> None:
+    log = gate.log = name_log(gate.world, gate.path.parent)
+    request = gate.world.request_release({"a.whl": b"a", "b.whl": b"b"})
+    handed_in = 0
+
+    def fail_once() -> None:
+        nonlocal handed_in
+        handed_in += 1
+        if handed_in == fails_at:
+            down()
+
+    log.at = {"append": fail_once}
+    assert refused(gate, request) is Reason.LOG_UNAVAILABLE
+    with SqliteLedger(gate.path) as ledger:
+        assert [use.exit_code for use in ledger.list_latest(9)] == [NOT_EXECUTED] * 2
+        assert ledger.count_unlogged().uses == 3 - fails_at
+    assert refused(gate, request) is Reason.ALREADY_USED
+
+
+def test_each_use_of_a_link_is_in_the_log_before_it_is_written(gate: Gate) -> None:
+    log = gate.log = name_log(gate.world, gate.path.parent)
+    gate.write(gate.world.request_release({"a.whl": b"a", "b.whl": b"b"}))
+    leaves = [parse_leaf(leaf) for leaf in log.leaves]
+    assert len(leaves) == 2
+    assert all(isinstance(leaf, UseLeaf) and len(leaf.approvals) == 2 for leaf in leaves)
+    gate.link.unlink()
+    log.at = {"checkpoint": down}
+    assert refused(gate, gate.world.request_deploy()) is Reason.LOG_UNAVAILABLE

@@ -26,7 +26,9 @@ from signing_world import (
 )
 from sigstore.models import Bundle, ClientTrustConfig
 from sigstore.verify import Verifier, policy
+from use_log_world import down, name_log
 
+from placet.adapters.sqlite.ledger import SqliteLedger
 from placet.core.bundle import parse_bundle
 from placet.core.encoding import sha256_hex
 from placet.core.errors import PlacetError, Reason
@@ -42,6 +44,7 @@ from placet.documents.signing import (
 from placet.gates.signing import Step
 from placet.gates.signing_plan import plan_signing, prepare_signing
 from placet.ports.artifact_signer import ArtifactSigner, SigningUnavailableError, SigningUnfinishedError
+from placet.ports.use_ledger import NOT_EXECUTED
 from placet.testing import world as worlds
 from placet.testing.private_sigstore import PrivateSigstoreServer, github_claims
 from placet.testing.world import ALICE, World
@@ -291,6 +294,30 @@ def test_a_log_that_lies_is_found_out_before_anything_is_handed_out(
         with pytest.raises(SigningUnfinishedError):
             gate.sign(bundle, digests_of(WHEEL), signer=lambda: signer)
     assert gate.kept == []
+
+
+def test_a14_nobody_signs_in_while_the_log_that_must_hold_the_use_is_down(
+    world: World, gate: Gate, tmp_path: Path
+) -> None:
+    gate.log = name_log(world, tmp_path)
+    bundle = approved(world, request_signature(world, {"app.whl": WHEEL}))
+    gate.log.at = {"checkpoint": down}
+    assert refusal(lambda: gate.sign(bundle, digests_of(WHEEL))).reason is Reason.LOG_UNAVAILABLE
+    assert (gate.sign_ins, gate.outcomes(bundle)) == (0, [])
+
+
+def test_a14_nothing_is_signed_that_the_log_does_not_hold(world: World, gate: Gate, tmp_path: Path) -> None:
+    gate.log = name_log(world, tmp_path)
+    bundle = approved(world, request_signature(world, ARTIFACTS))
+    gate.log.at = {"proof": down}
+    assert refusal(lambda: gate.sign(bundle, digests_of(WHEEL))).reason is Reason.LOG_UNAVAILABLE
+    assert (gate.kept, gate.outcomes(bundle)) == ([], [NOT_EXECUTED])
+    gate.log.at = {}
+    gate.sign(bundle, digests_of(SDIST))
+    assert (len(gate.kept), gate.outcomes(bundle)) == (1, [NOT_EXECUTED, 0])
+    assert len(gate.log.leaves) == 2
+    with SqliteLedger(gate.path) as ledger:
+        assert ledger.count_unlogged().uses == 0  # the second act handed in what the first one left
 
 
 def test_the_same_event_signs_once(world: World, gate: Gate) -> None:

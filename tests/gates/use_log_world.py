@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from placet.adapters.use_key import UseKey
 from placet.core.bundle import parse_bundle
+from placet.core.encoding import b64encode, encode_canonical
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
 from placet.core.tlog.leaf import encode_leaf
 from placet.core.tlog.merkle import hash_leaf
@@ -20,6 +21,7 @@ from placet.core.tlog.uses import verify_use_record
 from placet.core.trust import Trust
 from placet.gates.use_log import UseLog
 from placet.testing.small_log import SmallLog
+from placet.testing.world import World
 
 URL = "http://log.example"
 # What a gate does with a log, in this order; "appended" and "answered" are after the log has stored the leaf.
@@ -121,3 +123,27 @@ class LoggedWorld(CommandWorld):
             signer=key or self.key,
             open_log=self.log.open,
         )
+
+
+def name_log(world: World, folder: Path) -> FileLog:
+    """Has a world's trust root name a log, and the use key 7 of its first gate."""
+    first, *others = world.gates
+    gates = [{"id": first, "ledger": first, "useKeys": [b64encode(use_key(7).public.der)]}]
+    gates += [{"id": gate, "ledger": gate} for gate in others]
+    world.more_files["gates.json"] = encode_canonical({"gates": gates})
+    log = FileLog(folder / "leaves", world.trust)
+    world.more_files["log-policy"] = log.small.policy()
+    return log
+
+
+def use_log_of(world: World, log: FileLog | None, bundle: bytes) -> UseLog | None:
+    """Returns what tells that log of uses of an approval."""
+    if log is None:
+        return None
+    return UseLog(
+        gate=world.gates[0],
+        trust=world.trust(),
+        bundle=parse_bundle(bundle),
+        signer=use_key(7),
+        open_log=log.open,
+    )
