@@ -145,6 +145,7 @@ def verify_use(record: UseRecord, keys: Collection[GatePublicKey]) -> Use:
     for key in keys:
         if KeyId(key.digest) == signature.keyid:
             key.verify(signature.sig, pae(PAYLOAD_TYPE, record.envelope.payload), what="use")
+            _check_spelling(signature.sig)
             return record.use
     raise VerificationError(
         Reason.UNKNOWN_KEY,
