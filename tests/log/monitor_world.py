@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from placet.adapters.log_client import LogClient
 from placet.adapters.sqlite.audit import AuditStore, StoredCheckpoint
-from placet.ceremony.decide import make_answer, message, prepare
+from placet.ceremony.decide import deny, make_answer, message, prepare
 from placet.core.bundle import Answer, IntentRequest, encode_answer
 from placet.core.dsse import PAYLOAD_TYPE, Envelope, Signature
 from placet.core.encoding import KeyId, b64encode, encode_canonical, parse_json, sha256_hex
@@ -52,7 +52,7 @@ class LogWorld(World):
     def deny(self, request: IntentRequest, person: str, *, terminal: str = "t1") -> Answer:
         """Denies as an honest terminal would."""
         trust = self.trust()
-        review = prepare(request, trust=trust, now=self.now + 60, evidence=self.evidence, decision="deny")
+        review = deny(prepare(request, trust=trust, now=self.now + 60, evidence=self.evidence))
         sig = self.keys[person].sign(NAMESPACE_INTENT, message(review), web_origin=self.origin(terminal))
         answer, _, _ = make_answer(
             review,

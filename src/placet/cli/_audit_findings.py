@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from placet.log.monitor_findings import SEVERITIES, Finding
 from placet.log.monitor_report import finding_to_object
 
 STATE_FILE = "audit.sqlite"
+_COLUMNS = 100
+_INDENT = " " * 12
 
 
 def open_store(folder: Path, *, must_exist: bool = True) -> AuditStore:
@@ -74,8 +77,14 @@ def describe(found: Finding) -> Sequence[str]:
     """Returns a finding, line by line."""
     return (
         f"  {found.severity.upper():<9} {found.name}  [{found.id}]",
-        f"            {found.message}",
-        f"            Next: {found.next_step}",
+        *_wrap(found.message),
+        *_wrap(f"Next: {found.next_step}"),
+    )
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(
+        text, _COLUMNS, initial_indent=_INDENT, subsequent_indent=_INDENT, break_long_words=False
     )
 
 

@@ -83,7 +83,7 @@ def judge_leaf(
     """
     event = _with_person(event, trust)
     if event.kind == UNKNOWN:
-        text = f"The {event.name} is of a kind that this version of placet does not know."
+        text = f"What stands in {event.name} is of a kind that this version of placet does not know."
         return JudgedLeaf(event, (_about(event, FindingName.LEAF_UNKNOWN, text),))
     if record is None:
         return JudgedLeaf(event, ())
@@ -129,7 +129,8 @@ def _judge_decision(event: Event, record: bytes, trust: Trust | None) -> JudgedL
 
 def _with_statement(event: Event, statement: IntentStatement) -> Event:
     return event._replace(
-        text=statement.text,
+        # What was denied; that it was is the event's kind.
+        text=statement.text.removeprefix("Deny: "),
         action=statement.action_type,
         target=statement.target,
         gate=statement.audience.removeprefix("gate:"),

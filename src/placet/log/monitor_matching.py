@@ -34,7 +34,8 @@ def judge_use(use: Event, named: Mapping[str, Event], *, uses_so_far: int) -> tu
     holding = approvals_of(use, named)
     allowed = min((a.max_uses for a in holding if a.max_uses), default=0)
     if allowed and uses_so_far > allowed:
-        text = f"{_used(use)} is use number {uses_so_far} of what may be used {allowed} times."
+        often = "once" if allowed == 1 else f"{allowed} times"
+        text = f"{_used(use)} is use number {uses_so_far} of what may be used {often}."
         found.append(_about(use, FindingName.USED_TOO_OFTEN, text))
     for approval in holding[:1]:  # all are over the same payload
         if use.at and approval.expires_at and not approval.not_before <= use.at < approval.expires_at:

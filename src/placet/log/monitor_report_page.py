@@ -5,6 +5,7 @@ Every text is escaped where it is put in; texts of others stand in table cells a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
@@ -12,10 +13,12 @@ from typing import NamedTuple
 
 from placet.core.encoding import format_time
 from placet.log.monitor_events import APPROVED, Event
+from placet.log.monitor_findings import SEVERITIES
 from placet.log.monitor_report import AuditReport, LogState, PersonSummary, ReportedFinding, ReportedUse
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _GROUP = 4
+_COMMAND = re.compile("`([^`]+)`")
 
 
 class _Cell(NamedTuple):
@@ -30,6 +33,7 @@ def render_report(report: AuditReport) -> str:
     period = f"{_date(report.since)} to {_date(report.until - 1)}"
     title = f"Approvals from {period}"
     style = files("placet.log").joinpath("monitor_report.css").read_text(encoding="utf-8")
+    logs = "one-log" if len(report.logs) < 2 else "logs"
     of = f" of {report.deployment}" if report.deployment else ""
     made = f"Audit report{of}, made at {_time_text(report.made_at)}. All times are UTC."
     body = "\n".join(
@@ -54,7 +58,7 @@ def render_report(report: AuditReport) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
-        f"<style>\n{style}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f'<style>\n{style}</style>\n</head>\n<body class="{logs}">\n{body}\n</body>\n</html>\n'
     )
 
 
@@ -75,14 +79,22 @@ def _counts(report: AuditReport) -> str:
 def _findings(findings: Sequence[ReportedFinding]) -> str:
     if not findings:
         return _section("Findings", "<p>Nothing was found that needs anybody's attention.</p>")
-    ordered = sorted(findings, key=lambda found: (found.settled_at is not None, found.first_at))
+    ordered = sorted(
+        findings,
+        key=lambda found: (
+            found.settled_at is not None,
+            SEVERITIES.index(found.finding.severity),
+            found.first_at,
+        ),
+    )
     return _section("Findings", "\n".join(_finding(found) for found in ordered))
 
 
 def _finding(found: ReportedFinding) -> str:
     severity, name = found.finding.severity, found.finding.name
     if found.settled_at is None:
-        state = f"Open since {_time(found.first_at)}. {escape(found.finding.next_step)}"
+        step = _COMMAND.sub(r"<code>\1</code>", escape(found.finding.next_step))
+        state = f"Open since {_time(found.first_at)}. {step}"
     else:
         why = escape(found.settled_because or "no reason given")
         state = f"Found {_time(found.first_at)}, settled {_time(found.settled_at)}: {why}"
@@ -97,10 +109,10 @@ def _decisions(decisions: Sequence[Event]) -> str:
     rows = [
         [
             _Cell(_time(event.when), "short"),
-            _Cell(_who(event), "short"),
+            _Cell(_who(event), "name"),
             _Cell("Approved" if event.kind == APPROVED else "<strong>Denied</strong>", "short"),
             _Cell(_what(event.text, event.target, event.payload), "wide"),
-            _Cell(escape(event.terminal or "not known")),
+            _Cell(escape(event.terminal or "not known"), "name"),
             _Cell(_seconds(event.seconds_on_screen if event.terminal else None), "number"),
             _Cell(_entry(event), "number"),
         ]
@@ -116,16 +128,16 @@ def _decisions(decisions: Sequence[Event]) -> str:
 def _people(people: Sequence[PersonSummary]) -> str:
     rows = [
         [
-            _Cell(escape(person.person)),
+            _Cell(escape(person.person), "name"),
+            _Cell(escape(", ".join(person.terminals) or "not known"), "name"),
             _Cell(str(person.approved), "number"),
             _Cell(str(person.denied), "number"),
             _Cell(_seconds(person.median_seconds), "number"),
             _Cell(_seconds(person.least_seconds), "number"),
-            _Cell(escape(", ".join(person.terminals) or "not known")),
         ]
         for person in people
     ]
-    columns = ("Person", "Approved", "Denied", "Looked, median", "Shortest look", "Terminals")
+    columns = ("Person", "Terminals", "Approved", "Denied", "Looked, median", "Shortest look")
     note = (
         "<p>A look of a few seconds is no reading. Ask what would help: fewer requests, or clearer ones.</p>"
     )
@@ -136,9 +148,9 @@ def _uses_of(title: str, uses: Sequence[ReportedUse], *, empty: str = "None.") -
     rows = [
         [
             _Cell(_time(use.event.when), "short"),
-            _Cell(escape(use.event.gate or "not known")),
+            _Cell(escape(use.event.gate or "not known"), "name"),
             _Cell(_what(use.text, use.target, use.event.payload), "wide"),
-            _Cell(escape(", ".join(use.people)) or "nobody"),
+            _Cell("<br>".join(map(escape, use.people)) or "nobody", "name"),
             _Cell(_remark(use), "mark"),
             _Cell(_entry(use.event), "number"),
         ]
@@ -152,7 +164,7 @@ def _remark(use: ReportedUse) -> str:
     said = ["without approval"] * use.without_approval + ["break-glass"] * use.break_glass
     if not use.event.verified:
         said.append("not verified")
-    return ", ".join(said) or "as approved"
+    return f"<strong>{', '.join(said)}</strong>" if said else "as approved"
 
 
 def _trust(events: Sequence[Event]) -> str:
@@ -185,7 +197,7 @@ def _basis(logs: Sequence[LogState]) -> str:
         "what their terminal reports and signs; when a gate acted is what the gate signs. Entries whose "
         "record this monitor was not shown are listed by key and digest."
     )
-    return _section("What this rests on", f'<p>{said}</p><dl class="logs">{items}</dl>')
+    return _section("What this rests on", f'<p>{said}</p><dl class="basis">{items}</dl>')
 
 
 # -- small parts
@@ -206,7 +218,9 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[_Cell]], 
         for column in columns
     )
     return (
-        f'<div class="table"><table><caption>{escape(title)}</caption>'
+        # Wide tables scroll sideways, which those without a mouse must be able to do, too.
+        f'<div class="table" role="group" aria-label="{escape(title)}" tabindex="0">'
+        f"<table><caption>{escape(title)}</caption>"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody></table></div>"
     )
 
@@ -235,7 +249,7 @@ def _what(text: str, target: str, payload: str) -> str:
 
 
 def _entry(event: Event) -> str:
-    return f'<abbr title="{escape(event.log_origin)}">{event.leaf_index}</abbr>'
+    return f'{event.leaf_index}<span class="log quiet"> of {escape(event.log_origin)}</span>'
 
 
 def _seconds(seconds: int | None) -> str:
