@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from placet.adapters.paths import state_dir
 from placet.adapters.postgres.address import MISSING_DRIVER, is_postgres, show_address
 from placet.core.errors import IndeterminateError, Reason
 from placet.ports.request_store import RequestStore, StoreFailedError
 from placet.ports.use_ledger import Birth, UseLedger
+
+if TYPE_CHECKING:
+    from placet.core.tlog.note import NoteSigner
 
 _NO_DRIVER = "PostgreSQL needs the Python packages psycopg and psycopg-pool, which are not installed."
 
@@ -29,16 +33,20 @@ def show_place(place: str | Path) -> str:
     return show_address(str(place)) if is_postgres(place) else str(place)
 
 
-def open_store(place: str | Path, *, max_bytes: int | None = None) -> RequestStore:
+def open_store(
+    place: str | Path, *, max_bytes: int | None = None, log_signer: NoteSigner | None = None
+) -> RequestStore:
     """Opens the relay's store, making it where there is none.
 
     Args:
         place: a file's path, or ``postgresql://…``.
         max_bytes: how large a file may grow; a server has its own limits.
+        log_signer: the key of the log that a file is to keep, too.
 
     Raises:
         StoreFailedError: it cannot be used; an operator is needed.
         StoreBusyError: it cannot be reached, or is locked, now.
+        IndeterminateError: LOG_DAMAGED, LOG_UNAVAILABLE.
     """
     if problem := missing_driver(place):
         raise StoreFailedError(problem[0], hint=problem[1])
@@ -49,7 +57,9 @@ def open_store(place: str | Path, *, max_bytes: int | None = None) -> RequestSto
     from placet.adapters.sqlite.database import DEFAULT_MAX_BYTES
     from placet.adapters.sqlite.store import SqliteRequestStore
 
-    return SqliteRequestStore.open(Path(place), max_bytes=max_bytes or DEFAULT_MAX_BYTES)
+    return SqliteRequestStore.open(
+        Path(place), max_bytes=max_bytes or DEFAULT_MAX_BYTES, log_signer=log_signer
+    )
 
 
 def open_ledger(place: str | Path) -> UseLedger:

@@ -7,9 +7,11 @@ import ipaddress
 from pathlib import Path
 
 from placet.cli._listening import add_listen_options, read_port, reader
+from placet.cli._log_parts import add_log_options
 from placet.cli._shared import parse_duration
 
 DEFAULT_PORT = 8471
+_SNAPSHOT_HELP = "keep answers of enrolled keys only, so that no flood of others takes their places"
 _SIZES = {"K": 1024, "M": 1024**2, "G": 1024**3}
 # Anything smaller is full after one request of the largest size.
 _MIN_SIZE = 4 * 1024**2
@@ -17,14 +19,16 @@ _MIN_SIZE = 4 * 1024**2
 
 def add_serve_options(serve: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    _add_listening(serve)
+    add_listening(serve, DEFAULT_PORT)
     _add_keeping(serve)
-    _add_limits(serve)
+    add_limits(serve)
+    _add_log(serve)
     _add_telling(serve)
 
 
-def _add_listening(serve: argparse.ArgumentParser) -> None:
-    add = add_listen_options(serve, DEFAULT_PORT).add_argument
+def add_listening(serve: argparse.ArgumentParser, default_port: int) -> None:
+    """Declares where a service listens, and behind which proxies."""
+    add = add_listen_options(serve, default_port).add_argument
     add(
         "--trusted-proxy",
         type=_network,
@@ -64,7 +68,8 @@ def _add_keeping(serve: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_limits(serve: argparse.ArgumentParser) -> None:
+def add_limits(serve: argparse.ArgumentParser, snapshot_help: str = _SNAPSHOT_HELP) -> None:
+    """Declares whom a service serves, and how much."""
     group = serve.add_argument_group("whom it serves, and how much")
     add = group.add_argument
     limits = group.add_mutually_exclusive_group()
@@ -82,7 +87,23 @@ def _add_limits(serve: argparse.ArgumentParser) -> None:
         "--trust-snapshot",
         type=Path,
         metavar="FILE",
-        help="keep answers of enrolled keys only, so that no flood of others takes their places",
+        help=snapshot_help,
+    )
+
+
+def _add_log(serve: argparse.ArgumentParser) -> None:
+    group = add_log_options(serve)
+    add = group.add_mutually_exclusive_group().add_argument
+    add("--no-log", action="store_true", help="log nothing: approvals then reach level 2 at most")
+    add(
+        "--log",
+        metavar="URL",
+        help="log decisions there instead of in the relay's own log, such as http://127.0.0.1:8472",
+    )
+    add(
+        "--log-name",
+        metavar="NAME",
+        help="what a new log of the relay's own is called, such as relay.example/log (a random name)",
     )
 
 

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from placet.cli import UserError
 from placet.cli._listening import describe_address
+from placet.cli._log_parts import follow_trust
+from placet.cli._relay_log import RelayLog, load_log_key, make_relay_log
 from placet.cli._shared import read_file
-from placet.core.errors import PlacetError
-from placet.ports.request_store import NewRequest, RequestStore, RequestStoreError
+from placet.ports.request_store import NO_LIMIT, NewRequest, RequestStore, RequestStoreError
 
 if TYPE_CHECKING:
     from placet.adapters.serving.door import Observer
+    from placet.core.tlog.note import NoteSigner
     from placet.ports.clock import Clock
     from placet.relay.announcer import Announcer
     from placet.relay.answer_filter import AnswerFilter
     from placet.relay.callers import CallerBook
+    from placet.relay.courier import Courier
     from placet.relay.gatekeeper import Gatekeeper
     from placet.relay.metrics import Metrics
 
@@ -55,7 +58,7 @@ def serve(args: argparse.Namespace, listener: socket.socket, place: str | Path) 
     where = describe_address(args.host, listener)
     ready = f"placet relay listens on {where}, keeps its state in {show_place(place)}"
     try:
-        _run(args, parts, _open_store(args, place), listener, ready)
+        _run(args, parts, _open_store(args, place, load_log_key(args, place)), listener, ready)
     finally:
         stop_metrics()
     print("placet relay has stopped; everything that it acknowledged is stored", flush=True)
@@ -70,7 +73,7 @@ def _prepare(args: argparse.Namespace) -> _Parts:
     return _Parts(
         clock,
         max_kept_bytes,
-        _make_gatekeeper(args, max_kept_bytes),
+        make_gatekeeper(args, max_kept_bytes),
         _load_filter(args.trust_snapshot) if args.trust_snapshot else None,
         metrics,
         _make_announcer(args.notify, clock, metrics) if args.notify else None,
@@ -85,16 +88,25 @@ def _run(
     from placet.relay.courier import Courier
     from placet.relay.janitor import Janitor, Retention
 
-    observers = _set_up_log(args.log_format)
+    observers = set_up_output(args.log_format, "relay")
     janitor = Janitor(store, parts.clock, Retention(args.keep, parts.max_kept_bytes))
+    relay_log = make_relay_log(
+        args,
+        store,
+        parts.clock,
+        gatekeeper=parts.gatekeeper,
+        followed=parts.admission.followed if parts.admission else None,
+        observers=observers,
+    )
     courier = Courier(
         store,
         parts.clock,
         admission=parts.admission,
+        decision_log=relay_log.decisions,
         on_new=parts.announcer.note if parts.announcer else _tell_nobody,
         on_full=janitor.hurry,
     )
-    background: list[Callable[[], Coroutine[Any, Any, None]]] = [janitor.run]
+    background: list[Callable[[], Coroutine[Any, Any, None]]] = [janitor.run, *relay_log.background]
     if parts.announcer is not None:
         background.append(parts.announcer.run)
     if parts.metrics is not None:
@@ -103,42 +115,68 @@ def _run(
         parts.metrics.watch_commits(store)
         background.append(partial(parts.metrics.look_at, store, parts.clock))
     app = create_app(
-        courier, gatekeeper=parts.gatekeeper, observers=observers, background=background, close=store.close
+        courier,
+        gatekeeper=parts.gatekeeper,
+        observers=observers,
+        background=background,
+        close=partial(_close, relay_log, store),
+        log_app=relay_log.app,
     )
     serve_on(
         app,
         listener,
         # Flushed: whoever starts the relay from a script reads this line from a pipe.
-        on_start=lambda: print(ready, flush=True),
-        on_stop=courier.stop_waiting,
-        on_hangup=lambda: _reload_callers(args, parts),
+        on_start=lambda: print(f"{ready}, {relay_log.said}", flush=True),
+        on_stop=partial(_stop_waiting, courier, relay_log),
+        on_hangup=partial(_reload, args, parts, relay_log),
         trusted_proxies=args.trusted_proxy,
     )
+
+
+async def _close(relay_log: RelayLog, store: RequestStore) -> None:
+    await relay_log.close()
+    await store.close()
+
+
+def _stop_waiting(courier: Courier, relay_log: RelayLog) -> None:
+    courier.stop_waiting()
+    relay_log.stop_waiting()
+
+
+def _reload(args: argparse.Namespace, parts: _Parts, relay_log: RelayLog) -> None:
+    _reload_callers(args, parts)
+    relay_log.reload()
 
 
 def _tell_nobody(request: NewRequest) -> None:
     """Without --notify."""
 
 
-def _open_store(args: argparse.Namespace, place: str | Path) -> RequestStore:
+def _open_store(args: argparse.Namespace, place: str | Path, log_signer: NoteSigner | None) -> RequestStore:
     from placet.adapters.places import open_store
 
     try:
-        return open_store(place, max_bytes=args.max_bytes)
+        return open_store(place, max_bytes=args.max_bytes, log_signer=log_signer)
     except RequestStoreError as e:
         raise UserError(e.message, e.hint) from e
 
 
-def _set_up_log(log_format: str) -> list[Observer]:
+def set_up_output(log_format: str, service: str) -> list[Observer]:
+    """Sends what the service has to say to where its operator reads it; returns who must be told of calls."""
     from placet.relay.logs import set_up_json_log, set_up_log
 
     if log_format == "json":
         return [set_up_json_log()]
-    set_up_log()
+    set_up_log(service)
     return []
 
 
-def _make_gatekeeper(args: argparse.Namespace, max_kept_bytes: int) -> Gatekeeper:
+def make_gatekeeper(args: argparse.Namespace, max_kept_bytes: int = NO_LIMIT) -> Gatekeeper:
+    """Returns who holds callers to their rates.
+
+    Raises:
+        UserError: the callers file cannot be used.
+    """
     from placet.relay.gatekeeper import Gatekeeper
 
     return Gatekeeper(
@@ -182,15 +220,7 @@ def _reload_callers(args: argparse.Namespace, parts: _Parts) -> None:
 def _load_filter(path: Path) -> AnswerFilter:
     from placet.relay.answer_filter import AnswerFilter
 
-    try:
-        return AnswerFilter.load(path)
-    except OSError as e:
-        raise UserError(
-            f"The trust snapshot {path} cannot be read: {e.strerror}.",
-            "`placet trust refresh` makes one on this machine.",
-        ) from e
-    except PlacetError as e:
-        raise UserError(f"{path} is no trust snapshot: {e.message}", e.hint) from e
+    return AnswerFilter(follow_trust(path, "relay"))
 
 
 def _make_metrics() -> Metrics:

@@ -26,6 +26,8 @@ from placet.ports.log_store import Appended, LogStore, NotInLogError
 
 # Witnesses that answer do so within seconds.  Longer silence must not keep monitors from what is new.
 PATIENCE_SECONDS = 60.0
+# Witnesses' silence has to be noticed, too.
+_NEWS_SECONDS = 10.0
 
 
 async def no_trust() -> Trust | None:
@@ -204,6 +206,27 @@ class LogService:
                 "The log has no such tile (yet).",
                 hint="Fetch the checkpoint first; tiles are named as C2SP tlog-tiles says.",
             ) from e
+
+    async def export_tile(self, path: str) -> bytes:
+        """Returns a tile by its path, for an export.
+
+        Raises:
+            CallRefused: ``unknown-path``: there is none.
+            IndeterminateError: LOG_UNAVAILABLE, LOG_DAMAGED.
+        """
+        return (await self.read_tile(path))[0]
+
+    async def prove_consistency(self, old_size: int, new_size: int) -> tuple[bytes, ...]:
+        """Returns the proof that the tree of one size starts with that of another.
+
+        Raises:
+            IndeterminateError: LOG_UNAVAILABLE, LOG_DAMAGED.
+        """
+        return await self.store.prove_consistency(old_size, new_size)
+
+    async def wait_for_news(self, tree_size: int) -> None:
+        """Returns when there may be more to show than a checkpoint of that size, or after a while."""
+        await self.store.wait_beyond(tree_size, _NEWS_SECONDS, cosignatures=self.cosignatures)
 
     async def read_records(self, start: int, limit: int) -> tuple[tuple[int, bytes], ...]:
         """Returns records with their indexes.

@@ -36,12 +36,20 @@ class TileSource(Protocol):
         """Returns the newest checkpoint to show."""
         ...
 
-    async def read_tile(self, path: str) -> bytes:
+    async def export_tile(self, path: str) -> bytes:
         """Returns a tile by its path."""
         ...
 
     async def prove_consistency(self, old_size: int, new_size: int) -> tuple[bytes, ...]:
         """Returns the proof that the larger tree starts with the smaller one."""
+        ...
+
+
+class GrowingSource(TileSource, Protocol):
+    """A source that can be waited for."""
+
+    async def wait_for_news(self, tree_size: int) -> None:
+        """Returns when the log may have more to show than a checkpoint of that size."""
         ...
 
 
@@ -69,21 +77,15 @@ async def export_tiles(source: TileSource, folder: Path) -> Exported:
     await _check_continues(source, old, new)
     files = 0
     for tile in tiles_of(old.tree_size, new.tree_size):
-        await asyncio.to_thread(_write_tile, folder, tile, await source.read_tile(str(tile)))
+        await asyncio.to_thread(_write_tile, folder, tile, await source.export_tile(str(tile)))
         files += 1
     if note != old_note:
         await asyncio.to_thread(write_atomically, folder / CHECKPOINT, note, mode=_MODE)
     return Exported(old.tree_size, new.tree_size, files)
 
 
-async def keep_exporting(source: TileSource, folder: Path, grown: _Grown) -> None:
-    """Exports for ever: once now, and again after each growth and each new cosignature.
-
-    Args:
-        source: the log.
-        folder: where to.
-        grown: waits for news.
-    """
+async def keep_exporting(source: GrowingSource, folder: Path) -> None:
+    """Exports for ever: once now, and again whenever there is more to show."""
     await asyncio.to_thread(_tidy, folder)
     size = 0
     while True:
@@ -97,13 +99,7 @@ async def keep_exporting(source: TileSource, folder: Path, grown: _Grown) -> Non
             log.error("tiles could not be exported to %s, trying again: %s", folder, e)
             await asyncio.sleep(_PAUSE_AFTER_FAILURE)
             continue
-        await grown(size)
-
-
-class _Grown(Protocol):
-    async def __call__(self, tree_size: int) -> None:
-        """Returns when the log may have more to show than a checkpoint of that size."""
-        ...
+        await source.wait_for_news(size)
 
 
 async def _check_continues(source: TileSource, old: Checkpoint, new: Checkpoint) -> None:

@@ -1,0 +1,62 @@
+"""What `placet log serve` puts together: the log's store, its door, witnesses, static files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from placet.cli import UserError
+from placet.cli._listening import describe_address, open_listener
+from placet.cli._log_parts import KEY_NAME, build_log, follow_trust
+from placet.cli._relay_serve import make_gatekeeper, set_up_output
+from placet.core.errors import visible
+
+STORE_NAME = "log.sqlite3"
+
+
+def serve(args: argparse.Namespace, folder: Path) -> None:
+    """Runs the log until it is told to stop.
+
+    Raises:
+        UserError: something that was given cannot be used.
+        PlacetError: the log cannot be used.
+    """
+    from placet.adapters.note_key import load_note_key
+    from placet.adapters.serving.server import serve as serve_on
+    from placet.adapters.sqlite.log import SqliteLog
+    from placet.adapters.system_clock import SystemClock
+    from placet.core.tlog.note import ED25519
+
+    key = args.key or folder / KEY_NAME
+    if not key.exists():
+        raise UserError(f"There is no log in {folder} yet.", "Make one: placet log init NAME")
+    signer = load_note_key(key, ED25519)
+    followed = None if args.trust_snapshot is None else follow_trust(args.trust_snapshot, "log")
+    gatekeeper = make_gatekeeper(args)
+    listener = open_listener(args, "log", "they could see who decided when, and keep it from you")
+    with listener:
+        observers = set_up_output(args.log_format, "log")
+        store = SqliteLog.open(folder / STORE_NAME, signer)
+        parts = build_log(
+            args,
+            store,
+            SystemClock(),
+            gatekeeper=gatekeeper,
+            followed=followed,
+            observers=observers,
+            close=store.close,
+        )
+        ready = (
+            f"placet log listens on {describe_address(args.host, listener)}, "
+            f"signs as {visible(signer.name)}, keeps its state in {folder / STORE_NAME}"
+        )
+        serve_on(
+            parts.app,
+            listener,
+            # Flushed: whoever starts the log from a script reads this line from a pipe.
+            on_start=lambda: print(ready, flush=True),
+            on_stop=parts.service.stop_waiting,
+            on_hangup=parts.readers.reload,
+            trusted_proxies=args.trusted_proxy,
+        )
+    print("placet log has stopped; everything that it acknowledged is stored", flush=True)
