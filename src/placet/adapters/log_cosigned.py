@@ -15,25 +15,12 @@ CosignedNotes = Mapping[int, SignedNote]
 """Checkpoints by tree size, each with the log's signature first and then its cosignatures."""
 
 
-def add_cosignatures(
-    kept: CosignedNotes, tree_size: int, checkpoint: bytes, signatures: Iterable[NoteSignature]
-) -> dict[int, SignedNote]:
-    """Returns what is to be kept when `checkpoint`, of that size, has got these cosignatures."""
-    note = kept.get(tree_size) or parse_note(checkpoint)
-    have = {(signature.name, signature.key_id) for signature in note.signatures}
-    new: dict[tuple[str, bytes], NoteSignature] = {}
-    for signature in signatures:
-        if (signature.name, signature.key_id) not in have:
-            new.setdefault((signature.name, signature.key_id), signature)
-    grown = note._replace(signatures=(*note.signatures, *new.values())[:MAX_SIGNATURES])
-    return _without_outdone({**kept, tree_size: grown})
-
-
-def _without_outdone(notes: CosignedNotes) -> dict[int, SignedNote]:
+def keep_cosigned(kept: CosignedNotes, tree_size: int, note: SignedNote) -> dict[int, SignedNote]:
+    """Returns what is to be kept now that the checkpoint of that size has these cosignatures."""
     most, best = 1, {}  # the log's own signature is no cosignature
-    for tree_size, note in sorted(notes.items(), reverse=True):
-        if len(note.signatures) > most:
-            most, best[tree_size] = len(note.signatures), note
+    for size, one in sorted({**kept, tree_size: note}.items(), reverse=True):
+        if len(one.signatures) > most:
+            most, best[size] = len(one.signatures), one
     return best
 
 
@@ -44,26 +31,36 @@ def newest_cosigned(kept: CosignedNotes, at_least: int) -> tuple[int, bytes] | N
 
 
 class HandedOut:
-    """The checkpoints that witnesses may be cosigning at this moment."""
+    """The checkpoints that witnesses may be cosigning at this moment, with what they have sent.
 
-    def __init__(self) -> None:
-        self._by_size: dict[int, bytes] = {}
+    In memory, and more of them than are kept: a slow witness that is always one checkpoint behind makes a
+    quorum with the fast ones all the same.
+    """
 
-    def note(self, tree_size: int, checkpoint: bytes) -> bytes:
+    def __init__(self, kept: CosignedNotes) -> None:
+        self._notes = dict(kept)
+        self._newest = (-1, b"")
+
+    def hand_out(self, tree_size: int, checkpoint: bytes) -> bytes:
         """Remembers and returns a checkpoint that leaves the store."""
-        if tree_size not in self._by_size:
-            self._by_size[tree_size] = checkpoint
-            if len(self._by_size) > MAX_HANDED_OUT:
-                del self._by_size[next(iter(self._by_size))]
+        if self._newest[0] != tree_size:
+            self._newest = (tree_size, checkpoint)
+            self._notes.setdefault(tree_size, parse_note(checkpoint))
+            if len(self._notes) > MAX_HANDED_OUT:
+                del self._notes[next(iter(self._notes))]
         return checkpoint
 
-    def find(self, tree_size: int) -> bytes:
-        """Returns the checkpoint of that size.
+    def cosign(self, tree_size: int, signatures: Iterable[NoteSignature]) -> SignedNote:
+        """Returns the checkpoint of that size with all the cosignatures that have come for it.
 
         Raises:
             NotInLogError: none of that size left the store lately.
         """
-        checkpoint = self._by_size.get(tree_size)
-        if checkpoint is None:
+        note = self._notes.get(tree_size)
+        if note is None:
             raise NotInLogError(f"No checkpoint of size {tree_size} was handed out lately.")
-        return checkpoint
+        by_key = {(signature.name, signature.key_id): signature for signature in note.signatures}
+        for signature in signatures:
+            by_key.setdefault((signature.name, signature.key_id), signature)
+        self._notes[tree_size] = note._replace(signatures=tuple(by_key.values())[:MAX_SIGNATURES])
+        return self._notes[tree_size]

@@ -22,6 +22,7 @@ MAX_RECORD_BYTES = 1024 * 1024
 MAX_APPENDED = 1024
 # Of one page of records.
 MAX_RECORDS = 256
+MAX_PAGE_BYTES = 4 * 1024 * 1024
 # Checkpoints of other sizes that cosignatures are still taken for, newest first: what was handed out since
 # the store was opened.  Witnesses answer within seconds.
 MAX_HANDED_OUT = 1024
@@ -100,7 +101,8 @@ class LogStore(Protocol):
     async def keep_cosignatures(self, tree_size: int, signatures: tuple[NoteSignature, ...]) -> None:
         """Keeps cosignatures, which the caller has verified, of the checkpoint of that size.
 
-        Several calls for one size add up; one that is there already changes nothing.
+        Several calls for one size add up, also where a newer checkpoint has got cosignatures meanwhile; one
+        that is there already changes nothing.
 
         Raises:
             NotInLogError: `checkpoint` did not hand out one of that size, or too long ago.
@@ -130,7 +132,8 @@ class LogStore(Protocol):
     async def read_records(self, start: int, limit: int) -> tuple[tuple[int, bytes], ...]:
         """Returns at most `limit` (1 to `MAX_RECORDS`) records with their indexes, from `start` on.
 
-        Fewer come, and at least one, where they are large; none at the end of the log.
+        Fewer come where `MAX_PAGE_BYTES` are reached, the one that reaches them included; none at the end of
+        the log.
         """
         ...
 

@@ -16,6 +16,7 @@ Modules:
     registration: enrolments of software keys, honest or not.
     oidc: an OIDC issuer.
     private_sigstore: issuer, Fulcio, Rekor v1 and v2, and a timestamp authority, all on loopback.
+    log_store: a log in memory.
     mds_blob: a FIDO metadata service under a root of its own.
 """
 

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import repeat
 
-from placet.adapters.log_cosigned import CosignedNotes, add_cosignatures
+from placet.adapters.log_cosigned import CosignedNotes, keep_cosigned
 from placet.adapters.log_tree import LogHead, grow_head, log_damaged
 from placet.adapters.sqlite._log_index import LogIndex
 from placet.adapters.sqlite._log_place import CheckpointFile
 from placet.adapters.sqlite._log_tables import write_cosigned, write_entries, write_tiles
 from placet.core.errors import IndeterminateError, Reason
 from placet.core.tlog.merkle import hash_leaf
-from placet.core.tlog.note import NoteSignature, NoteSigner
+from placet.core.tlog.note import NoteSigner, SignedNote
 from placet.ports.log_store import Appended, LogEntry
 
 
@@ -96,16 +96,10 @@ class LogWriter:
         self._records.append(record)
         return Appended(index, leaf_hash, created=True)
 
-    def stage_cosignatures(
-        self,
-        connection: sqlite3.Connection,
-        tree_size: int,
-        checkpoint: bytes,
-        signatures: tuple[NoteSignature, ...],
-    ) -> None:
-        """Writes cosignatures of a checkpoint, inside a job, as the last thing that it does."""
+    def stage_cosigned(self, connection: sqlite3.Connection, tree_size: int, note: SignedNote) -> None:
+        """Writes a checkpoint with its cosignatures, inside a job, as the last thing that it does."""
         before = self.cosigned if self._more_cosigned is None else self._more_cosigned
-        kept = add_cosignatures(before, tree_size, checkpoint, signatures)
+        kept = keep_cosigned(before, tree_size, note)
         write_cosigned(connection, before, kept)
         self._more_cosigned = kept
 

@@ -38,15 +38,12 @@ from placet.adapters.sqlite.readers import Readers
 from placet.adapters.watches import Watches
 from placet.core.errors import IndeterminateError, PlacetError, Reason
 from placet.core.tlog.merkle import consistency_proof, inclusion_proof, verify_inclusion
-from placet.core.tlog.note import NoteSignature, NoteSigner, encode_note
+from placet.core.tlog.note import NoteSignature, NoteSigner
 from placet.core.tlog.tiles import TILE_WIDTH, encode_entries, read_node_from_tiles
-from placet.ports.log_store import MAX_RECORDS, Appended, LogEntry, NotInLogError
+from placet.ports.log_store import MAX_PAGE_BYTES, MAX_RECORDS, Appended, LogEntry, NotInLogError
 from placet.ports.request_store import RequestStoreError
 
 T = TypeVar("T")
-
-# Of one page: bounds the memory of a server whom several monitors ask.
-_MAX_PAGE_BYTES = 4 * 1024 * 1024
 
 
 class SqliteLog:
@@ -63,11 +60,7 @@ class SqliteLog:
         self._log = log
         self._lock = lock
         self._watches = Watches()
-        self._handed_out = HandedOut()
-        self._handed_out.note(log.head.tree_size, log.head.checkpoint)
-        for tree_size, note in log.cosigned.items():
-            own = note._replace(signatures=note.signatures[:1])
-            self._handed_out.note(tree_size, encode_note(own))
+        self._handed_out = HandedOut(log.cosigned)
 
     @classmethod
     def open(cls, path: Path, signer: NoteSigner, *, max_bytes: int = DEFAULT_MAX_BYTES) -> SqliteLog:
@@ -114,7 +107,7 @@ class SqliteLog:
     async def checkpoint(self) -> bytes:
         """See `LogStore.checkpoint`."""
         head = self._log.head
-        return self._handed_out.note(head.tree_size, head.checkpoint)
+        return self._handed_out.hand_out(head.tree_size, head.checkpoint)
 
     async def cosigned(self, at_least: int = 1) -> bytes | None:
         """See `LogStore.cosigned`."""
@@ -123,10 +116,10 @@ class SqliteLog:
 
     async def keep_cosignatures(self, tree_size: int, signatures: tuple[NoteSignature, ...]) -> None:
         """See `LogStore.keep_cosignatures`."""
-        checkpoint = self._handed_out.find(tree_size)
+        note = self._handed_out.cosign(tree_size, signatures)
 
         def job(connection: sqlite3.Connection) -> None:
-            self._log.stage_cosignatures(connection, tree_size, checkpoint, signatures)
+            self._log.stage_cosigned(connection, tree_size, note)
 
         with named_failures():
             await self._writer.run(job, on_commit=self.announce)
@@ -166,7 +159,7 @@ class SqliteLog:
 
         def job(connection: sqlite3.Connection) -> tuple[tuple[int, bytes], ...]:
             found: list[tuple[int, bytes]] = []
-            room = _MAX_PAGE_BYTES
+            room = MAX_PAGE_BYTES
             for run in read_record_runs(connection, start):
                 for index, record in enumerate(run.items, run.first_index):
                     if start <= index < end and (room > 0 or not found):

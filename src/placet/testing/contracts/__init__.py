@@ -1,6 +1,6 @@
 """What every implementation of a port must do, as tests to inherit (they need pytest).
 
-Whoever writes another request store or use ledger subclasses the contract in a test module, says how
+Whoever writes another request store, use ledger or log store subclasses the contract in a test module, says how
 to open one, and runs pytest; placet's own implementations pass the very same tests.
 
     from placet.testing.contracts.request_store import RequestStoreContract
@@ -12,6 +12,7 @@ For assertions that explain themselves, write ``pytest.register_assert_rewrite("
 into ``conftest.py``.
 
 Modules:
+    log_store: for `placet.ports.log_store.LogStore`.
     request_store: for `placet.ports.request_store.RequestStore`.
     use_ledger: for `placet.ports.use_ledger.UseLedger`.
 """
