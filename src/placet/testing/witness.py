@@ -66,9 +66,9 @@ class ServedWitness(NamedTuple):
 
 @contextmanager
 def served_witness(
-    folder: Path, name: str = "witness.example/w1", *, clock: Clock | None = None
+    folder: Path, name: str = "witness.example/w1", *, clock: Clock | None = None, port: int = 0
 ) -> Iterator[ServedWitness]:
-    """Serves the witness in `folder` on a free port of this machine; makes it where it is missing."""
+    """Serves the witness in `folder`, by default on a free port; makes it where it is missing."""
     key_path, state_path = folder / "witness.key", folder / "witness.sqlite3"
     if key_path.exists():
         signer, state = load_note_key(key_path, COSIGNATURE_ED25519), WitnessState.open(state_path)
@@ -76,15 +76,15 @@ def served_witness(
         signer = create_note_key(key_path, name, COSIGNATURE_ED25519)
         state = WitnessState.create(state_path, signer.verifier_key)
     app = create_app(Witness(state, signer, clock or SystemClock()), close=state.close)
-    with _served(app) as url:
+    with _served(app, port) as url:
         yield ServedWitness(url, signer, state)
 
 
 @contextmanager
-def _served(app: Callable[..., object]) -> Iterator[str]:
+def _served(app: Callable[..., object], port: int) -> Iterator[str]:
     import uvicorn
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", port)) as listener:
         config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, ws="none")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
