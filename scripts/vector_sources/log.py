@@ -8,6 +8,8 @@ import hashlib
 import json
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
 from placet.core.bundle import Answer, IntentRequest, encode_answer
 from placet.core.dsse import PAYLOAD_TYPE, Envelope, Signature
 from placet.core.encoding import Digest, KeyId, b64encode, encode_canonical, sha256_hex
@@ -34,7 +36,7 @@ from placet.core.tlog.note import (
     parse_note,
 )
 from placet.core.tlog.proof import TlogProof, encode_proof
-from placet.core.tlog.records import Use, encode_trust_record, encode_use_record, use_message
+from placet.core.tlog.records import Use, encode_trust_record, encode_use_record, in_lower_half, use_message
 from placet.testing.small_log import note_signer
 from placet.testing.world import ALICE, BOB, NOW
 from vector_sources.book import (
@@ -54,6 +56,7 @@ ORIGIN = "log.example/demo"
 _ENTRIES = [b"", b"\0", b"\x10", b"\x20\x21", b"\x30\x31", b"@ABC", b"PQRSTUVW"]
 _ONE, _TWO = "11" * 32, "22" * 32
 
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 def logs() -> Book:
     """The formats of the log, one requirement after the other."""
@@ -525,7 +528,7 @@ def _records(book: Book) -> None:
     gate = Key(7)
     use = Use(Digest(_ONE), (Digest(_ONE), Digest(_TWO)), "prod-eu", bytes(range(16)), "action", NOW)
     payload, message = use_message(use)
-    made = Signature(KeyId(sha256_hex(gate.der)), gate.sign(message))
+    made = Signature(KeyId(sha256_hex(gate.der)), in_lower_half(gate.sign(message)))
     record = encode_use_record(Envelope(payload, PAYLOAD_TYPE, (made,)))
     keys = [b64(gate.der)]
     book.accept("log-use", "signed", "LOG-17", "A use by its gate.", {"record": b64(record), "keys": keys}, gate="prod-eu", unit="action", approvals=[_ONE, _TWO])
@@ -534,6 +537,10 @@ def _records(book: Book) -> None:
     book.accept("log-record", "use", "LOG-16 LOG-17", "A use.", {"record": b64(record)}, leaf=encode_canonical(used).decode())
     no("another-gates-key", "LOG-17", "By a key that the gate does not have.", record, "unknown-key", "verification", "log-use", keys=[b64(Key(8).der)])
     no("claimed-key", "LOG-17", "In the name of a key that did not sign it.", altered(record, {"/envelope/signatures/0/keyid": sha256_hex(Key(8).der)}), "signature-invalid", "verification", "log-use", keys=[b64(Key(8).der)])
+
+    r, s = decode_dss_signature(made.sig)
+    upper = encode_dss_signature(r, _P256_ORDER - s)
+    no("upper-half", "LOG-17", "The second signature that anybody can compute from the first.", altered(record, {"/envelope/signatures/0/sig": b64(upper)}), "signature-invalid", "verification", "log-use", keys=keys)
 
     def reworded(name: str, description: str, changes: dict[str, Any], reason: str) -> None:
         said = altered(payload, changes)

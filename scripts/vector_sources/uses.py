@@ -10,6 +10,7 @@ from placet.core.encoding import format_time
 from placet.testing.world import NOW, artifact
 from vector_sources.book import Book, altered, b64, run_request, world
 from vector_sources.forms import ACTION, action_subject_of
+from vector_sources.logged_uses import add_logged_uses
 
 FIRST, SECOND, KEY = "a" * 64, "b" * 64, "c" * 64
 BORN = NOW - 3600
@@ -71,7 +72,13 @@ def uses() -> Book:
     ok("clock-step", "USE-07", "A clock that was corrected by seconds.", born, _consume(at=NOW + 60), _consume(SECOND, at=NOW + 40), ordinal=1)
     ok("unknown-outcome", "USE-08", "A crash leaves an unknown outcome, and people are told.", born, used, _step("unknown"), unknown=1)
     ok("known-outcome", "USE-08", "A recorded outcome.", born, used, _step("outcome", exitCode=0), _step("unknown"), unknown=0)
+    kept = _consume(record=b64(b"a record"), expect={"ordinal": 1})
+    ok("record-kept", "USE-11", "The use's record is kept with it.", born, kept, _step("unlogged"), unlogged=1)
+    ok("record-logged", "USE-11", "The log holds it, and nothing waits.", born, kept, _step("logged", leafIndex=7), _step("unlogged"), unlogged=0)
+    ok("record-after-birth", "USE-11", "A new birth forgets no record.", born, kept, _step("birth", NOW + 120), _step("unlogged", NOW + 180), unlogged=1)
+    ok("no-record", "USE-11", "Where no log is kept, nothing waits for one.", born, used, _step("unlogged"), unlogged=0)
     no("unknown-not-retried", "USE-08 INV-4", "An act that may have happened is never repeated.", "already-used", policy, born, used, _step("unknown", expect={"unknown": 1}), _consume())
+    add_logged_uses(book)
     return book
 
 

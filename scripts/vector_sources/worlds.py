@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from placet.core.encoding import format_time
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from placet.core.encoding import b64encode, encode_canonical, format_time
 from placet.core.trust import compile_trust
 from placet.testing.small_log import SmallLog
 from placet.testing.world import ALICE, BOB, CAROL, NOW, SoftTerminal, World
@@ -14,6 +17,9 @@ from vector_sources.book import SEED, world
 
 ONE_HOUR = 3600
 ISSUER = "https://issuer.example"
+LOG_URL = "https://log.example"
+# Private P-256 scalars of gates' keys: uses of the first gate, and its verdicts; the second gate's is the next.
+GATE_KEY, VERDICT_KEY = 20, 30
 POLICY = """
 [[rule]]
 action = "https://placet.dev/actions/{action}/v1"
@@ -52,6 +58,9 @@ def worlds() -> dict[str, World]:
         "level-4": level_four(),
         "logged": logged_world(1),
         "logged-nowhere": world(policy=policy(), assurance=ATTESTED),
+        "uses-logged": uses_world("logged"),
+        "uses-queued": uses_world("queued"),
+        "uses-both": uses_world("both"),
         "one-voice": world(policy=policy(threshold=1)),
         "three-voices": world(policy=policy(threshold=3)),
         "exclude-requester": world(policy=policy(exclude="true")),
@@ -78,6 +87,24 @@ def logged_world(level: int, **changes: Any) -> World:
         setattr(made, name, value)
     made.more_files["log-policy"] = SmallLog(seed=SEED).policy()
     return made
+
+
+def uses_world(rules: str) -> World:
+    """Returns a world whose gates log their uses: `rules` are ``logged``, ``queued``, or ``both``, one of each."""
+    named = ("logged", "queued") if rules == "both" else (rules,)
+    made = world(policy="".join(policy(more=f'uses = "{uses}"') for uses in named))
+    gates = [
+        {"id": "prod-eu", "ledger": "prod-eu", "useKeys": [_public(GATE_KEY)], "verdictKeys": [_public(VERDICT_KEY)]},
+        {"id": "prod-us", "ledger": "prod-us", "useKeys": [_public(GATE_KEY + 1)]},
+    ]
+    made.more_files["gates.json"] = encode_canonical({"gates": gates})
+    made.more_files["log-policy"] = SmallLog(seed=SEED, url=LOG_URL, quorum=0).policy()
+    return made
+
+
+def _public(number: int) -> str:
+    key = ec.derive_private_key(number, ec.SECP256R1()).public_key()
+    return b64encode(key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
 
 
 def level_four() -> World:

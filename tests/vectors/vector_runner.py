@@ -12,6 +12,7 @@ from typing import Any
 
 import evidence_runner
 import log_runner
+import use_runner
 import verdict_runner
 
 from placet.adapters.sqlite._ledger_place import stamp_path
@@ -334,6 +335,11 @@ class _LedgerRun:
                 return {}
             if step["do"] == "unknown":
                 return {"unknown": len(ledger.list_unknown())}
+            if step["do"] == "unlogged":
+                return {"unlogged": ledger.count_unlogged().uses}
+            if step["do"] == "logged":
+                ledger.mark_logged(self.last.use_id, step["leafIndex"])
+                return {}
             use = _use_of(step, now)
             if step["do"] == "rehearse":
                 ledger.check_available(use)
@@ -362,6 +368,7 @@ def _use_of(step: Any, now: int) -> Use:
             )
             for mark in step.get("approvers", [])
         ),
+        record=_b64(step.get("record", "")),
     )
 
 
@@ -409,5 +416,6 @@ _KINDS: dict[str, Callable[[Any, int], Facts]] = {
     **evidence_runner.KINDS,
     **verdict_runner.KINDS,
     **log_runner.KINDS,
+    **use_runner.KINDS,
 }
 KINDS = tuple(_KINDS)

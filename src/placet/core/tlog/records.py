@@ -156,7 +156,7 @@ def verify_use(record: UseRecord, keys: Collection[GatePublicKey]) -> Use:
 
 
 def _check_spelling(signature: bytes) -> None:
-    # USE-13: from each ECDSA signature anybody can compute a second; with both, one use would be two leaves.
+    # LOG-17: from each ECDSA signature anybody can compute a second; with both, one use would be two leaves.
     if signature != in_lower_half(signature):
         raise VerificationError(
             Reason.SIGNATURE_INVALID,
