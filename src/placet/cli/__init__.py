@@ -37,6 +37,7 @@ COMMANDS = {
     "sign": "verify an approval, use it up, and sign exactly the approved artifacts with Sigstore",
     "ledger": "show what this gate has used",
     "relay": "store and forward requests and answers",
+    "log": "keep a trace of decisions, uses and trust changes that nobody can rewrite",
     "witness": "cosign what logs show, so that none can show two histories",
     "audit": "follow the log, hold what was done against what was allowed, tell people",
     "verdict": "make the key of a gate's verdicts; check a verdict",
@@ -49,7 +50,7 @@ COMMANDS = {
 _ELSEWHERE = {"lab": "placet.lab.command"}
 
 # Alone, these do nothing; whoever types one wants to know what there is.
-_GROUPS = ("request", "ledger", "relay", "witness", "trust", "verdict", "in-toto", "lab")
+_GROUPS = ("request", "ledger", "relay", "log", "witness", "trust", "verdict", "in-toto", "lab")
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

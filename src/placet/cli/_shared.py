@@ -16,7 +16,7 @@ from placet.core.trust import MAX_SNAPSHOT_BYTES, Trust, parse_trust
 _SETTINGS = frozenset(
     {
         *("gate", "ledger", "relay", "relay_ca_file", "relay_token_file", "store", "trust", "trust_source"),
-        *("log_ca_file", "use_key", "verdict_key"),
+        *("log", "log_ca_file", "use_key", "verdict_key"),
     }
 )
 

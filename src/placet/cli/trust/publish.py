@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from placet.cli import UserError
+from placet.cli import UndecidedError, UserError
 from placet.cli._shared import now
 from placet.cli.trust.shared import add_repository, open_repository
 from placet.core.errors import PlacetError
 
 if TYPE_CHECKING:
     from placet.adapters.tuf.publish import Published
+    from placet.cli._log_trust import LoggedTrust
 
 
 def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,6 +32,9 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         default=[],
         metavar="SCOPE",
         help="publish although a scope's owners have not signed: gates refuse everything in it until they do",
+    )
+    publish.add_argument(
+        "--log", metavar="URL", help="log there what people signed, once it is published (placet log)"
     )
     publish.add_argument("--json", action="store_true", help="for programs")
     add_repository(publish)
@@ -58,12 +62,16 @@ def run(args: argparse.Namespace) -> int:
         mirror(repository, args.to)
     place = args.to or repository.public_folder
     committed = args.commit and _commit(args.to, published)
+    logged = None if args.log is None else _log(args.log, repository.public_folder)
     if args.json:
-        print(json.dumps(_to_object(published, str(place)) | {"committed": committed}, indent=2))
+        more = {"committed": committed} | ({} if logged is None else logged._asdict())
+        print(json.dumps(_to_object(published, str(place)) | more, indent=2))
         return _exit_code(published)
     print(f"Published in {place}: {_versions(published)}.")
     if checked_out:
         print(f"It is {'committed' if committed else 'not committed'}. Next: git -C {place} push")
+    if logged is not None:
+        print(f"The log has {logged.versions} published versions; {logged.new} of them are new there.")
     role = min(published.expires_at, key=lambda name: published.expires_at[name])
     print(f"It is valid until {format_time(published.expires_at[role])} ({role}); publish again before then.")
     print(f"Root SHA-256, to be told to each gate once: {published.root_sha256}")
@@ -71,6 +79,24 @@ def run(args: argparse.Namespace) -> int:
     print("Next, at gates and terminals that have trust already: placet trust refresh")
     print(f"At new ones: placet trust refresh --from {place} --root-sha256 {published.root_sha256}")
     return _exit_code(published)
+
+
+def _log(url: str, folder: Path) -> LoggedTrust:
+    """Logs what was published.
+
+    Raises:
+        UndecidedError: it is published, and not logged.
+    """
+    from placet.cli._log_ask import open_log
+    from placet.cli._log_trust import log_versions
+
+    try:
+        return log_versions(open_log(url, trust=None, ca_file=None), folder)
+    except PlacetError as e:
+        raise UndecidedError(
+            f"The trust root is published, but not logged: {e}",
+            f"{e.hint} Log it with: placet log publish-trust {folder} --log {url}".strip(),
+        ) from e
 
 
 def _exit_code(published: Published) -> int:

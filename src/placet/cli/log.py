@@ -1,0 +1,150 @@
+"""``placet log``: run a log of decisions, uses and trust changes; ask one for proofs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from placet.adapters.paths import state_dir
+from placet.cli import EXIT_ALLOW, HelpFormatter, UserError, _log_export, _log_ots, _log_timestamp
+from placet.cli._log_parts import KEY_NAME, add_log_options
+from placet.cli._relay_options import add_limits, add_listening
+
+DEFAULT_PORT = 8472
+# What other people's logs and clocks are asked for; each has a module of its own.
+_FOR_OTHERS = {
+    "export": ("have other tools' logs hold what was signed here", _log_export.configure, _log_export.run),
+    "timestamp": (
+        "have a timestamp authority stamp a checkpoint",
+        _log_timestamp.configure,
+        _log_timestamp.run,
+    ),
+    "verify-timestamp": (
+        "check such a timestamp",
+        _log_timestamp.configure_verify,
+        _log_timestamp.run_verify,
+    ),
+    "opentimestamps": ("bring a checkpoint into Bitcoin", _log_ots.configure, _log_ots.run),
+}
+
+EXAMPLES = """\
+examples:
+  placet log init log.example.com/placet --url https://log.example.com >> log-policy
+  placet log serve --trust-snapshot snapshot.json --tiles /srv/www/log
+  placet log show --log http://127.0.0.1:8472
+  placet log attach app.intent.json
+
+exit codes: 0 done, 1 something does not hold or is refused, 2 wrong usage, 3 the log cannot be asked
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the commands and their arguments."""
+    parser.description = "A log keeps a trace of decisions, uses and trust changes that nobody can rewrite."
+    parser.epilog = EXAMPLES
+    commands = parser.add_subparsers(dest="log_command", required=True, metavar="COMMAND")
+    init = commands.add_parser("init", help="make the key of a new log")
+    init.add_argument("name", metavar="NAME", help="its name in checkpoints, such as log.example.com/placet")
+    init.add_argument("--url", default="", metavar="URL", help="where gates and people will reach it")
+    serve = commands.add_parser(
+        "serve",
+        help="run the log",
+        description="Runs the log until it is stopped. A relay runs one by itself, below /log.",
+    )
+    add_listening(serve, DEFAULT_PORT)
+    keeping = serve.add_argument_group("what it keeps").add_argument
+    keeping("--key", type=Path, metavar="FILE", help=f"the log's key (default: {KEY_NAME} in its folder)")
+    for add in (init.add_argument, keeping):
+        add("--state", type=Path, metavar="DIR", help="the folder of the log (default: the user's state)")
+    add_limits(serve, "take records of enrolled keys, terminals and gates only")
+    add_log_options(serve)
+    serve.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="json: a line for each call, too"
+    )
+    _configure_asking(commands)
+    for name, (summary, configure_other, _) in _FOR_OTHERS.items():
+        configure_other(commands.add_parser(name, help=summary, formatter_class=HelpFormatter))
+
+
+def _configure_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    show = commands.add_parser("show", help="fetch a log's checkpoint, and check it")
+    show.add_argument(
+        "--key", metavar="VKEY", help="the log's key (default: those that the trust root names)"
+    )
+    show.add_argument("--json", action="store_true", help="print one JSON object")
+    proof = commands.add_parser("proof", help="fetch proofs that decisions are in a log")
+    chosen = proof.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("leaf", nargs="?", metavar="LEAF", help="a leaf's hash, 64 hexadecimal characters")
+    chosen.add_argument("--bundle", type=Path, metavar="FILE", help="the approval whose decisions are meant")
+    attach = commands.add_parser(
+        "attach",
+        help="put the log's proofs into an approval",
+        description="Fetches the proofs of an approval's decisions, checks them by the trust root's log "
+        "policy, and puts them into the approval. A decision that is not in the log yet is handed in.",
+    )
+    attach.add_argument("bundle", type=Path, metavar="BUNDLE", help="the approval")
+    attach.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="where to write it (default: in its place)"
+    )
+    append = commands.add_parser("append", help="hand records in: answers, uses, trust changes")
+    append.add_argument("records", nargs="+", type=Path, metavar="FILE", help="a record's file")
+    changes = commands.add_parser(
+        "publish-trust",
+        help="log a published trust root",
+        description="Logs each version of root, targets and owners' rules that is published. What is logged "
+        "already stays as it is, so calling this again is harmless.",
+    )
+    changes.add_argument("folder", type=Path, metavar="DIR", help="what `placet trust publish` made")
+    for command in (show, proof, attach, append, changes):
+        command.add_argument(
+            "--log", metavar="URL", help="the log (default: PLACET_LOG, configuration, or the trust root's)"
+        )
+        command.add_argument("--trust", metavar="FILE", help="the trust snapshot (default: this machine's)")
+        command.add_argument("--ca-file", metavar="FILE", help="PEM file of the server's authority")
+    for command in (proof, attach):
+        command.add_argument(
+            "--wait", type=int, default=10, metavar="SECONDS", help="for witnesses, at most 60 (10)"
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command; returns its exit code."""
+    if args.log_command in _FOR_OTHERS:
+        return _FOR_OTHERS[args.log_command][2](args)
+    if args.log_command in ("init", "serve"):
+        folder: Path = args.state or state_dir() / "log"
+        return _init(folder, args.name, args.url) if args.log_command == "init" else _serve(folder, args)
+    from placet.cli import _log_ask
+
+    return _log_ask.run(args)
+
+
+def _init(folder: Path, name: str, url: str) -> int:
+    from placet.adapters.note_key import create_note_key
+    from placet.core.tlog.note import ED25519
+
+    if url and not url.startswith(("https://", "http://")):
+        raise UserError("An address begins with https:// or http://.", "Such as https://log.example.com")
+    signer = create_note_key(folder / KEY_NAME, name, ED25519)
+    # Alone on standard output, for `>> log-policy`.
+    print(f"log {signer.verifier_key}{f' {url}' if url else ''}")
+    for line in (
+        f"The log's key is {folder / KEY_NAME}; whoever can read it can sign another history in its name.",
+        "The line above goes into the log policy of those who rely on this log.",
+        "Next: placet log serve",
+    ):
+        print(line, file=sys.stderr)
+    return EXIT_ALLOW
+
+
+def _serve(folder: Path, args: argparse.Namespace) -> int:
+    try:
+        from placet.cli._log_serve import serve
+    except ModuleNotFoundError as e:
+        raise UserError(
+            f"The log needs the Python package {e.name}, which is not installed.",
+            "Install placet with its log: pip install 'placet[relay]'.",
+        ) from e
+    serve(args, folder)
+    return EXIT_ALLOW
