@@ -20,7 +20,7 @@ from placet.core.encoding import KeyId, b64encode, encode_canonical, parse_json,
 from placet.core.sshsig import NAMESPACE_INTENT
 from placet.core.tlog.leaf import encode_leaf
 from placet.core.tlog.log_policy import LogPolicy
-from placet.core.tlog.records import Use, encode_use_record, leaf_of_record, use_message
+from placet.core.tlog.records import Use, encode_use_record, in_lower_half, leaf_of_record, use_message
 from placet.core.trust import Trust
 from placet.log.monitor import Audit, Audited, Settings, WatchedLog
 from placet.log.monitor_source import LogSource, ServedLog
@@ -90,7 +90,7 @@ def use_record(
     use: Any = Use(payload_digest, tuple(sorted(approvals)), gate, number.to_bytes(16, "big"), unit, at)  # type: ignore[arg-type]
     payload, signed = use_message(use)
     private = key or gate_key(gate)
-    sig = private.sign(signed, ec.ECDSA(hashes.SHA256()))
+    sig = in_lower_half(private.sign(signed, ec.ECDSA(hashes.SHA256())))
     envelope = Envelope(payload, PAYLOAD_TYPE, (Signature(KeyId(sha256_hex(spki(private))), sig),))
     return encode_use_record(envelope)
 
