@@ -34,8 +34,8 @@ from placet.core.encoding import Digest, encode_canonical, parse_json, sha256_he
 from placet.core.errors import PlacetError, Reason
 from placet.ports.request_store import MAX_ANSWERS, MAX_PAGE, RequestState
 
-# A request with all its answers, and room for what stands around them.
-MAX_REPLY_BYTES = MAX_REQUEST_BYTES + MAX_ANSWERS * MAX_ANSWER_BYTES + 64 * 1024
+# A request with all its answers and their proofs, and room for what stands around them.
+MAX_REPLY_BYTES = MAX_REQUEST_BYTES + MAX_ANSWERS * (MAX_ANSWER_BYTES + MAX_LOG_PROOF) + 64 * 1024
 # What a relay answers is a few long texts; as small lists, the same bytes would fill hundreds of megabytes.
 _MAX_COMMAS = 20_000
 # Bounded: a hostile relay must not park us for a year.
