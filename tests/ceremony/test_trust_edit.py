@@ -3,6 +3,7 @@
 import pytest
 
 from placet.ceremony import trust_edit as edit
+from placet.ceremony import trust_gates as gates
 from placet.core.encoding import Digest
 from placet.core.errors import MalformedError, PlacetError, Reason
 from placet.core.sshsig import parse_public_key
@@ -39,7 +40,7 @@ def test_a_trust_root_from_nothing(files: dict[str, bytes]) -> None:
     web, sk, terminal = SoftWebAuthn(), SoftSk("ed25519"), SoftTerminalKey()
     files = enrol(enrol(files, web), sk, assurance="vouched", uv=False, aaguid="aa")
     files |= edit.add_terminal(files, "t1", key=parse_public_key(terminal.wire))
-    files |= edit.add_gate(files, "prod-eu", ledger="ledger-1")
+    files |= gates.add_gate(files, "prod-eu", ledger="ledger-1")
     files |= edit.set_policy(files, "default", DEFAULT_POLICY.encode())
     governed = ["k8s://**", "host://**", "pkg:*", "pkg:**"]
     files |= edit.set_policy(files, "payments", DEFAULT_POLICY.encode(), targets=governed)
@@ -77,12 +78,12 @@ def test_a_rule_outside_of_its_scope_is_refused_with_its_line(files: dict[str, b
 def test_names_are_taken_once(files: dict[str, bytes]) -> None:
     terminal = parse_public_key(SoftTerminalKey().wire)
     files |= edit.add_terminal(files, "t1", key=terminal)
-    files |= edit.add_gate(files, "prod-eu", ledger="x")
+    files |= gates.add_gate(files, "prod-eu", ledger="x")
     for again in (
         lambda: edit.add_person(files, "alice@example.com", groups=[]),
         lambda: edit.add_terminal(files, "t1", key=parse_public_key(SoftTerminalKey().wire)),
         lambda: edit.add_terminal(files, "t2", key=terminal),
-        lambda: edit.add_gate(files, "prod-eu", ledger="x"),
+        lambda: gates.add_gate(files, "prod-eu", ledger="x"),
     ):
         with pytest.raises(MalformedError) as error:
             again()
@@ -184,9 +185,9 @@ def test_a_rule_for_an_action_that_there_is_not_is_refused(files: dict[str, byte
 
 
 def test_what_is_there_twice_says_how_to_change_it(files: dict[str, bytes]) -> None:
-    files |= edit.add_gate(files, "prod-eu", ledger="l")
+    files |= gates.add_gate(files, "prod-eu", ledger="l")
     with pytest.raises(MalformedError, match="already has a gate prod-eu") as error:
-        edit.add_gate(files, "prod-eu", ledger="l")
+        gates.add_gate(files, "prod-eu", ledger="l")
     assert error.value.hint == "To give it another ledger: placet trust set-gate prod-eu --ledger NAME"
     key = parse_public_key(SoftTerminalKey().wire)
     files |= edit.add_terminal(files, "t1", key=key)
@@ -196,19 +197,19 @@ def test_what_is_there_twice_says_how_to_change_it(files: dict[str, bytes]) -> N
 
 
 def test_a_gate_gets_another_ledger_and_no_other_gate_does(files: dict[str, bytes]) -> None:
-    files |= edit.add_gate(files, "prod-eu", ledger="l1")
-    files |= edit.add_gate(files, "prod-us", ledger="l2")
-    after = trust_of(files | edit.set_gate(files, "prod-eu", ledger="placet-ledger:01"))
+    files |= gates.add_gate(files, "prod-eu", ledger="l1")
+    files |= gates.add_gate(files, "prod-us", ledger="l2")
+    after = trust_of(files | gates.set_gate(files, "prod-eu", ledger="placet-ledger:01"))
     assert {name: gate.ledger for name, gate in after.gates.items()} == {
         "prod-eu": "placet-ledger:01",
         "prod-us": "l2",
     }
     with pytest.raises(MalformedError, match=r"no gate prod-asia\. It knows: prod-eu, prod-us") as error:
-        edit.set_gate(files, "prod-asia", ledger="l3")
+        gates.set_gate(files, "prod-asia", ledger="l3")
     assert error.value.hint == "Add it: placet trust add-gate prod-asia --ledger l3"
 
 
 @pytest.mark.parametrize("gate", ["", "prod eu", "Prod", "prod_eu", "prod/eu"])
 def test_a_gate_s_id_is_easy_to_type(files: dict[str, bytes], gate: str) -> None:
     with pytest.raises(MalformedError, match="lower-case letters"):
-        edit.add_gate(files, gate, ledger="l")
+        gates.add_gate(files, gate, ledger="l")

@@ -20,7 +20,6 @@ from placet.core.people import (
     Person,
     Terminal,
     parse_deployment,
-    parse_gates,
     parse_people,
     parse_terminals,
 )
@@ -39,8 +38,6 @@ from placet.documents.issuers import find_issuer
 Files = Mapping[str, bytes]
 DEFAULT_SCOPE = "default"
 DEFAULT_TERMINAL_PORT = 8470
-# Everybody who asks types it, and it stands in every statement's audience.
-_GATE_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-")
 
 
 def initial_files(*, deployment: str, rp_id: str, actions: Files) -> dict[str, bytes]:
@@ -88,7 +85,7 @@ def add_person(
         MalformedError: the person is there already, or a member is wrong.
     """
     value = decode_file(files, PEOPLE_FILE)
-    _refuse_known([person["id"] for person in value["people"]], person_id, "person")
+    refuse_known([person["id"] for person in value["people"]], person_id, "person")
     value["people"].append(
         {
             "id": person_id,
@@ -111,7 +108,7 @@ def add_terminal(
     """
     deployment = read_deployment(files)
     value = decode_file(files, TERMINALS_FILE)
-    _refuse_known([terminal["id"] for terminal in value["terminals"]], terminal_id, "terminal")
+    refuse_known([terminal["id"] for terminal in value["terminals"]], terminal_id, "terminal")
     default = f"http://{terminal_id}.{deployment.rp_id}:{DEFAULT_TERMINAL_PORT}"
     value["terminals"].append(
         {
@@ -123,73 +120,6 @@ def add_terminal(
     )
     parse_terminals(value, deployment)
     return {TERMINALS_FILE: encode_file(value)}
-
-
-def add_gate(
-    files: Files,
-    gate_id: str,
-    *,
-    ledger: str,
-    verdict_keys: Sequence[bytes] = (),
-    use_keys: Sequence[bytes] = (),
-) -> dict[str, bytes]:
-    """Adds a gate with the name of its ledger, and the public keys by which it signs.
-
-    Args:
-        verdict_keys: those that sign its verdicts, DER SubjectPublicKeyInfo of each.
-        use_keys: those that sign the records of its uses.
-
-    Raises:
-        MalformedError: the gate is there already, a name is wrong, or a key is none that a gate can have.
-    """
-    if not gate_id or set(gate_id) - _GATE_LETTERS:
-        raise MalformedError(
-            Reason.BAD_VALUE,
-            f"{gate_id!r} cannot be a gate's ID: lower-case letters, digits, dots and hyphens only.",
-            hint="As in: prod-eu",
-        )
-    value = decode_file(files, GATES_FILE)
-    _refuse_known([gate["id"] for gate in value["gates"]], gate_id, "gate")
-    keys = _keys("verdictKeys", verdict_keys) | _keys("useKeys", use_keys)
-    value["gates"].append({"id": gate_id, "ledger": ledger} | keys)
-    parse_gates(value)
-    return {GATES_FILE: encode_file(value)}
-
-
-def _keys(member: str, keys: Sequence[bytes]) -> Object:
-    return {member: [b64encode(key) for key in keys]} if keys else {}
-
-
-def set_gate(
-    files: Files,
-    gate_id: str,
-    *,
-    ledger: str | None = None,
-    verdict_keys: Sequence[bytes] | None = None,
-    use_keys: Sequence[bytes] | None = None,
-) -> dict[str, bytes]:
-    """Gives a gate another ledger, or other keys; None leaves what is there.
-
-    Raises:
-        MalformedError: there is no such gate, or the ledger's name or a key is wrong.
-    """
-    value = decode_file(files, GATES_FILE)
-    gate = next((gate for gate in value["gates"] if gate["id"] == gate_id), None)
-    if gate is None:
-        known = ", ".join(gate["id"] for gate in value["gates"]) or "none yet"
-        raise MalformedError(
-            Reason.BAD_VALUE,
-            f"The trust root has no gate {gate_id}. It knows: {known}.",
-            hint=f"Add it: placet trust add-gate {gate_id} --ledger {ledger or 'NAME'}",
-        )
-    if ledger is not None:
-        gate["ledger"] = ledger
-    for member, keys in (("verdictKeys", verdict_keys), ("useKeys", use_keys)):
-        if keys is not None:
-            gate.pop(member, None)
-            gate.update(_keys(member, keys))
-    parse_gates(value)
-    return {GATES_FILE: encode_file(value)}
 
 
 def add_credential(
@@ -382,7 +312,12 @@ def _line_of_rule(toml: bytes, path: str) -> int | None:
     return starts[index] if index < len(starts) else None
 
 
-def _refuse_known(known: Sequence[str], name: str, what: str) -> None:
+def refuse_known(known: Sequence[str], name: str, what: str) -> None:
+    """Refuses to add what is there already.
+
+    Raises:
+        MalformedError: DUPLICATE_VALUE.
+    """
     hints = {
         "person": f"To change it: placet trust edit-person {name}",
         "gate": f"To give it another ledger: placet trust set-gate {name} --ledger NAME",

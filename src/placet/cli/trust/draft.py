@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from placet.ceremony import trust_edit
+from placet.ceremony import trust_edit, trust_gates
 from placet.ceremony.enrol_terminal import parse_terminal_enrolment, verify_terminal_enrolment
 from placet.ceremony.fingerprint import spoken_fingerprint
 from placet.ceremony.trust_change import group_digits
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         case "add-gate":
             keys, uses = _read_keys(args.verdict_key), _read_keys(args.use_key)
             ledger = args.ledger or args.id
-            changes = trust_edit.add_gate(before, args.id, ledger=ledger, verdict_keys=keys, use_keys=uses)
+            changes = trust_gates.add_gate(before, args.id, ledger=ledger, verdict_keys=keys, use_keys=uses)
             said = f"Gate {args.id} is in the draft, with the ledger {ledger}{_say_keys(keys, uses)}."
         case "set-gate":
             changes, said = _set_gate(args, before)
@@ -107,7 +107,7 @@ def _set_gate(args: argparse.Namespace, before: dict[str, bytes]) -> tuple[dict[
             "What shall change about this gate?",
             "Name it: --ledger NAME, --verdict-key FILE.pub, --no-verdict-keys, or --use-key FILE.pub.",
         )
-    changes = trust_edit.set_gate(before, args.id, ledger=args.ledger, verdict_keys=keys, use_keys=uses)
+    changes = trust_gates.set_gate(before, args.id, ledger=args.ledger, verdict_keys=keys, use_keys=uses)
     ledger = f" has the ledger {args.ledger}" if args.ledger else ""
     signs = _say_keys(keys or [], uses or []) + (" without verdict keys" if keys == [] else "")
     return changes, f"Gate {args.id}{ledger}{signs} in the draft."
