@@ -57,8 +57,11 @@ def load_note_key(path: Path, algorithm: int) -> NoteSigner:
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES).decode("utf-8", "replace")
     except OSError as e:
+        command = "log" if algorithm == ED25519 else "witness"
         raise IndeterminateError(
-            Reason.LOG_UNAVAILABLE, f"The key {path} cannot be read: {e.strerror}."
+            Reason.LOG_UNAVAILABLE,
+            f"The key {path} cannot be read: {e.strerror}.",
+            hint=f"For a new {command}: `placet {command} init`.",
         ) from e
     signer = parse_signer_key(text)
     if signer.algorithm != algorithm:

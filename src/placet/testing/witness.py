@@ -24,9 +24,16 @@ from typing import NamedTuple
 from placet.adapters.note_key import create_note_key, load_note_key
 from placet.adapters.sqlite.witness import WitnessState
 from placet.adapters.system_clock import SystemClock
-from placet.adapters.witness_protocol import SIZE_MEDIA_TYPE, encode_size, parse_add_checkpoint
+from placet.adapters.witness_protocol import (
+    SIZE_MEDIA_TYPE,
+    AddCheckpoint,
+    encode_add_checkpoint,
+    encode_size,
+    parse_add_checkpoint,
+)
 from placet.core.tlog.checkpoint import Checkpoint, encode_checkpoint, parse_checkpoint
 from placet.core.tlog.cosignature import cosign
+from placet.core.tlog.merkle import CompactRange, consistency_proof, extend, hash_leaf
 from placet.core.tlog.note import (
     COSIGNATURE_ED25519,
     NoteSignature,
@@ -39,6 +46,7 @@ from placet.log.witness import Witness
 from placet.log.witness_app import create_app
 from placet.ports.clock import Clock
 from placet.testing.hostile_relay.server import Forward, HostileRelay, Lie, Raw, Reply, Seen, head
+from placet.testing.small_log import SmallLog
 
 _TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 
@@ -98,6 +106,14 @@ def _served(app: Callable[..., object], port: int) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+def encode_request(log: SmallLog, old: int) -> bytes:
+    """Returns the body that shows `log` to a witness that saw `old` of its leaves."""
+    _, nodes = extend(CompactRange(), [hash_leaf(leaf) for leaf in log.leaves])
+    known = {(level, at): value for level, at, value in nodes}
+    proof = consistency_proof(old, len(log.leaves), lambda level, at: known[level, at]) if old else ()
+    return encode_add_checkpoint(AddCheckpoint(old, proof, log.checkpoint(times={})))
 
 
 class LyingWitness(HostileRelay):
