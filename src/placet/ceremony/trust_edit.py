@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from placet.ceremony.trust_scopes import check_rules_inside, read_scopes
-from placet.core.decode import Object
 from placet.core.encoding import Digest, b64encode, format_time, parse_json
 from placet.core.errors import MalformedError, Reason
 from placet.core.people import (
