@@ -12,7 +12,7 @@ from typing import NamedTuple
 from placet.core.approvals import verify_approvals
 from placet.core.bundle import IntentBundle, parse_answer
 from placet.core.encoding import KeyId
-from placet.core.errors import MalformedError, PlacetError, Reason, VerificationError
+from placet.core.errors import PlacetError, Reason, VerificationError
 from placet.core.report import Report, parse_report
 from placet.core.statement import IntentStatement, parse_statement
 from placet.core.tlog.leaf import DecisionLeaf, TrustLeaf, UseLeaf, encode_leaf, parse_leaf
@@ -167,7 +167,7 @@ def _judge_use(event: Event, record: bytes, trust: Trust | None) -> JudgedLeaf:
 def _judge_trust(event: Event, record: bytes, judge_metadata: JudgeMetadata) -> JudgedLeaf:
     try:
         judged = judge_metadata(parse_trust_record(record))
-    except MalformedError as e:
+    except PlacetError as e:
         text = f"The trust change in {event.name} is no TUF metadata: {e}"
         return JudgedLeaf(event, (_about(event, FindingName.TRUST_FORGED, text),))
     event = event._replace(role=judged.role, version=judged.version, verified=judged.verified)
