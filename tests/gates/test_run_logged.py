@@ -1,0 +1,207 @@
+"""`placet run`, `placet ledger` and a real `placet log serve`: what a gate does with a log, and without."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from command_world import GATE, POLICY, CommandWorld
+from use_log_world import QUEUED, use_key
+
+from placet.adapters.gate_key import read_public_key
+from placet.adapters.log_calls import LogRefusedError
+from placet.adapters.log_client import LogClient
+from placet.core.encoding import Digest
+from placet.core.tlog.leaf import UseLeaf, leaf_hash
+from placet.core.tlog.records import Use, leaf_of_record
+from placet.core.tlog.uses import make_use_record
+
+PLACET = [sys.executable, "-c", "import sys; from placet.cli import main; sys.exit(main())"]
+
+
+def placet(state: Path, *line: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*PLACET, *line],
+        env=os.environ | {"XDG_STATE_HOME": str(state)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+class Site:
+    """A gate, and a log on another machine: each with its own state."""
+
+    def __init__(self, folder: Path, policy: str = POLICY) -> None:
+        self.folder, self.state = folder, folder / "state"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        made = placet(self.state, "ledger", "use-key")
+        assert made.returncode == 0, made.stderr
+        public = self.state / "placet" / "gate" / "use.pub"
+        assert f"placet trust set-gate GATE --use-key {public}" in made.stdout
+        named = placet(folder / "log", "log", "init", "log.example/uses", "--url", self.url)
+        line = next(line for line in named.stdout.splitlines() if line.startswith("log "))
+        self.world = CommandWorld(
+            folder,
+            policy=policy,
+            log_policy=f"{line}\nquorum none\n".encode(),
+            use_key=read_public_key(public).der,
+        )
+
+    @contextmanager
+    def log(self) -> Iterator[LogClient]:
+        """Runs the log."""
+        port = self.url.rpartition(":")[2]
+        trust = ["--trust-snapshot", str(self.world.trust_path)]
+        line = [*PLACET, "log", "serve", "--port", port, "--no-limits", *trust]
+        environment = os.environ | {"XDG_STATE_HOME": str(self.folder / "log")}
+        with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                assert "listens" in process.stdout.readline()
+                yield LogClient(self.url)
+            finally:
+                process.kill()
+
+    def run(self, bundle: bytes, *more: str) -> subprocess.CompletedProcess[str]:
+        options = ["--intent", str(self.world.save(bundle)), "--trust", str(self.world.trust_path)]
+        return placet(self.state, "run", *options, "--gate", GATE, *more)
+
+    def ledger(self, *line: str) -> subprocess.CompletedProcess[str]:
+        return placet(self.state, "ledger", *line)
+
+    def touch(self, name: str) -> bytes:
+        return self.world.approve("touch", str(self.folder / name))
+
+    def ran(self, name: str) -> bool:
+        return (self.folder / name).exists()
+
+    def show(self) -> dict[str, object]:
+        shown: dict[str, object] = json.loads(self.ledger("show", "--json").stdout)
+        return shown
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+@pytest.fixture
+def queued(tmp_path: Path) -> Site:
+    return Site(tmp_path, QUEUED)
+
+
+def test_a_use_is_in_the_log_when_its_command_starts(site: Site) -> None:
+    bundle = site.touch("ran")
+    with site.log() as log:
+        rehearsed = site.run(bundle, "--dry-run")
+        assert (rehearsed.returncode, site.show()["uses"]) == (0, []), rehearsed.stderr
+        done = site.run(bundle)
+        assert (done.returncode, done.stderr, site.ran("ran")) == (0, "", True)
+        with site.world.open_ledger() as ledger:
+            assert ledger.list_unlogged(9) == ()
+        (use,) = site.show()["uses"]  # type: ignore[misc]
+        assert (use["leafIndex"], use["waitsForLog"], use["executed"]) == ("0", False, True)
+        assert "leaf 0 of the log" in site.ledger("show").stdout
+        leaf = _leaf_in_ledger(site)
+        assert len(leaf.approvals) == 1
+        assert "\nindex 0\n" in log.fetch_proof(leaf_hash(leaf))
+
+
+def _leaf_in_ledger(site: Site) -> UseLeaf:
+    import sqlite3
+
+    with sqlite3.connect(site.world.ledger_path) as connection:
+        (record,) = connection.execute("SELECT record FROM uses").fetchone()
+    connection.close()
+    leaf = leaf_of_record(record)
+    assert isinstance(leaf, UseLeaf)
+    return leaf
+
+
+def test_a17_without_the_log_nothing_runs_and_nothing_is_used(site: Site) -> None:
+    bundle = site.touch("ran")
+    done = site.run(bundle)
+    assert done.returncode == 125
+    assert done.stderr.startswith("UNDECIDED: A rule wants each use logged before it is acted on")
+    assert "Reason    log-unavailable" in done.stderr
+    assert "Next      Nothing was used and nothing was done." in done.stderr
+    assert (site.ran("ran"), site.show()["uses"]) == (False, [])
+    with site.log():
+        assert site.run(bundle).returncode == 0
+    assert site.ran("ran")
+
+
+def test_a17_a_queued_use_waits_is_told_of_and_handed_in(queued: Site) -> None:
+    done = queued.run(queued.touch("ran"))
+    assert (done.returncode, queued.ran("ran")) == (0, True)
+    assert "1 use waits for the log, since " in done.stderr
+    assert "`placet ledger flush` hands in what waits." in done.stderr
+    assert "1 use waits for the log, since " in queued.ledger("show").stdout
+    shown = queued.show()
+    assert (shown["unlogged"]["uses"], shown["uses"][0]["waitsForLog"]) == (1, True)  # type: ignore[index]
+
+    flush = ("flush", "--trust", str(queued.world.trust_path))
+    failed = queued.ledger(*flush)
+    assert failed.returncode == 3
+    assert failed.stderr.startswith("0 uses were handed in. 1 use waits for the log, since ")
+    assert "log-unavailable: " in failed.stderr
+    with queued.log():
+        done = queued.ledger(*flush)
+        assert (done.returncode, done.stdout) == (0, "1 use was handed in. None waits any more.\n"), (
+            done.stderr
+        )
+        assert queued.ledger(*flush, "--quiet").stdout == ""
+        assert queued.ledger(*flush).stdout == "No use waits for the log.\n"
+    assert queued.show()["unlogged"] == {"uses": 0, "since": None}
+
+
+def test_a_gate_without_a_use_key_is_told_how_to_get_one(site: Site) -> None:
+    bundle = site.touch("ran")
+    (site.state / "placet" / "gate" / "use.pem").unlink()
+    done = site.run(bundle)
+    assert done.returncode == 125
+    assert "this gate signs each use, and it cannot" in done.stderr
+    assert "`placet ledger use-key`" in done.stderr
+    assert f"`placet trust set-gate {GATE} --use-key FILE.pub`" in done.stderr
+    assert placet(site.state, "ledger", "use-key").returncode == 0
+    done = site.run(bundle)  # a key of its own making, which no administrator has entered
+    assert done.returncode == 125
+    assert "does not name the use key of this machine" in done.stderr
+    assert site.show()["uses"] == []
+    again = placet(site.state, "ledger", "use-key")
+    assert again.returncode == 3
+    assert "already a use key" in again.stderr
+
+
+def test_a14_the_log_takes_no_use_in_another_gates_name(site: Site) -> None:
+    forger = use_key(9)
+    use = Use(Digest("a" * 64), (Digest("b" * 64),), GATE, bytes(16), "action", 1_800_000_000)
+    forged = make_use_record(use, forger.public, forger.sign_message)
+    with site.log() as log:
+        with pytest.raises(LogRefusedError) as caught:
+            log.append(forged)
+        assert caught.value.log_reason == "not-admitted"
+
+
+def test_what_waits_for_a_log_that_was_given_up_is_not_dropped(queued: Site) -> None:
+    queued.run(queued.touch("ran"))
+    folder = queued.folder / "another"
+    folder.mkdir()
+    without = CommandWorld(folder)
+    done = queued.ledger("flush", "--trust", str(without.trust_path))
+    assert done.returncode == 2
+    assert "1 use waits for the log, since " in done.stderr
+    assert "the trust root names none with an address" in done.stderr
+    assert queued.show()["unlogged"]["uses"] == 1  # type: ignore[index]
