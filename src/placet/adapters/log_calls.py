@@ -22,6 +22,7 @@ from placet.adapters.bounded_http import check_address
 from placet.core.decode import read_decimal, read_list, read_string
 from placet.core.encoding import b64decode_strict, parse_json
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, visible
+from placet.core.tlog.note import MAX_SIGNATURES
 
 T = TypeVar("T")
 
@@ -96,6 +97,16 @@ class LoggedRecord(NamedTuple):
     record: bytes
 
 
+class WitnessHealth(NamedTuple):
+    """How it stands with one of the log's witnesses, as the log says."""
+
+    name: str
+    tree_size: int
+    """Of the newest checkpoint that it cosigned since the log was started, or 0."""
+    problem: str
+    """The reason why it does not cosign, or ""."""
+
+
 class LogCall(NamedTuple, Generic[T]):
     """One call; `waits` is how long the log was asked to hold it, in seconds."""
 
@@ -159,6 +170,11 @@ def fetch_records(start: int, limit: int, token: str | None) -> LogCall[tuple[Lo
     )
 
 
+def fetch_health() -> LogCall[tuple[WitnessHealth, ...]]:
+    """Asks whether the log serves, and how it stands with its witnesses."""
+    return LogCall("GET", "healthz", lambda _, reply: _read_health(reply), _MAX_SMALL)
+
+
 def check_log_url(url: str) -> str:
     """Returns the address of a log, without a slash at its end.
 
@@ -220,6 +236,19 @@ def _read_acknowledged(log: str, reply: LogReply) -> Acknowledged:
     if len(leaf_hash) != 32 or size <= index:
         raise ValueError("no acknowledgement")
     return Acknowledged(index, leaf_hash, reply.status == 201, size)
+
+
+def _read_health(reply: LogReply) -> tuple[WitnessHealth, ...]:
+    top = parse_json(reply.body, max_bytes=_MAX_SMALL, what="log's answer")
+    items = read_list(top["witnesses"], "/witnesses", max_items=MAX_SIGNATURES)
+    return tuple(
+        WitnessHealth(
+            read_string(item["name"], "/witnesses/name", max_length=255),
+            _read_index(item["treeSize"], "/witnesses/treeSize"),
+            "" if item["problem"] is None else read_string(item["problem"], "/witnesses", max_length=40),
+        )
+        for item in items
+    )
 
 
 def _read_records(reply: LogReply, start: int, limit: int) -> tuple[LoggedRecord, ...]:

@@ -22,6 +22,7 @@ from placet.adapters.log_calls import (
     LoggedRecord,
     LogReply,
     LogUnavailableError,
+    WitnessHealth,
     check_log_url,
     unavailable,
 )
@@ -93,6 +94,14 @@ class LogClient:
             LogRefusedError, LogUnavailableError: see there.
         """
         return self._call(calls.fetch_checkpoint())
+
+    def fetch_health(self) -> tuple[WitnessHealth, ...]:
+        """Makes sure that the log serves; returns how it stands with its witnesses, as it says.
+
+        Raises:
+            LogRefusedError, LogUnavailableError: see there.
+        """
+        return self._call(calls.fetch_health())
 
     def fetch_tile(self, path: str) -> bytes:
         """Returns a tile by its path, such as ``tile/0/x001/067.p/8``; nothing in it is verified.

@@ -95,6 +95,7 @@ def _show(args: argparse.Namespace) -> int:
     policy = LogPolicy((LogEntryKey(parse_verifier_key(args.key)),)) if args.key else _policy(args)
     client = _open(args)
     checkpoint, times = verify_witnessed(client.fetch_checkpoint(), policy)
+    missing = _why_missing(client, [it.name for it in policy.witnesses if it.name not in times])
     if args.json:
         value = {
             "log": client.url,
@@ -103,6 +104,7 @@ def _show(args: argparse.Namespace) -> int:
             "rootHash": checkpoint.root_hash.hex(),
             "witnesses": {name: format_time(time) for name, time in sorted(times.items())},
             "quorum": policy.is_quorum(times),
+            "missing": missing,
         }
         print(json.dumps(value, indent=2))
         return EXIT_ALLOW
@@ -111,10 +113,27 @@ def _show(args: argparse.Namespace) -> int:
     print(f"Root hash  {checkpoint.root_hash.hex()}")
     for name, time in sorted(times.items()):
         print(f"Witnessed  {format_time(time)} by {visible(name)}")
+    for name, why in sorted(missing.items()):
+        print(f"Missing    {visible(name)}: {visible(why)}")
     if policy.witnesses:
         enough = "is" if policy.is_quorum(times) else "is not"
         print(f"Quorum     {enough} met by the witnesses of this checkpoint")
     return EXIT_ALLOW
+
+
+def _why_missing(client: LogClient, names: list[str]) -> dict[str, str]:
+    """Returns why these witnesses have not cosigned the checkpoint, as far as the log says so."""
+    if not names:
+        return {}
+    try:
+        said = {it.name: it for it in client.fetch_health()}
+    except PlacetError:
+        # A log of others, or static files: its checkpoint was all that was asked for.
+        said = {}
+    return {
+        name: "the log does not say why" if name not in said else said[name].problem or "is being asked"
+        for name in names
+    }
 
 
 def _proof(args: argparse.Namespace) -> int:

@@ -214,6 +214,7 @@ def build_log(
         service,
         admit=_admit_by(gatekeeper),
         readers=lambda: readers.book,
+        witnesses=tuple if cosigning is None else cosigning.statuses,
         observers=observers,
         background=() if close is None else background,
         close=None if close is None else partial(_close_alone, cosigning, close),

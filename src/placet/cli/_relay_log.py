@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from placet.adapters.log_client import AsyncLogClient
     from placet.adapters.serving.door import Observer
     from placet.core.tlog.note import NoteSigner
+    from placet.log.witness_standing import WitnessStatus
     from placet.ports.clock import Clock
     from placet.ports.request_store import RequestStore
     from placet.relay.decision_log import DecisionLog
@@ -49,6 +50,11 @@ class RelayLog(NamedTuple):
     def background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
         """What runs beside the relay."""
         return self.parts.background if self.parts else ()
+
+    def witnesses(self) -> Sequence[WitnessStatus]:
+        """Returns how it stands with the witnesses of the relay's own log."""
+        cosigning = None if self.parts is None else self.parts.cosigning
+        return () if cosigning is None else cosigning.statuses()
 
     def stop_waiting(self) -> None:
         """Sends home whoever waits for a proof."""

@@ -113,6 +113,7 @@ def _run(
         observers.append(parts.metrics)
         parts.metrics.watch(waiters=lambda: courier.waiters, deleted=lambda: janitor.deleted)
         parts.metrics.watch_commits(store)
+        parts.metrics.watch_witnesses(relay_log.witnesses)
         background.append(partial(parts.metrics.look_at, store, parts.clock))
     app = create_app(
         courier,

@@ -38,6 +38,7 @@ from placet.core.errors import IndeterminateError, PlacetError, Reason
 from placet.core.tlog.note import MAX_SIGNATURES
 from placet.log.readers import ReaderBook, admit_reader
 from placet.log.service import LogService
+from placet.log.witness_standing import WitnessStatus, status_to_object
 from placet.ports.log_store import MAX_RECORD_BYTES, MAX_RECORDS
 from placet.ports.request_store import RequestStoreError
 
@@ -84,9 +85,15 @@ class Wants(StrEnum):
 
 
 class _Handlers:
-    def __init__(self, service: LogService, readers: Callable[[], ReaderBook]) -> None:
+    def __init__(
+        self,
+        service: LogService,
+        readers: Callable[[], ReaderBook],
+        witnesses: Callable[[], Sequence[WitnessStatus]],
+    ) -> None:
         self._service = service
         self._readers = readers
+        self._witnesses = witnesses
 
     async def checkpoint(self, request: Request, caller: Named) -> Response:
         return Response(await self._service.checkpoint(), headers=_TEXT)
@@ -133,7 +140,9 @@ class _Handlers:
 
     async def health(self, request: Request, caller: Named) -> Response:
         await self._service.check_health()
-        return JsonResponse(encode({"status": "ok"}))
+        # A log whose witnesses are down still logs, and a lone witness's word is no proof: only told.
+        witnesses = [status_to_object(status) for status in self._witnesses()]
+        return JsonResponse(encode({"status": "ok", "witnesses": witnesses}))
 
 
 def create_app(
@@ -141,6 +150,7 @@ def create_app(
     *,
     admit: Callable[[Request, Wants], Named],
     readers: Callable[[], ReaderBook] = ReaderBook,
+    witnesses: Callable[[], Sequence[WitnessStatus]] = tuple,
     observers: Sequence[Observer] = (),
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
     close: Callable[[], Awaitable[None]] | None = None,
@@ -151,11 +161,12 @@ def create_app(
         service: does the work.
         admit: returns who calls, if they may come in now; raises `CallRefused`.
         readers: returns the monitors that may see records.
+        witnesses: returns how it stands with the witnesses that are asked.
         observers: told of each call.
         background: run beside the application, until it shuts down.
         close: awaited when the application shuts down.
     """
-    handlers = _Handlers(service, readers)
+    handlers = _Handlers(service, readers, witnesses)
     door: Door[Wants, Named] = Door(
         "log",
         admit=admit,

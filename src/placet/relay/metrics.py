@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 from prometheus_client import (
@@ -41,6 +42,25 @@ _SECONDS_BETWEEN_LOOKS = 15.0
 @runtime_checkable
 class _ObservableStore(Protocol):
     def observe_commits(self, observer: Callable[[int, float], None]) -> None: ...
+
+
+class _Witness(Protocol):
+    """How it stands with one witness of the relay's own log."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tree_size(self) -> int: ...
+    @property
+    def answered_at(self) -> int | None: ...
+    @property
+    def failures(self) -> int: ...
+
+
+def _read_one(
+    statuses: Callable[[], Sequence[_Witness]], index: int, read: Callable[[_Witness], float]
+) -> float:
+    return read(statuses()[index])
 
 
 class Metrics:
@@ -115,6 +135,19 @@ class Metrics:
         """Counts the store's commits, where it tells of them."""
         if isinstance(store, _ObservableStore):
             store.observe_commits(self._saw_commit)
+
+    def watch_witnesses(self, statuses: Callable[[], Sequence[_Witness]]) -> None:
+        """Reads how it stands with the log's witnesses whenever somebody asks."""
+        gauges: dict[str, tuple[str, Callable[[_Witness], float]]] = {
+            "tree_size": ("Leaves of the newest checkpoint that it cosigned.", lambda it: it.tree_size),
+            "answered_seconds": ("When it cosigned last.", lambda it: it.answered_at or 0),
+            "failures": ("How often it failed since.", lambda it: it.failures),
+        }
+        for name, (text, read) in gauges.items():
+            gauge = Gauge(f"placet_log_witness_{name}", text, ["witness"], registry=self.registry)
+            for index, status in enumerate(statuses()):
+                # Names are the log policy's, a few that its administrators chose.
+                gauge.labels(status.name).set_function(partial(_read_one, statuses, index, read))
 
     async def look_at(self, store: RequestStore, clock: Clock) -> None:
         """Counts what is in the store, for ever."""
