@@ -75,7 +75,7 @@ class ServedLog:
 
 
 class FolderLog:
-    """A folder that `placet log export` wrote, or a copy of one; it holds no records."""
+    """A folder of tiles, as `placet log serve --tiles` writes it, or a copy of one; it holds no records."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
