@@ -58,6 +58,9 @@ def test_a_gates_verdict_key_is_shown_by_its_digest() -> None:
     assert row.before == "ledger l; verdict keys none"
     digest = hashlib.sha256(base64.b64decode(VERDICT_KEY)).hexdigest()
     assert row.after == f"ledger l; verdict keys {group_digits(digest)}"
+    uses = {"id": "prod-eu", "ledger": "l", "useKeys": [VERDICT_KEY]}
+    (row,) = semantic_diff(old, old | {"gates.json": json.dumps({"gates": [uses]}).encode()})
+    assert row.after == f"ledger l; verdict keys none; keys that log its uses {group_digits(digest)}"
 
 
 def test_a_new_key_of_a_person_is_shown_with_its_fingerprint() -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from dead_log import name_dead_log
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
-from placet.adapters.sqlite.ledger import declare_new_birth
+from placet.adapters.sqlite.ledger import SqliteLedger, declare_new_birth
 from placet.ceremony.link import link_message as message_of
 from placet.ceremony.link import link_payload, signed_link
 from placet.cli import main
@@ -374,6 +375,23 @@ def test_a_gates_link_makes_the_layout_hold(gate_shop: GateShop, capsys: pytest.
     assert f"by {ALICE}, {BOB}; INTENT_LEVEL_1" in said
     done = subprocess.run(words, capture_output=True, text=True, cwd=gate_shop.links, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a14_no_link_while_the_log_that_must_hold_the_use_is_down(
+    gate_shop: GateShop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name_dead_log(gate_shop.world, gate_shop.folder / "use.pem")
+    gate_shop.trust.write_bytes(gate_shop.world.snapshot())
+    intent = gate_shop.approve(gate_shop.world.request_release({"app.whl": WHEEL}), ALICE, BOB)
+    assert gate_shop.gate_link(intent, str(gate_shop.wheel)) == 3
+    assert "placet ledger use-key" in capsys.readouterr().out
+    monkeypatch.setenv("PLACET_USE_KEY", str(gate_shop.folder / "use.pem"))
+    for more in ((), ("--dry-run",)):
+        assert gate_shop.gate_link(intent, *more, "--", str(gate_shop.wheel)) == 3
+        assert "log-unavailable" in capsys.readouterr().out
+    assert list(gate_shop.links.glob("gate.*.link")) == []
+    with SqliteLedger(gate_shop.ledger) as ledger:
+        assert ledger.list_latest(9) == ()
 
 
 def test_a8_a_gate_links_once(gate_shop: GateShop, capsys: pytest.CaptureFixture[str]) -> None:

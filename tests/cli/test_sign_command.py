@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from dead_log import name_dead_log
 from signing_case import SERVICE, TARGET, SigningCase
 from sigstore.models import Bundle, ClientTrustConfig
 from sigstore.verify import Verifier, policy
@@ -251,6 +252,23 @@ def test_a_service_without_identity_or_ledger_does_not_start(case: SigningCase) 
     blank = case.call(*words)
     assert blank.returncode == 3 and "ledger-unavailable" in blank.stderr
     assert case.call("sign", "serve", "app.whl").returncode == 2
+
+
+def test_a14_nothing_is_signed_while_the_log_that_must_hold_the_use_is_down(case: SigningCase) -> None:
+    request = case.request("app.whl")
+    name_dead_log(case.world, case.folder / "use.pem")
+    (case.folder / "snapshot.json").write_bytes(case.world.snapshot())
+    case.approve(request)
+    key = {"PLACET_USE_KEY": "use.pem"}
+    for more in ((), ("--dry-run",)):
+        words = ("sign", "--intent", "app.intent.json", *case.options(), "app.whl", *more)
+        down = case.call(*words, variables=key)
+        assert (down.returncode, "log-unavailable" in down.stdout) == (3, True), down.stderr
+        keyless = case.call(*words)
+        assert (keyless.returncode, "placet ledger use-key" in keyless.stdout) == (3, True), keyless.stderr
+    assert case.outcomes(request) == []
+    service = case.call("sign", "serve", "--port", "0", *case.options())
+    assert (service.returncode, "placet ledger use-key" in service.stderr) == (3, True)
 
 
 def test_a_full_disk_after_signing_is_said_as_what_it_is(case: SigningCase) -> None:

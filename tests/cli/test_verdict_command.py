@@ -306,6 +306,17 @@ def test_an_administrator_enters_a_gate_s_verdict_keys(tmp_path: Path) -> None:
     assert trust("set-gate", "prod-eu", "--no-verdict-keys").returncode == 0
     (gate,) = json.loads(trust("show", "--json").stdout)["gates"]
     assert gate == {"id": "prod-eu", "ledger": "placet-ledger:01", "verdictKeys": [], "useKeys": []}
+    assert trust("set-gate", "prod-eu", "--use-key", "2.pub").returncode == 0
+    assert trust("set-gate", "prod-eu", "--ledger", "placet-ledger:02").returncode == 0
+    (gate,) = json.loads(trust("show", "--json").stdout)["gates"]
+    assert (gate["useKeys"], gate["verdictKeys"]) == ([keys[1]], [])
+    assert f"logs its uses with the key SHA-256 {keys[1]}" in trust("show").stdout
+    said = trust("add-gate", "prod-us", "--use-key", "1.pub")
+    assert (said.returncode, f"use key {keys[0][:4]}" in said.stdout) == (0, True), said.stdout + said.stderr
+    twice = trust("set-gate", "prod-eu", "--verdict-key", "1.pub")
+    assert (twice.returncode != 0, "one key stands for two gates" in twice.stderr) == (True, True), (
+        twice.stderr
+    )
     for words, sentence in (
         (("set-gate", "prod-eu"), "What shall change about this gate?"),
         (("set-gate", "prod-eu", "--verdict-key", "1.pem"), "Give the public half"),
