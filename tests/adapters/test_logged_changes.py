@@ -1,0 +1,110 @@
+"""Trust changes on their way into a log: taken where the known administrators signed them, just so."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tuf.api.metadata import Metadata  # type: ignore[attr-defined]  # re-exported without saying so
+from tuf.api.serialization.json import JSONSerializer
+from tuf_trust_world import ANNA, BEN, CLEO, TrustWorld
+
+from placet.adapters.tuf.logged_changes import TrustChain
+from placet.core.encoding import sha256_hex
+from placet.core.errors import PlacetError, Reason
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> TrustWorld:
+    world = TrustWorld(tmp_path)
+    world.publish(ANNA, BEN)
+    return world
+
+
+def metadata(world: TrustWorld, name: str) -> bytes:
+    return (world.repository.metadata_folder / name).read_bytes()
+
+
+def test_a_trust_root_is_taken_version_by_version(published: TrustWorld) -> None:
+    root, targets = metadata(published, "1.root.json"), metadata(published, "1.targets.json")
+    published.stage_policy(published.world.policy + "\n# another\n")
+    published.publish(BEN, CLEO)
+    chain = TrustChain(None)
+    with pytest.raises(PlacetError) as caught:
+        chain.verify(targets)
+    assert caught.value.reason is Reason.BAD_TRUST
+    for data in (root, targets, metadata(published, "2.targets.json"), targets, root):
+        chain.verify(data)
+
+
+def respelled(data: bytes) -> bytes:
+    return json.dumps(json.loads(data)).encode()
+
+
+def with_junk_signature(data: bytes) -> bytes:
+    parsed: Metadata[Any] = Metadata.from_bytes(data)
+    value = parsed.to_dict()
+    value["signatures"].append({"keyid": "0" * 64, "sig": "00"})
+    return bytes(Metadata.from_dict(value).to_bytes(JSONSerializer()))
+
+
+def of_one_person(data: bytes) -> bytes:
+    parsed: Metadata[Any] = Metadata.from_bytes(data)
+    parsed.signatures.pop(sorted(parsed.signatures)[0])
+    return bytes(parsed.to_bytes(JSONSerializer()))
+
+
+def longer_lived(data: bytes) -> bytes:
+    parsed: Metadata[Any] = Metadata.from_bytes(data)
+    parsed.signed.expires += datetime.timedelta(days=1)
+    return bytes(parsed.to_bytes(JSONSerializer()))
+
+
+@pytest.mark.parametrize("name", ["1.root.json", "1.targets.json"])
+@pytest.mark.parametrize("change", [respelled, with_junk_signature, of_one_person, longer_lived])
+@pytest.mark.parametrize("has_snapshot", [True, False])
+def test_what_administrators_did_not_sign_like_this_is_refused(
+    published: TrustWorld, name: str, change: Callable[[bytes], bytes], has_snapshot: bool
+) -> None:
+    chain = TrustChain(published.snapshot if has_snapshot else None)
+    if has_snapshot:
+        published.refresh(root_sha256=sha256_hex(metadata(published, "1.root.json")))
+    elif name != "1.root.json":
+        chain.verify(metadata(published, "1.root.json"))
+    with pytest.raises(PlacetError) as caught:
+        chain.verify(change(metadata(published, name)))
+    assert caught.value.reason is Reason.BAD_TRUST
+    chain.verify(metadata(published, name))
+
+
+def test_with_a_snapshot_another_root_is_refused(published: TrustWorld, tmp_path: Path) -> None:
+    published.refresh(root_sha256=sha256_hex(metadata(published, "1.root.json")))
+    other = TrustWorld(tmp_path / "other")
+    other.publish(ANNA, BEN)
+    chain = TrustChain(published.snapshot)
+    for name in ("1.root.json", "1.targets.json"):
+        with pytest.raises(PlacetError) as caught:
+            chain.verify(metadata(other, name))
+        assert caught.value.reason is Reason.BAD_TRUST
+
+
+def test_what_machines_renew_is_not_logged(published: TrustWorld) -> None:
+    chain = TrustChain(None)
+    chain.verify(metadata(published, "1.root.json"))
+    for name in ("1.snapshot.json", "timestamp.json"):
+        with pytest.raises(PlacetError) as caught:
+            chain.verify(metadata(published, name))
+        assert caught.value.reason is Reason.BAD_TRUST
+
+
+@pytest.mark.parametrize(
+    "junk", [b"", b"{}", b"[]", b'{"signed":1,"signatures":[]}', b"[" * 100_000, b"\xff"]
+)
+def test_junk_is_no_metadata(junk: bytes) -> None:
+    with pytest.raises(PlacetError) as caught:
+        TrustChain(None).verify(junk)
+    assert caught.value.reason is Reason.BAD_TRUST

@@ -1,0 +1,66 @@
+"""What a log takes of gates: uses by their keys, and without trust those whose approvals it has."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from log_inside import Inside, decision, post, reason, with_log
+
+from placet.core.encoding import Digest, b64encode, encode_canonical, sha256_hex
+from placet.core.tlog.leaf import leaf_hash
+from placet.core.tlog.records import Use, leaf_of_record
+from placet.core.tlog.uses import make_use_record
+from placet.core.verdict.keys import parse_gate_key
+from placet.testing.world import GATE, NOW, World
+
+KEY = ec.derive_private_key(4711, ec.SECP256R1())
+PUBLIC = parse_gate_key(KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+def use_record(approvals: tuple[Digest, ...], gate: str = GATE, key: Any = KEY) -> bytes:
+    use = Use(sha256_hex(b"payload"), approvals, gate, bytes(16), "action", NOW + 70)
+    public = parse_gate_key(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    return make_use_record(use, public, lambda message: bytes(key.sign(message, ec.ECDSA(hashes.SHA256()))))
+
+
+class GateWorld(World):
+    """A world whose gate has a use key."""
+
+    def files(self) -> dict[str, bytes]:
+        files = super().files()
+        gates = json.loads(files["gates.json"])
+        gates["gates"][0]["useKeys"] = [b64encode(PUBLIC.der)]
+        return files | {"gates.json": encode_canonical(gates)}
+
+
+def test_a_use_is_taken_by_its_gates_key_alone() -> None:
+    approval = Digest(leaf_hash(leaf_of_record(decision(World()))).hex())
+    other = ec.derive_private_key(4712, ec.SECP256R1())
+
+    async def scenario(log: Inside) -> None:
+        # Its approval is not in this log: that is what monitors must hear of, so it is taken.
+        assert (await post(log.http, use_record((approval,)))).status_code == 201
+        for record in (use_record((approval,), key=other), use_record((approval,), gate="prod-us")):
+            assert reason(await post(log.http, record)) == (403, "not-admitted")
+        assert reason(await post(log.http, use_record((approval,), gate="nobodys"))) == (403, "not-admitted")
+
+    with_log(scenario, trust=GateWorld().trust())
+
+
+def test_without_a_snapshot_a_use_must_name_approvals_of_this_log() -> None:
+    approval = decision(World())
+    leaf = Digest(leaf_hash(leaf_of_record(approval)).hex())
+
+    async def scenario(log: Inside) -> None:
+        assert reason(await post(log.http, use_record((leaf,)))) == (403, "not-admitted")
+        assert (await post(log.http, approval)).status_code == 201
+        assert (await post(log.http, use_record((leaf,)))).status_code == 201
+        assert reason(await post(log.http, use_record(()))) == (403, "not-admitted")
+        strange = Digest("0" * 64)
+        assert reason(await post(log.http, use_record((strange, leaf)))) == (403, "not-admitted")
+
+    with_log(scenario)
