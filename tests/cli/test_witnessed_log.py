@@ -65,7 +65,7 @@ class Place:
         self.policy = folder / "log-policy"
         self.policy.write_text("".join(f"{line}\n" for line in lines))
         self._call("witness", "add-log", "--policy", str(self.policy), "--state", str(folder / "w1"))
-        self.world = World()
+        self.world = World(now=int(time.time()))
         self.world.more_files["log-policy"] = self.policy.read_bytes()
         self.snapshot = folder / "snapshot.json"
         self.snapshot.write_bytes(self.world.snapshot())
