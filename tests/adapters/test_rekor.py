@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from placet.adapters.rekor import RekorLog, read_rekor_logs, submit, verify_entry, verify_export
+from placet.adapters.timestamp import read_authorities
 from placet.core.bundle import parse_bundle
 from placet.core.errors import PlacetError, Reason
 from placet.documents.rekor import (
@@ -92,7 +93,7 @@ def test_each_signature_gets_an_entry_of_its_own(
     assert {entry.log.base_url for entry in found} == {server.address}
     for signature, entry in zip(signatures, found, strict=True):
         export = encode_sigstore_bundle(signature, entry.entry)
-        assert verify_export(export, signatures, logs) == (signature, entry)
+        assert verify_export(export, signatures, logs) == (signature, entry, None)
 
 
 def test_a_rekor_that_signs_with_ed25519_is_read(
@@ -275,6 +276,31 @@ def test_a_rekor_that_is_not_there_is_named(signatures: tuple[LoggableSignature,
         with pytest.raises(PlacetError) as refused:
             submit(signatures[0], address, logs, now=NOW)
         assert refused.value.reason is reason
+
+
+def test_a_timestamp_over_the_signature_says_by_when(
+    server: PrivateSigstoreServer, signatures: tuple[LoggableSignature, ...]
+) -> None:
+    logs, tsa = logs_of(server.sigstore), server.sigstore.tsa
+    pinned = read_authorities(json.dumps(server.sigstore.trusted_root()).encode())
+    answer = answer_of(server, signatures[0])
+    stamped = encode_sigstore_bundle(signatures[0], answer, tsa.timestamp(signatures[0].signature))
+    found = verify_export(stamped, signatures, logs, pinned).stamped
+    assert found is not None
+    assert found.time == NOW
+    other = encode_sigstore_bundle(signatures[0], answer, tsa.timestamp(signatures[1].signature))
+    for content, authorities in ((other, pinned), (stamped, ())):
+        with pytest.raises(PlacetError) as refused:
+            verify_export(content, signatures, logs, authorities)
+        assert refused.value.reason is Reason.LOG_PROOF_INVALID
+
+    def retire(root: dict[str, Any]) -> None:
+        for log in root["tlogs"]:
+            log["publicKey"]["validFor"] = {"start": "2025-01-01T00:00:00Z", "end": "2026-01-01T00:00:00Z"}
+
+    with pytest.raises(PlacetError) as refused:
+        verify_export(stamped, signatures, logs_of(server.sigstore, retire), pinned)
+    assert refused.value.reason is Reason.LOG_UNKNOWN
 
 
 OTHER_FORMS: dict[str, Change] = {

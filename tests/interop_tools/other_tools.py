@@ -81,6 +81,7 @@ class OtherTools:
             input=stdin,
             capture_output=True,
             text=True,
+            errors="replace",  # a signed artifact need not be text
             check=False,
             timeout=60,
         )

@@ -20,6 +20,7 @@ from placet.adapters.log_calls import check_log_url
 from placet.adapters.sigstore.lean_logs import ENTRY_V2, check_checkpoint
 from placet.adapters.sigstore.lean_roots import MAX_ROOT_BYTES, LogKey, Period, read_log
 from placet.adapters.sigstore.lean_shapes import just, raw, read, text
+from placet.adapters.timestamp import StampedTime, TimestampAuthority, verify_timestamp
 from placet.core.decode import Object, read_list
 from placet.core.encoding import parse_json
 from placet.core.errors import (
@@ -106,7 +107,7 @@ def submit(
     Args:
         url: the Rekor's address, without ``/api``.
         logs: those that count.
-        now: in Unix seconds; a log whose key does not count now proves nothing about now.
+        now: in Unix seconds; the log's key has to count now.
 
     Raises:
         MalformedError: BAD_VALUE where the address is none.
@@ -136,12 +137,7 @@ def submit(
             "Check that the address is a Rekor v2's: version 1 has another interface.",
         ) from e
     found = verify_entry(entry, signature, logs)
-    if datetime.fromtimestamp(now, tz=UTC) not in found.log.period:
-        raise PolicyError(
-            Reason.LOG_UNKNOWN,
-            f"The trusted root does not count the log of {found.log.base_url} at this time.",
-            hint=f"Take the instance's newest trusted root. {_NOT_LOGGED}",
-        )
+    _check_period(found.log, now)
     return found
 
 
@@ -186,18 +182,33 @@ def verify_entry(entry: Object, signature: LoggableSignature, logs: Mapping[byte
 
 _BUNDLE = {
     "mediaType": just(BUNDLE_MEDIA_TYPE),
-    "verificationMaterial": {"publicKey": {"hint": text}, "tlogEntries": [lambda entry: entry]},
+    "verificationMaterial": {
+        "publicKey": {"hint": text},
+        "tlogEntries": [lambda entry: entry],
+        "timestampVerificationData?": {"rfc3161Timestamps": [{"signedTimestamp": raw}]},
+    },
     "messageSignature": {"messageDigest": {"algorithm": text, "digest": raw}, "signature": raw},
 }
 
 
+class VerifiedExport(NamedTuple):
+    """One of an approval's signatures, where a log has it, and by when it existed where that is stamped."""
+
+    signature: LoggableSignature
+    logged: LoggedEntry
+    stamped: StampedTime | None
+
+
 def verify_export(
-    content: bytes, signatures: tuple[LoggableSignature, ...], logs: Mapping[bytes, RekorLog]
-) -> tuple[LoggableSignature, LoggedEntry]:
+    content: bytes,
+    signatures: tuple[LoggableSignature, ...],
+    logs: Mapping[bytes, RekorLog],
+    authorities: tuple[TimestampAuthority, ...] = (),
+) -> VerifiedExport:
     """Verifies a Sigstore bundle that `submit` led to, for one of an approval's signatures.
 
-    Returns:
-        The signature that it is about, and where the log has it.
+    Args:
+        authorities: the timestamp authorities that count.
 
     Raises:
         MalformedError: it is no such bundle.
@@ -207,17 +218,33 @@ def verify_export(
     value = parse_json(content, max_bytes=MAX_SIGSTORE_BYTES, what="Sigstore bundle")
     try:
         bundle = read(value, _BUNDLE)
-        (entry,) = bundle["verificationMaterial"]["tlogEntries"]
+        material = bundle["verificationMaterial"]
+        (entry,) = material["tlogEntries"]
+        stamps = material.get("timestampVerificationData", {"rfc3161Timestamps": ()})["rfc3161Timestamps"]
+        (stamp,) = [item["signedTimestamp"] for item in stamps] or [None]
     except Exception as e:  # as above
         raise _malformed(
             "This is no Sigstore bundle with a signature by a plain key and one log entry."
         ) from e
     for signature in signatures:
         if bundle["messageSignature"]["signature"] == signature.signature:
-            if value != json.loads(encode_sigstore_bundle(signature, entry)):
+            if value != json.loads(encode_sigstore_bundle(signature, entry, stamp)):
                 raise _false("The bundle says something else of the signature than the approval.")
-            return signature, verify_entry(entry, signature, logs)
+            logged, stamped = verify_entry(entry, signature, logs), None
+            if stamp is not None:
+                stamped = verify_timestamp(stamp, signature.signature, authorities)
+                _check_period(logged.log, stamped.time)
+            return VerifiedExport(signature, logged, stamped)
     raise _false("The bundle is about none of the approval's signatures.")
+
+
+def _check_period(log: RekorLog, time: int) -> None:
+    if datetime.fromtimestamp(time, tz=UTC) not in log.period:
+        raise PolicyError(
+            Reason.LOG_UNKNOWN,
+            f"The trusted root does not count the log of {log.base_url} at that time.",
+            hint="Take the newest trusted root of the Sigstore instance.",
+        )
 
 
 def _one_spelling(answer: Any) -> Object:

@@ -11,11 +11,13 @@ from placet.cli import EXIT_ALLOW, EXIT_DENY, HelpFormatter, UserError
 from placet.cli._shared import name_file, now, read_file
 from placet.cli.verify import GREEN, print_json, print_refusal, verdict_line
 from placet.core.bundle import MAX_BUNDLE_BYTES, IntentBundle, parse_bundle
+from placet.core.encoding import format_time
 from placet.core.errors import PlacetError, visible
 from placet.core.statement import parse_statement
 
 if TYPE_CHECKING:
-    from placet.adapters.rekor import LoggedEntry, RekorLog
+    from placet.adapters.rekor import RekorLog, VerifiedExport
+    from placet.adapters.timestamp import TimestampAuthority
     from placet.documents.rekor import LoggableSignature, NotLoggable
 
 _MAX_ROOT_BYTES = 1024 * 1024
@@ -55,6 +57,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--publish-public-keys", action="store_true", help="yes, the approvers' public keys may become public"
     )
     rekor.add_argument(
+        "--tsa", metavar="URL", help="have this authority stamp each signature: Rekor itself says no time"
+    )
+    rekor.add_argument(
         "--ca-file", metavar="FILE", help="PEM file with the authority of the Rekor's certificate"
     )
     check = commands.add_parser("verify", help="check an export", formatter_class=HelpFormatter)
@@ -84,9 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from placet.adapters.rekor import submit
-
-    logs = _read_logs(args.trusted_root)
+    logs, authorities = _read_root(args.trusted_root)
     able, unable = _read_signatures(args.bundle)
     if not able:
         raise unable[0].error
@@ -102,12 +105,11 @@ def _export(args: argparse.Namespace) -> int:
     done = []
     for signature in able:
         try:
-            found = submit(signature, args.rekor, logs, now=now(), ca_file=args.ca_file)
+            # Written at once: the next one may fail, and this one is public by now.
+            done.append(_export_one(signature, args, logs, authorities))
         except PlacetError as e:
             e.message += f" {len(done)} of {len(able)} were logged and written before that." if done else ""
             raise
-        # Written at once: the next one may fail, and this one is public by now.
-        done.append(_write(args.output, signature, found))
     if args.json:
         left = [{"keyid": item.keyid, "reason": str(item.error.reason)} for item in unable]
         print_json({"exported": done, "left": left})
@@ -116,35 +118,50 @@ def _export(args: argparse.Namespace) -> int:
     return EXIT_DENY if unable else EXIT_ALLOW
 
 
-def _write(folder: Path, signature: LoggableSignature, found: LoggedEntry) -> dict[str, object]:
+def _export_one(
+    signature: LoggableSignature,
+    args: argparse.Namespace,
+    logs: dict[bytes, RekorLog],
+    authorities: tuple[TimestampAuthority, ...],
+) -> dict[str, object]:
     from placet.adapters.private_file import write_atomically
+    from placet.adapters.rekor import VerifiedExport, submit
+    from placet.adapters.timestamp import fetch_timestamp
     from placet.documents.rekor import encode_sigstore_bundle
 
+    stamp = stamped = None
+    if args.tsa:
+        stamp, stamped = fetch_timestamp(signature.signature, args.tsa, authorities, ca_file=args.ca_file)
+    logged = submit(signature, args.rekor, logs, now=now(), ca_file=args.ca_file)
     # The signature's digest names the files: one key may sign many approvals.
     stem = signature.sshsig_digest[:16]
     contents = {
-        ".sigstore.json": encode_sigstore_bundle(signature, found.entry),
+        ".sigstore.json": encode_sigstore_bundle(signature, logged.entry, stamp),
         ".signed": signature.signed,
         ".pub": signature.public_key_pem,
     }
     for suffix, content in contents.items():
-        write_atomically(folder / f"{stem}{suffix}", content, mode=0o644)
-    return {"file": str(folder / f"{stem}.sigstore.json"), **_to_object(signature, found)}
+        write_atomically(args.output / f"{stem}{suffix}", content, mode=0o644)
+    file = str(args.output / f"{stem}.sigstore.json")
+    return {"file": file, **_to_object(VerifiedExport(signature, logged, stamped))}
 
 
 def _verify(args: argparse.Namespace) -> int:
     from placet.adapters.rekor import verify_export
 
-    logs = _read_logs(args.trusted_root)
+    logs, authorities = _read_root(args.trusted_root)
     able, _ = _read_signatures(args.bundle)
     content = read_file(args.export, "export", _MAX_SIGSTORE_BYTES)
-    signature, found = verify_export(content, able, logs)
+    found = verify_export(content, able, logs, authorities)
     if args.json:
-        print_json({"verdict": "holds", **_to_object(signature, found)})
+        print_json({"verdict": "holds", **_to_object(found)})
         return EXIT_ALLOW
-    print(verdict_line("HOLDS", GREEN, f"the log of {visible(found.log.base_url)} has this signature."))
-    print(f"  Key       {signature.keyid}")
-    print(f"  Entry     {found.leaf_index} of {found.tree_size}")
+    log = visible(found.logged.log.base_url)
+    print(verdict_line("HOLDS", GREEN, f"the log of {log} has this signature."))
+    print(f"  Key       {found.signature.keyid}")
+    print(f"  Entry     {found.logged.leaf_index} of {found.logged.tree_size}")
+    if found.stamped:
+        print(f"  Signed    by {format_time(found.stamped.time)}, says {visible(found.stamped.authority)}")
     print("  Who       not asked here: `placet verify` says whose key it is, and whether that is enough")
     return EXIT_ALLOW
 
@@ -165,24 +182,30 @@ def _say(args: argparse.Namespace, done: list[dict[str, object]], unable: tuple[
         print(f"    --trusted-root {visible(args.trusted_root)} {visible(stem)}.signed")
 
 
-def _to_object(signature: LoggableSignature, found: LoggedEntry) -> dict[str, object]:
+def _to_object(export: VerifiedExport) -> dict[str, object]:
     return {
-        "keyid": signature.keyid,
-        "signature": {"sha256": signature.sshsig_digest},
-        "log": found.log.base_url,
-        "leafIndex": str(found.leaf_index),
-        "treeSize": str(found.tree_size),
+        "keyid": export.signature.keyid,
+        "signature": {"sha256": export.signature.sshsig_digest},
+        "log": export.logged.log.base_url,
+        "leafIndex": str(export.logged.leaf_index),
+        "treeSize": str(export.logged.tree_size),
+        **({"time": format_time(export.stamped.time)} if export.stamped else {}),
     }
 
 
-def _read_logs(path: str) -> dict[bytes, RekorLog]:
+def _read_root(path: str) -> tuple[dict[bytes, RekorLog], tuple[TimestampAuthority, ...]]:
     from placet.adapters.rekor import read_rekor_logs
+    from placet.adapters.timestamp import read_authorities
 
     content = read_file(path, "trusted root", _MAX_ROOT_BYTES)
     try:
-        return dict(read_rekor_logs(content))
+        logs = dict(read_rekor_logs(content))
     except PlacetError as e:
         raise name_file(e, path) from e
+    try:
+        return logs, read_authorities(content)
+    except PlacetError:  # it names none; a timestamp is then by nobody who counts
+        return logs, ()
 
 
 def _read_signatures(path: str) -> tuple[tuple[LoggableSignature, ...], tuple[NotLoggable, ...]]:

@@ -173,17 +173,22 @@ def _signature(signature: LoggableSignature) -> Object:
     return {"content": b64encode(signature.signature), "verifier": verifier}
 
 
-def encode_sigstore_bundle(signature: LoggableSignature, entry: Object) -> bytes:
+def encode_sigstore_bundle(signature: LoggableSignature, entry: Object, stamp: bytes | None = None) -> bytes:
     """Encodes the Sigstore bundle (version 0.3) around a signature.
 
     Args:
         entry: Rekor's entry, a ``TransparencyLogEntry`` in protobuf's JSON.
+        stamp: a timestamp (RFC 3161) over the signature: the log itself does not say when.
     """
     # What a verifier may find the key by; cosign writes and reads it in this form.
     hint = b64encode(hashlib.sha256(signature.public_key).digest())
+    material: Object = {"publicKey": {"hint": hint}, "tlogEntries": [entry]}
+    if stamp is not None:
+        stamps = [{"signedTimestamp": b64encode(stamp)}]
+        material["timestampVerificationData"] = {"rfc3161Timestamps": stamps}
     bundle = {
         "mediaType": BUNDLE_MEDIA_TYPE,
-        "verificationMaterial": {"publicKey": {"hint": hint}, "tlogEntries": [entry]},
+        "verificationMaterial": material,
         "messageSignature": {
             "messageDigest": {"algorithm": _ALGORITHM, "digest": b64encode(signature.digest)},
             "signature": b64encode(signature.signature),
