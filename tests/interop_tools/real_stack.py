@@ -39,6 +39,16 @@ class RealWorkshop(Workshop):
         super().__init__(server, tools, folder)
         self._running = running
 
+    @property
+    def rekor(self) -> str:
+        """The real Rekor's address."""
+        return self._running.rekor
+
+    @property
+    def tsa(self) -> str:
+        """The real timestamp authority's address, whole."""
+        return f"{self._running.tsa}/api/v1/timestamp"
+
     @cached_property
     def files(self) -> Path:
         """The folder with the trusted root and the signing config of the real parts."""
