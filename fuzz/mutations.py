@@ -34,6 +34,10 @@ WORDS: tuple[bytes, ...] = (
     b"\0\0\0\0",
     b"\xff\xff\xff\xff",
     b"SSHSIG",
+    b"\n\n",
+    b"\r\n",
+    b"\xe2\x80\x94 ",
+    b"+",
 )
 VALUES: tuple[Any, ...] = (
     None,

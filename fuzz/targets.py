@@ -30,6 +30,7 @@ from placet.core.encoding import (
     parse_canonical_json,
     parse_json,
     parse_time,
+    sha256_hex,
 )
 from placet.core.evidence.requester import verify_requester
 from placet.core.patterns import matches
@@ -47,10 +48,20 @@ from placet.core.sshsig import (
 )
 from placet.core.sshsig import armor as armor_sshsig
 from placet.core.statement import check_action, parse_statement
+from placet.core.tlog.checkpoint import encode_checkpoint, parse_checkpoint
+from placet.core.tlog.leaf import decision_leaf, encode_leaf, parse_leaf
+from placet.core.tlog.log_policy import encode_log_policy, parse_log_policy
+from placet.core.tlog.merkle import hash_leaf
+from placet.core.tlog.note import encode_note, parse_note, parse_signer_key, parse_verifier_key
+from placet.core.tlog.note import encode_signer_key as encode_note_key
+from placet.core.tlog.proof import encode_proof, parse_proof, verify_proof
+from placet.core.tlog.records import encode_trust_record, leaf_of_record
+from placet.core.tlog.tiles import encode_entries, parse_entries, parse_tile_path
 from placet.core.trust import compile_trust, parse_trust
 from placet.core.verify import verify_for_audit, verify_for_use
 from placet.core.webauthn import check_client_data
 from placet.testing.authenticator import SoftSk, encode_client_data
+from placet.testing.small_log import SmallLog
 from placet.testing.world import ALICE, BOB, CAROL, GATE, NOW, World, artifact, expected_of
 
 MAX_BYTES = 1 << 20
@@ -160,6 +171,32 @@ def _compile(name: str) -> Callable[[bytes], None]:
     return run
 
 
+def _log_policy(data: bytes) -> None:
+    policy = parse_log_policy(data)
+    if parse_log_policy(encode_log_policy(policy)) != policy:
+        raise AssertionError("a policy that was written out reads differently")
+    times = {witness.name: i for i, witness in enumerate(policy.witnesses)}
+    if policy.quorum in times and policy.seen_by(times) != policy.not_before(times):
+        raise AssertionError("one witness vouches for two times")
+
+
+def _log_proof(data: bytes) -> None:
+    proof = parse_proof(data)
+    _same(encode_proof(proof).encode(), data)
+    found = verify_proof(proof, hash_leaf(_LEAF), _LOG_POLICY)
+    # Cosignatures may be lost on the way, and strangers' added; nothing that is proven may differ.
+    if (found.leaf_index, found.tree_size, proof.hashes) != (_LEAF_INDEX, 6, _LOG_PROOF.hashes):
+        raise AssertionError("a changed proof holds")
+    if not found.witness_times.items() <= {"w1": 100, "w2": 200}.items():
+        raise AssertionError("a witness vouches for a time that it did not sign")
+
+
+def _record(data: bytes) -> None:
+    leaf = leaf_of_record(data)
+    if parse_leaf(encode_leaf(leaf)) != leaf:
+        raise AssertionError("a leaf that was written out reads differently")
+
+
 def _time(data: bytes) -> None:
     text = data.decode("latin-1")
     _same(format_time(parse_time(text)).encode(), data)
@@ -171,6 +208,16 @@ def _base64(data: bytes) -> None:
 
 _SSHSIGS = tuple(s.sig for s in _PARSED.envelope.signatures)
 _FILES = _WORLD.files()
+_LEAF = encode_leaf(
+    decision_leaf(
+        "approved", sha256_hex(_REQUEST.payload), _PARSED.envelope.signatures[0], _PARSED.reports[0]
+    )
+)
+_LOG = SmallLog(seed=SEED)
+_LOG_POLICY = parse_log_policy(_LOG.policy())
+_LEAF_INDEX = _LOG.append(_LEAF)
+_LOG_PROOF = parse_proof(_LOG.proof(_LEAF_INDEX, times={"w1": 100, "w2": 200}))
+_METADATA = b'{"signatures":[{"keyid":"%s","sig":"00"}],"signed":{}}' % (b"ab" * 32)
 TARGETS: dict[str, Target] = {
     "json": Target(_json, (_BUNDLE, _REQUEST.payload, b'{"a":[1,true,null,"x\\u00e9"]}')),
     "admit": Target(lambda d: _same(encode_canonical(admit(d)), d), (_REQUEST.payload,)),
@@ -206,6 +253,30 @@ TARGETS: dict[str, Target] = {
     "snapshot": Target(_trust, (_WORLD.snapshot(),)),
     "verify": Target(_verify, (_BUNDLE,)),
     "audit": Target(lambda d: _accepts(verify_for_audit(d, trust=_TRUST, logged_at=NOW + 60)), (_BUNDLE,)),
+    "log note": Target(lambda d: _same(encode_note(parse_note(d)), d), (_LOG_PROOF.checkpoint,)),
+    "log key": Target(
+        lambda d: _same(str(parse_verifier_key(d.decode("latin-1"))).encode("latin-1"), d),
+        (str(_LOG.signer.verifier_key).encode(),),
+    ),
+    "log private key": Target(
+        lambda d: _accepts(parse_signer_key(d.decode("latin-1"))), (encode_note_key(_LOG.signer).encode(),)
+    ),
+    "log checkpoint": Target(
+        lambda d: _same(encode_checkpoint(parse_checkpoint(d)), d), (parse_note(_LOG_PROOF.checkpoint).text,)
+    ),
+    "log policy": Target(_log_policy, (_LOG.policy(),)),
+    "log proof": Target(_log_proof, (encode_proof(_LOG_PROOF).encode(),)),
+    "log leaf": Target(lambda d: _same(encode_leaf(parse_leaf(d)), d), (_LEAF,)),
+    "log record": Target(
+        _record, (encode_answer(_WORLD.approve(_REQUEST, ALICE)), encode_trust_record(_METADATA))
+    ),
+    "log tile path": Target(
+        lambda d: _same(str(parse_tile_path(d.decode("latin-1"))).encode("latin-1"), d),
+        (b"tile/0/x001/x234/067", b"tile/entries/000.p/8"),
+    ),
+    "log entries": Target(
+        lambda d: _same(encode_entries(parse_entries(d)), d), (encode_entries([b"", _LEAF]),)
+    ),
     "time": Target(_time, (b"2026-11-23T10:00:00Z", b"1970-01-01T00:00:00Z", b"2028-02-29T23:59:59Z")),
     "base64": Target(_base64, (b"aGVsbG8=", b"aGVsbG8h", b"YQ==", b"")),
     **{f"compile {name}": Target(_compile(name), (data,)) for name, data in _FILES.items()},

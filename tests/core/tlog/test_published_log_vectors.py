@@ -1,4 +1,4 @@
-"""Known answers that others published: trees, notes, checkpoints, cosignatures; each file names its source."""
+"""Known answers that others published: trees, notes, checkpoints, cosignatures, each with its source."""
 
 from __future__ import annotations
 
