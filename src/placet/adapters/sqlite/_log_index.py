@@ -2,7 +2,7 @@
 
 The table has one entry for each leaf at a random place, so a commit that wrote one leaf into it would touch
 a page of its own for each.  The newest leaves are therefore looked up in a dictionary, and move in sorted
-thousands: then one page takes several.  Nothing is lost with the dictionary: it is read back from the tiles.
+thousands: then one page takes several.  Nothing is lost with the dictionary: it is read back from the leaves.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from itertools import chain
-from typing import NamedTuple
 
-from placet.adapters.sqlite._log_tables import read_tile_row
-from placet.core.tlog.merkle import HASH_BYTES
+from placet.adapters.log_tree import log_damaged
+from placet.adapters.sqlite._log_tables import read_leaf
+from placet.core.tlog.merkle import hash_leaf
 from placet.core.tlog.tiles import TILE_WIDTH
 
 # Some 3 MB of memory and, in a log of a million leaves, 50 ms for the commit that moves them.
@@ -24,18 +24,13 @@ _FIND = f"SELECT hash_start, leaf_index FROM log_index WHERE hash_start IN ({','
 _INSERT = f"INSERT OR IGNORE INTO log_index VALUES {','.join(['(?, ?)'] * _CHUNK)}"  # noqa: S608
 
 
-class _Move(NamedTuple):
-    boundary: int
-    moved: dict[bytes, int]
-
-
 class LogIndex:
     """Finds leaves by their hashes; changes take effect when `settle` is told of the commit."""
 
     def __init__(self, indexed: int, recent: dict[bytes, int]) -> None:
         self._indexed = indexed
         self._recent = recent
-        self._move: _Move | None = None
+        self._moved: int | None = None
 
     def find_recent(self, leaf_hash: bytes) -> int | None:
         """Returns the index of one of the newest leaves; usable from any thread."""
@@ -58,25 +53,24 @@ class LogIndex:
         """
         if len(self._recent) < MAX_RECENT:
             return self._indexed
-        # Whole tiles only: the table's entries are compared with tiles that have a row.
+        # Whole tiles only: that is what opening the log reads back.
         boundary = (self._indexed + len(self._recent)) // TILE_WIDTH * TILE_WIDTH
-        moved = {leaf_hash: index for leaf_hash, index in self._recent.items() if index < boundary}
-        write_index(connection, moved)
-        self._move = _Move(boundary, moved)
+        write_index(connection, {h: index for h, index in self._recent.items() if index < boundary})
+        self._moved = boundary
         return boundary
 
     def settle(self, added: dict[bytes, int]) -> None:
         """Takes over what was committed."""
-        if self._move is not None:
-            self._indexed = self._move.boundary
+        if self._moved is not None:
+            self._indexed = self._moved
             # Readers look here first and then into the table, which has them by now.
             self._recent = {h: index for h, index in self._recent.items() if index >= self._indexed}
         self._recent.update(added)
-        self._move = None
+        self._moved = None
 
     def forget(self) -> None:
         """Drops what was rolled back."""
-        self._move = None
+        self._moved = None
 
 
 def find_indexed(connection: sqlite3.Connection, hashes: Sequence[bytes]) -> dict[bytes, int]:
@@ -92,10 +86,11 @@ def find_indexed(connection: sqlite3.Connection, hashes: Sequence[bytes]) -> dic
         rows = connection.execute(_FIND, keys + keys[-1:] * (_CHUNK - len(keys))).fetchall()
     found: dict[bytes, int] = {}
     for start, leaf_index in rows:
+        leaf_hash = hash_leaf(read_leaf(connection, leaf_index))
+        if _start(leaf_hash) != start:
+            # Not found would mean: append it again, to another place.
+            raise log_damaged(f"The log's leaf {leaf_index} is not the one that was indexed.")
         # The start of a hash only narrows the search: others can be made to begin like it.
-        tile = read_tile_row(connection, 0, leaf_index // TILE_WIDTH, TILE_WIDTH)
-        offset = leaf_index % TILE_WIDTH * HASH_BYTES
-        leaf_hash = tile[offset : offset + HASH_BYTES]
         if leaf_hash in wanted[start]:
             found[leaf_hash] = leaf_index
     return found

@@ -15,7 +15,7 @@ from placet.adapters.sqlite._log_place import CheckpointFile, check_continues, c
 from placet.adapters.sqlite._log_tables import (
     read_cosigned,
     read_edge,
-    read_tile_row,
+    read_full_tile,
     tile_reader,
 )
 from placet.adapters.sqlite._log_writer import LogWriter
@@ -95,7 +95,7 @@ def _read_index(connection: sqlite3.Connection, indexed: int, edge: TreeEdge) ->
         raise log_damaged("The log's index is damaged in its database.")
     recent: dict[bytes, int] = {}
     for tile_index in range(indexed // TILE_WIDTH, size // TILE_WIDTH):
-        hashes = parse_tile(read_tile_row(connection, 0, tile_index, TILE_WIDTH), TILE_WIDTH)
+        hashes = parse_tile(read_full_tile(connection, 0, tile_index), TILE_WIDTH)
         recent.update(zip(hashes, range(tile_index * TILE_WIDTH, size), strict=False))
     tail = edge.tiles[0] if edge.tiles else ()
     recent.update(zip(tail, range(size - len(tail), size), strict=True))

@@ -1,11 +1,14 @@
 """A log's rows in a SQLite file: how leaves, records and tiles are written, read and checked.
 
 Leaves and records stand in one row for each commit, cut where an entry bundle of C2SP tlog-tiles ends; a row
-for each leaf would cost as much as hashing it three times.  Level 0 has a row for each full tile, since
-its hashes come back from the leaves until then; the levels above have one for partial tiles too.
+for each leaf would cost as much as hashing it three times.  Tiles of level 0 have no rows: hashing 256
+leaves again takes a tenth of a millisecond, and what is not written cannot differ.  The levels above have
+a row for each full tile; the partial ones are made from the leaves when the log is opened, at most 65,535.
 
-Each row carries a CRC-32 against the decay of disks.  Against people who edit rows there is the tree: leaves
-are compared with their hashes on every read, and proofs with the checkpoint by whoever verifies them.
+Leaves need no checksum: those of a full tile are compared with the level above on every read, those of the
+partial one with what this process hashed, and the edge of the tree with the checkpoint when the log is
+opened.  Records and rows of tiles carry a CRC-32 against the decay of disks; a record that somebody edited
+no longer gives the leaf that stands in the tree, which monitors see.
 """
 
 from __future__ import annotations
@@ -21,9 +24,9 @@ from zlib import crc32
 from placet.adapters.log_cosigned import CosignedNotes
 from placet.adapters.log_tree import FullTile, TreeEdge, edge_from_tiles, log_damaged, read_edge_tile
 from placet.core.errors import MalformedError
-from placet.core.tlog.merkle import HASH_BYTES, hash_leaf
+from placet.core.tlog.merkle import HASH_BYTES, CompactRange, grow, hash_leaf
 from placet.core.tlog.note import encode_note, parse_note
-from placet.core.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, ReadTile
+from placet.core.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, ReadTile, parse_tile
 
 LOG_TABLES = """
 CREATE TABLE log (
@@ -37,7 +40,6 @@ CREATE TABLE log_entries (
     first_index INTEGER PRIMARY KEY,
     leaf_lengths BLOB NOT NULL,
     leaves BLOB NOT NULL,
-    leaves_crc INTEGER NOT NULL,
     record_lengths BLOB NOT NULL,
     records_crc INTEGER NOT NULL,
     records BLOB NOT NULL
@@ -59,17 +61,21 @@ CREATE TABLE log_cosigned (
 """
 # Whoever reads one record of a row reads the row; the last entry may go beyond.
 _MAX_ROW_BYTES = 1024 * 1024
-_INSERT_ENTRIES = "INSERT INTO log_entries VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT_ENTRIES = "INSERT INTO log_entries VALUES (?, ?, ?, ?, ?, ?)"
 _SELECT_LEAVES = """
-SELECT first_index, leaf_lengths, leaves, leaves_crc FROM log_entries
+SELECT first_index, leaf_lengths, leaves, NULL FROM log_entries
 WHERE first_index >= ? AND first_index < ? ORDER BY first_index
 """
 _SELECT_RECORDS = """
 SELECT first_index, record_lengths, records, records_crc FROM log_entries
 WHERE first_index >= ? ORDER BY first_index
 """
-_WRITE_TILE = "INSERT OR REPLACE INTO log_tiles VALUES (?, ?, ?)"
+_WRITE_TILE = "INSERT INTO log_tiles VALUES (?, ?, ?)"
 _SELECT_TILE = "SELECT hashes, crc FROM log_tiles WHERE place = ?"
+_SELECT_LEAF = """
+SELECT first_index, leaf_lengths, leaves, NULL FROM log_entries
+WHERE first_index <= ? ORDER BY first_index DESC LIMIT 1
+"""
 _LEVEL_SHIFT = 56
 
 
@@ -104,11 +110,8 @@ def _write_row(
 ) -> None:
     leaf_lengths, leaf_bytes = _pack(leaves)
     record_lengths, record_bytes = _pack(records)
-    leaves_crc, records_crc = (
-        crc32(leaf_bytes, crc32(leaf_lengths)),
-        crc32(record_bytes, crc32(record_lengths)),
-    )
-    values = (first, leaf_lengths, leaf_bytes, leaves_crc, record_lengths, records_crc, record_bytes)
+    crc = crc32(record_bytes, crc32(record_lengths))
+    values = (first, leaf_lengths, leaf_bytes, record_lengths, crc, record_bytes)
     connection.execute(_INSERT_ENTRIES, values)
 
 
@@ -116,12 +119,13 @@ def _pack(items: Sequence[bytes]) -> tuple[bytes, bytes]:
     return _little_endian(array("I", map(len, items))).tobytes(), b"".join(items)
 
 
-def _unpack(first: int, lengths: bytes, data: bytes, crc: int) -> Run:
-    if not isinstance(data, bytes) or crc32(data, crc32(lengths)) != crc:
-        raise log_damaged(f"The log's entries from {first} on are damaged in its database.")
+def _unpack(first: int, lengths: bytes, data: bytes, crc: int | None) -> Run:
     sizes = array("I")
-    sizes.frombytes(lengths)
+    if len(lengths) % sizes.itemsize == 0:
+        sizes.frombytes(lengths)
     ends = list(accumulate(_little_endian(sizes)))
+    if not ends or ends[-1] != len(data) or crc not in (None, crc32(data, crc32(lengths))):
+        raise log_damaged(f"The log's entries from {first} on are damaged in its database.")
     return Run(first, [data[start:end] for start, end in zip([0, *ends], ends, strict=False)])
 
 
@@ -165,30 +169,40 @@ def read_record_runs(connection: sqlite3.Connection, start: int) -> Iterator[Run
         yield run
 
 
-def write_tiles(connection: sqlite3.Connection, full: Iterable[FullTile], edge: TreeEdge) -> None:
-    """Writes the tiles that became full, and the partial ones above them."""
-    tiles = list(full)
-    if not tiles:
-        return
-    for level, row in enumerate(edge.tiles):
-        if level and row:
-            tile_index = edge.compact.size >> TILE_HEIGHT * (level + 1)
-            tiles.append(FullTile(level, tile_index, b"".join(row)))
-    rows = [(_place(tile.level, tile.tile_index), tile.data, crc32(tile.data)) for tile in tiles]
-    connection.executemany(_WRITE_TILE, rows)
+def read_leaf(connection: sqlite3.Connection, leaf_index: int) -> bytes:
+    """Reads one leaf.
+
+    Raises:
+        IndeterminateError: LOG_DAMAGED where it is missing or damaged.
+    """
+    row = connection.execute(_SELECT_LEAF, (leaf_index,)).fetchone()
+    run = _unpack(*row) if row else Run(0, [])
+    if leaf_index - run.first_index >= len(run.items):
+        raise log_damaged(f"The log's leaf {leaf_index} is missing in its database.")
+    return run.items[leaf_index - run.first_index]
 
 
-def read_tile_row(connection: sqlite3.Connection, level: int, tile_index: int, width: int) -> bytes:
-    """Reads the first `width` hashes of a tile that has a row.
+def write_tiles(connection: sqlite3.Connection, full: Iterable[FullTile]) -> None:
+    """Writes those of the tiles that have rows."""
+    rows = [(_place(tile.level, tile.tile_index), tile.data, crc32(tile.data)) for tile in full if tile.level]
+    if rows:
+        connection.executemany(_WRITE_TILE, rows)
+
+
+def read_full_tile(connection: sqlite3.Connection, level: int, tile_index: int) -> bytes:
+    """Reads a full tile.
 
     Raises:
         IndeterminateError: LOG_DAMAGED.
     """
+    if level == 0:
+        start = tile_index * TILE_WIDTH
+        return b"".join(map(hash_leaf, read_leaves(connection, start, start + TILE_WIDTH)))
     row = connection.execute(_SELECT_TILE, (_place(level, tile_index),)).fetchone()
-    if row is None or len(row[0]) < width * HASH_BYTES or crc32(row[0]) != row[1]:
+    if row is None or len(row[0]) != TILE_WIDTH * HASH_BYTES or crc32(row[0]) != row[1]:
         raise log_damaged(f"The log's tile {tile_index} of level {level} is damaged in its database.")
     hashes: bytes = row[0]
-    return hashes[: width * HASH_BYTES]
+    return hashes
 
 
 def _place(level: int, tile_index: int) -> int:
@@ -201,19 +215,29 @@ def read_edge(connection: sqlite3.Connection, tree_size: int) -> TreeEdge:
     Raises:
         IndeterminateError: LOG_DAMAGED where it is not whole, or is that of another size.
     """
-    tail = tree_size % TILE_WIDTH
-    leaves = read_leaves(connection, tree_size - tail, tree_size) if tail else []
-    tiles, level = [b"".join(map(hash_leaf, leaves))], 1
+    tiles, level = [], 0
     while count := tree_size >> TILE_HEIGHT * level:
-        width = count % TILE_WIDTH
-        tiles.append(read_tile_row(connection, level, count // TILE_WIDTH, width) if width else b"")
+        first = count - count % TILE_WIDTH
+        if level == 0:
+            hashes = [hash_leaf(leaf) for leaf in read_leaves(connection, first, count)]
+        else:
+            hashes = [_tile_root(connection, level - 1, below) for below in range(first, count)]
+        tiles.append(b"".join(hashes))
         level += 1
-    if _count_entries(connection) != tree_size or _has_tile(connection, tree_size // TILE_WIDTH):
+    if _count_entries(connection) != tree_size:
         raise log_damaged("The log's database does not have the leaves that its newest checkpoint covers.")
     try:
         return edge_from_tiles(tiles)
     except MalformedError as e:
         raise log_damaged(f"The log's tiles are damaged in its database: {e}") from e
+
+
+def _tile_root(connection: sqlite3.Connection, level: int, tile_index: int) -> bytes:
+    return _root_of(read_full_tile(connection, level, tile_index))
+
+
+def _root_of(tile: bytes) -> bytes:
+    return grow(CompactRange(), parse_tile(tile, TILE_WIDTH))[0].root()
 
 
 def _count_entries(connection: sqlite3.Connection) -> int:
@@ -224,28 +248,26 @@ def _count_entries(connection: sqlite3.Connection) -> int:
     return int(count)
 
 
-def _has_tile(connection: sqlite3.Connection, tile_index: int) -> bool:
-    return connection.execute(_SELECT_TILE, (_place(0, tile_index),)).fetchone() is not None
-
-
 def tile_reader(connection: sqlite3.Connection, edge: TreeEdge) -> ReadTile:
-    """Returns a reader of the tiles of the tree with this edge, and of smaller ones."""
+    """Returns a reader of the tiles of the tree with this edge, and of smaller ones.
+
+    It raises LOG_DAMAGED (IndeterminateError) for leaves that the level above was not made from.
+    """
 
     def read(level: int, tile_index: int, width: int) -> bytes:
         partial = read_edge_tile(edge, level, tile_index, width)
-        return read_tile_row(connection, level, tile_index, width) if partial is None else partial
+        if partial is not None:
+            return partial
+        tile = read_full_tile(connection, level, tile_index)
+        if level == 0 and _root_of(tile) != _above(tile_index)[-HASH_BYTES:]:
+            first = tile_index * TILE_WIDTH
+            raise log_damaged(f"The log's leaves from {first} on are not those that were hashed.")
+        return tile[: width * HASH_BYTES]
+
+    def _above(tile_index: int) -> bytes:
+        return read(1, tile_index // TILE_WIDTH, tile_index % TILE_WIDTH + 1)
 
     return read
-
-
-def check_leaves(leaves: Sequence[bytes], tile: bytes, bundle: int) -> None:
-    """Checks that the leaves of a bundle are those whose hashes stand in its tile.
-
-    Raises:
-        IndeterminateError: LOG_DAMAGED.
-    """
-    if b"".join(map(hash_leaf, leaves)) != tile:
-        raise log_damaged(f"The log's leaves from {bundle * TILE_WIDTH} on are not those that were hashed.")
 
 
 def write_cosigned(connection: sqlite3.Connection, before: CosignedNotes, kept: CosignedNotes) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
+from hashlib import sha256
 from itertools import repeat
 
 from placet.adapters.log_cosigned import CosignedNotes, keep_cosigned
@@ -18,9 +19,10 @@ from placet.adapters.sqlite._log_index import LogIndex
 from placet.adapters.sqlite._log_place import CheckpointFile
 from placet.adapters.sqlite._log_tables import write_cosigned, write_entries, write_tiles
 from placet.core.errors import IndeterminateError, Reason
-from placet.core.tlog.merkle import hash_leaf
 from placet.core.tlog.note import NoteSigner, SignedNote
 from placet.ports.log_store import Appended, LogEntry
+
+_ADVANCE = "UPDATE log SET checkpoint = ?, indexed = ? WHERE checkpoint = ?"
 
 
 class LogWriter:
@@ -72,19 +74,22 @@ class LogWriter:
             IndeterminateError: LOG_UNAVAILABLE, LOG_DAMAGED.
         """
         self.check_health()
-        leaves, records = [entry.leaf for entry in entries], [entry.record for entry in entries]
-        hashes = list(map(hash_leaf, leaves))
-        start = self.head.tree_size + len(self._leaves)
+        if not entries:
+            return ()
+        # In C wherever it can be: a call for each entry would cost as much as its hash.
+        leaves, records = zip(*entries, strict=True)
+        hashes = [sha256(b"\0" + leaf).digest() for leaf in leaves]
         known = self.index.find_all(connection, hashes)
-        if not known and len(set(hashes)) == len(hashes) and self._staged.keys().isdisjoint(hashes):
-            indexes = range(start, start + len(hashes))
-            self._staged.update(zip(hashes, indexes, strict=True))
-            self._leaves += leaves
-            self._records += records
-            # In C: a constructor's call for each would cost as much as its hash.
-            made = zip(indexes, hashes, repeat(True), strict=False)
-            return tuple(map(tuple.__new__, repeat(Appended), made))
-        return tuple(self._stage_one(known, *one) for one in zip(hashes, leaves, records, strict=True))
+        start = self.head.tree_size + len(self._leaves)
+        new = dict(zip(hashes, range(start, start + len(hashes)), strict=True))
+        if known or len(new) < len(hashes) or not self._staged.keys().isdisjoint(hashes):
+            each = zip(hashes, leaves, records, strict=True)
+            return tuple(self._stage_one(known, *one) for one in each)
+        self._staged.update(new)
+        self._leaves += leaves
+        self._records += records
+        made = zip(new.values(), hashes, repeat(True), strict=False)
+        return tuple(map(tuple.__new__, repeat(Appended), made))
 
     def _stage_one(self, known: dict[bytes, int], leaf_hash: bytes, leaf: bytes, record: bytes) -> Appended:
         index = known.get(leaf_hash, self._staged.get(leaf_hash))
@@ -111,20 +116,16 @@ class LogWriter:
         """
         if not self._leaves:
             return
-        self._check_untouched(connection)
         head, full = grow_head(self.head, list(self._staged), self._signer)
         write_entries(connection, self.head.tree_size, self._leaves, self._records)
-        write_tiles(connection, full, head.edge)
+        write_tiles(connection, full)
         indexed = self.index.grow(connection, self.head.tree_size)
-        connection.execute("UPDATE log SET checkpoint = ?, indexed = ?", (head.checkpoint, indexed))
-        self._grown = head
-
-    def _check_untouched(self, connection: sqlite3.Connection) -> None:
-        """Refuses to go on where another program has put another log, or another state, into the file."""
-        row = connection.execute("SELECT checkpoint FROM log").fetchone()
-        if row is None or row[0] != self.head.checkpoint:
+        values = (head.checkpoint, indexed, self.head.checkpoint)
+        if connection.execute(_ADVANCE, values).rowcount != 1:
+            # Another program has put another log, or another state, into the file: going on would fork it.
             self._failure = log_damaged("Another program has changed the log in its database.")
             raise self._failure
+        self._grown = head
 
     def after_commit(self) -> None:
         """Takes over what was committed."""

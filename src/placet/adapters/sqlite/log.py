@@ -24,10 +24,8 @@ from placet.adapters.log_tree import check_entries, check_tile, log_damaged, rea
 from placet.adapters.sqlite._log_index import find_indexed
 from placet.adapters.sqlite._log_open import open_log_writer
 from placet.adapters.sqlite._log_tables import (
-    check_leaves,
     read_leaves,
     read_record_runs,
-    read_tile_row,
     tile_reader,
 )
 from placet.adapters.sqlite._log_writer import LogWriter
@@ -37,7 +35,12 @@ from placet.adapters.sqlite.group_commit import CommitObserver, GroupCommit
 from placet.adapters.sqlite.readers import Readers
 from placet.adapters.watches import Watches
 from placet.core.errors import IndeterminateError, PlacetError, Reason
-from placet.core.tlog.merkle import consistency_proof, inclusion_proof, verify_inclusion
+from placet.core.tlog.merkle import (
+    consistency_proof,
+    hash_leaf,
+    inclusion_proof,
+    verify_inclusion,
+)
 from placet.core.tlog.note import NoteSignature, NoteSigner
 from placet.core.tlog.tiles import TILE_WIDTH, encode_entries, read_node_from_tiles
 from placet.ports.log_store import MAX_PAGE_BYTES, MAX_RECORDS, Appended, LogEntry, NotInLogError
@@ -137,7 +140,8 @@ class SqliteLog:
         partial = read_edge_tile(self._log.head.edge, level, index, width)
         if partial is not None:
             return partial
-        return await self._read(lambda connection: read_tile_row(connection, level, index, width))
+        edge = self._log.head.edge
+        return await self._read(lambda connection: tile_reader(connection, edge)(level, index, width))
 
     async def read_entries(self, index: int, width: int) -> bytes:
         """See `LogStore.read_entries`."""
@@ -146,9 +150,12 @@ class SqliteLog:
 
         def job(connection: sqlite3.Connection) -> bytes:
             start = index * TILE_WIDTH
-            leaves = read_leaves(connection, start, start + width)
-            check_leaves(leaves, tile_reader(connection, edge)(0, index, width), index)
-            return encode_entries(leaves)
+            end = min(start + TILE_WIDTH, edge.compact.size)
+            leaves = read_leaves(connection, start, end)
+            tile = tile_reader(connection, edge)(0, index, len(leaves))
+            if b"".join(map(hash_leaf, leaves)) != tile:
+                raise log_damaged(f"The log's leaves from {start} on are not those that were hashed.")
+            return encode_entries(leaves[:width])
 
         return await self._read(job)
 
