@@ -149,7 +149,7 @@ def test_killed_between_storing_and_signing_it_has_promised_nothing_and_signs_wh
         # What a log does whose request got no answer.
         assert post(url, encode_request(log, 0)).content == b"5\n"
         assert post(url, encode_request(log, 5)).status_code == 200
-        assert post(url, encode_request(fork, 5)).status_code == 409
+        assert post(url, encode_request(fork, 5)).status_code == 422
 
 
 def test_show_has_the_proof_of_a_fork_for_people_machines_and_files(

@@ -318,6 +318,18 @@ def test_a_witness_that_saw_another_history_stops_the_cosigning_loudly(
     assert "no witness is asked any more" in caplog.text
 
 
+def test_a_witness_of_an_earlier_protocol_says_another_root_by_a_conflict(tmp_path: Path) -> None:
+    @scene(tmp_path)
+    async def _(it: Deployment) -> None:
+        with LyingWitness(lies.conflict(3)) as witness:
+            it.add("old", LIAR, witness.url)
+            async with it.cosigned() as cosigning:
+                await it.append(3)
+                await until(lambda: cosigning.statuses()[0].problem is not None)
+                with pytest.raises(VerificationError, match="another root hash at size 3"):
+                    cosigning.check_consistent()
+
+
 def test_a_lone_liar_among_three_cannot_stop_the_cosigning(tmp_path: Path) -> None:
     @scene(tmp_path, "w1", "w2")
     async def _(it: Deployment) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -19,7 +20,14 @@ from placet.adapters.sqlite.witness import EvidenceKind, SeenMovedError, Witness
 from placet.core.errors import IndeterminateError, MalformedError, Reason
 from placet.core.tlog.checkpoint import parse_checkpoint, verify_checkpoint
 from placet.core.tlog.cosignature import verify_cosignature
-from placet.core.tlog.note import COSIGNATURE_ED25519, ED25519, SignedNote, parse_note, parse_signatures
+from placet.core.tlog.note import (
+    COSIGNATURE_ED25519,
+    ED25519,
+    SignedNote,
+    encode_signatures,
+    parse_note,
+    parse_signatures,
+)
 from placet.log.witness import ConflictRefused, Witness
 from placet.testing.small_log import note_signer
 
@@ -126,6 +134,19 @@ def test_an_old_size_beyond_the_checkpoint_is_refused_before_the_state_is_compar
     refused = refuse(scene, body)
     assert refused.reason == "old-size-too-large"
     assert not isinstance(refused, ConflictRefused)
+
+
+def test_monitors_see_what_was_cosigned_with_the_very_cosignature_that_was_given(scene: Scene) -> None:
+    scene.log.grow(5)
+    stranger = note_signer("stranger", ED25519, b"s")
+    note = parse_note(scene.log.checkpoint())
+    request = scene.log.request(0) + encode_signatures((stranger.sign(note.text),))
+    given = scene.witness.add_checkpoint(request)
+    scene.clock.time += 50
+    origin_hash = hashlib.sha256(ORIGIN.encode()).digest()
+    assert scene.witness.latest(origin_hash) == scene.log.checkpoint() + given
+    with pytest.raises(CallRefused):
+        scene.witness.latest(hashlib.sha256(b"another").digest())
 
 
 @pytest.mark.parametrize("old", [0, 3, 6])
@@ -263,10 +284,8 @@ def test_a_fork_at_the_size_that_was_cosigned_is_kept_as_proof(
     fork = ShownLog(5, branch="x", kept=2)
     with caplog.at_level(logging.ERROR, "placet.witness"):
         # Whatever old size it names.
-        for old in (5, 0, 3):
-            refused = refuse(scene, fork.request(old))
-            assert isinstance(refused, ConflictRefused)
-            assert refused.tree_size == 5
+        for old, reason in ((0, "conflict"), (5, "another-root"), (3, "conflict")):
+            assert refuse(scene, fork.request(old)).reason == reason
     assert len(caplog.messages) == 1, "said once, however often it is shown"
     (item,) = scene.state.list_evidence()
     assert item.kind is EvidenceKind.FORK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from collections.abc import Iterator
 
@@ -56,7 +57,20 @@ def test_a_conflict_brings_the_size_in_its_own_type(served: ServedWitness, log: 
     assert answer.headers["content-type"] == "text/x.tlog.size"
     assert answer.content == b"5\n"
     fork = post(served, ShownLog(5, branch="x", signer=log.signer, origin=log.signer.name).request(5))
-    assert (fork.status_code, fork.content) == (409, b"5\n")
+    assert fork.status_code == 422
+
+
+def test_monitors_fetch_the_newest_checkpoint_by_the_hash_of_the_origin(
+    served: ServedWitness, log: ShownLog
+) -> None:
+    url = f"{served.url}/{hashlib.sha256(log.signer.name.encode()).hexdigest()}/checkpoint"
+    assert httpx.get(url).status_code == 404
+    given = post(served, log.request(0)).content
+    answer = httpx.get(url)
+    assert answer.status_code == 200
+    assert answer.content == log.checkpoint() + given
+    for other in ("x", "0" * 63, "A" * 64, "%00", "é" * 64):
+        assert httpx.get(f"{served.url}/{other}/checkpoint").status_code == 404
 
 
 def test_the_other_refusals_have_their_status(served: ServedWitness, log: ShownLog) -> None:

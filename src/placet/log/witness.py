@@ -5,8 +5,8 @@ The order of its checks is the specification's, and each has its status code:
     400  the request is not in its form, or its old size is larger than the checkpoint
     404  the log is unknown
     403  none of the log's keys signed the checkpoint
-    409  the old size is not the one that was cosigned last; or it is, and the root is another
-    422  the proof does not hold
+    409  the old size is not the one that was cosigned last
+    422  the proof does not hold, or the size is the one that was cosigned, and the root is another
 
 What passes is made durable first and signed then: a witness that dies in between has promised nothing, and
 cosigns the same checkpoint when it is asked again.  A signed checkpoint that contradicts what was cosigned
@@ -24,7 +24,16 @@ from placet.core.errors import PlacetError, VerificationError, visible
 from placet.core.tlog.checkpoint import Checkpoint, parse_checkpoint
 from placet.core.tlog.cosignature import cosign
 from placet.core.tlog.merkle import verify_consistency
-from placet.core.tlog.note import NoteSigner, SignedNote, encode_signatures, parse_note, verify_note
+from placet.core.tlog.note import (
+    NoteSignature,
+    NoteSigner,
+    SignedNote,
+    VerifierKey,
+    encode_note,
+    encode_signatures,
+    parse_note,
+    verify_note,
+)
 from placet.ports.clock import Clock
 
 log = logging.getLogger("placet.witness")
@@ -97,6 +106,24 @@ class Witness:
         # Only now: what is signed was durable before.
         return encode_signatures((cosign(note.text, self._signer, time),))
 
+    def latest(self, origin_hash: bytes) -> bytes:
+        """Returns the newest checkpoint that was cosigned of the log whose origin has this SHA-256.
+
+        Beside the cosignature it has the log's own signatures that were verified, and no others.
+
+        Raises:
+            CallRefused: nothing of such a log was cosigned.
+            IndeterminateError: the memory cannot be used.
+        """
+        known = self._state.find_seen(origin_hash)
+        if known is None:
+            raise CallRefused("nothing-cosigned", "This witness has cosigned nothing of such a log.")
+        note = parse_note(known.seen.checkpoint)
+        own = tuple(found for key in known.keys if (found := _signature_by(note, key)))
+        # The same bytes as were answered then: an Ed25519 signature has nothing random in it.
+        cosignature = cosign(note.text, self._signer, known.seen.cosigned_at)
+        return encode_note(SignedNote(note.text, (*own, cosignature)))
+
     def _check_history(
         self, request: AddCheckpoint, note: SignedNote, checkpoint: Checkpoint, seen: Seen
     ) -> None:
@@ -105,14 +132,16 @@ class Witness:
         Raises:
             CallRefused: it does not, or it is not shown.
         """
-        if checkpoint.tree_size == seen.tree_size and checkpoint.root_hash != seen.root_hash:
+        is_fork = checkpoint.tree_size == seen.tree_size and checkpoint.root_hash != seen.root_hash
+        if is_fork:
             # Whatever the old size: the log signed two roots for one size, and this proves it.
             self._keep(EvidenceKind.FORK, request, note, checkpoint, seen)
-            raise ConflictRefused(
-                f"At size {seen.tree_size}, this witness cosigned another root hash.", seen.tree_size
-            )
         if request.old_size != seen.tree_size:
             raise _conflict(seen.tree_size)
+        if is_fork:
+            raise CallRefused(
+                "another-root", f"At size {seen.tree_size}, this witness cosigned another root hash."
+            )
         try:
             verify_consistency(
                 seen.tree_size, seen.root_hash, checkpoint.tree_size, checkpoint.root_hash, request.proof
@@ -147,13 +176,18 @@ class Witness:
             )
 
 
+def _signature_by(note: SignedNote, key: VerifierKey) -> NoteSignature | None:
+    try:
+        verify_note(note, key)
+    except VerificationError:
+        return None
+    return note.signature_by(key)
+
+
 def _check_signed(note: SignedNote, known: WitnessedLog) -> None:
     # Any of the keys; signatures by others are ignored.
-    for key in known.keys:
-        try:
-            return verify_note(note, key)
-        except VerificationError:
-            continue
+    if any(_signature_by(note, key) for key in known.keys):
+        return
     raise CallRefused(
         "not-signed", f"No key that this witness knows of {visible(known.origin)} signed the checkpoint."
     )

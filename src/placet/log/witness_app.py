@@ -1,7 +1,8 @@
 """A witness's HTTP side (https://c2sp.org/tlog-witness).
 
-    POST /add-checkpoint    cosign a checkpoint
-    GET  /healthz           whether it serves
+    POST /add-checkpoint                      cosign a checkpoint
+    GET  /{SHA-256 of the origin}/checkpoint  the newest one of a log that was cosigned, for monitors
+    GET  /healthz                             whether it serves
 
 There are no callers to tell apart: the signature on a checkpoint is all that a witness asks for.  Refusals
 are ``{"error": {"reason", "message", "hint"}}``, except for a conflict, whose form the specification fixes.
@@ -22,10 +23,12 @@ from placet.adapters.serving.door import Door, Observer
 from placet.adapters.serving.http import JsonResponse, encode, read_bytes
 from placet.adapters.serving.refusals import CALL_STATUS, CallRefused, Refusal, describe_call
 from placet.adapters.witness_protocol import MAX_REQUEST_BYTES, SIZE_MEDIA_TYPE, encode_size
+from placet.core.encoding import is_hex
 from placet.core.errors import IndeterminateError, PlacetError
 from placet.log.witness import ConflictRefused, Witness
 from placet.ports.request_store import RequestStoreError
 
+_TEXT = "text/plain; charset=utf-8"
 # A disk that hangs must not gather requests without end: each holds a thread, or waits for one.
 _MAX_AT_ONCE = 64
 _STATUS = {
@@ -33,6 +36,8 @@ _STATUS = {
     "unknown-log": 404,
     "not-signed": 403,
     "proof-invalid": 422,
+    "another-root": 422,
+    "nothing-cosigned": 404,
     "too-busy": 503,
 }
 # Clients hear that there is trouble, and not which file or clock: the operator's log has that.
@@ -59,7 +64,13 @@ class _Handlers:
             return _plain(encode_size(e.tree_size), 409, SIZE_MEDIA_TYPE)
         finally:
             self._at_once -= 1
-        return _plain(lines, 200, "text/plain; charset=utf-8")
+        return _plain(lines, 200, _TEXT)
+
+    async def latest(self, request: Request, caller: _Anybody) -> Response:
+        text: str = request.path_params["origin_hash"]
+        # What is no hash is no log's: the answer is the same.
+        origin_hash = bytes.fromhex(text) if is_hex(text, 64) else b""
+        return _plain(await asyncio.to_thread(self._witness.latest, origin_hash), 200, _TEXT)
 
     async def health(self, request: Request, caller: _Anybody) -> Response:
         await asyncio.to_thread(self._witness.check_health)
@@ -86,6 +97,7 @@ def create_app(
     )
     routes = [
         door.route("/add-checkpoint", POST=(None, handlers.add_checkpoint)),
+        door.route("/{origin_hash}/checkpoint", GET=(None, handlers.latest)),
         door.route("/healthz", GET=(None, handlers.health)),
     ]
 

@@ -45,8 +45,8 @@ CREATE TABLE witness (
   key TEXT NOT NULL, url TEXT NOT NULL, file_mark TEXT NOT NULL, last_time INTEGER NOT NULL) STRICT;
 CREATE TABLE log_keys (origin TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (origin, key)) STRICT;
 CREATE TABLE seen (
-  origin TEXT PRIMARY KEY, tree_size INTEGER NOT NULL, root_hash BLOB NOT NULL,
-  checkpoint BLOB NOT NULL, cosigned_at INTEGER NOT NULL) STRICT;
+  origin TEXT PRIMARY KEY, origin_hash BLOB NOT NULL UNIQUE, tree_size INTEGER NOT NULL,
+  root_hash BLOB NOT NULL, checkpoint BLOB NOT NULL, cosigned_at INTEGER NOT NULL) STRICT;
 CREATE TABLE evidence (
   number INTEGER PRIMARY KEY AUTOINCREMENT, origin TEXT NOT NULL, kind TEXT NOT NULL, text_hash BLOB NOT NULL,
   tree_size INTEGER NOT NULL, root_hash BLOB NOT NULL, seen_at INTEGER NOT NULL,
@@ -180,6 +180,13 @@ class WitnessState:
             keys = tuple(parse_verifier_key(key) for (key,) in rows)
             return WitnessedLog(origin, keys, _read_seen(connection, origin)) if keys else None
 
+    def find_seen(self, origin_hash: bytes) -> WitnessedLog | None:
+        """Returns the log whose origin has this SHA-256, if something of it was cosigned, or None."""
+        with self._transaction(write=False) as connection:
+            sql = "SELECT origin FROM seen WHERE origin_hash = ?"
+            row = connection.execute(sql, (origin_hash,)).fetchone()
+        return None if row is None else self.find_log(row[0])
+
     def list_logs(self) -> tuple[WitnessedLog, ...]:
         """Returns all logs."""
         with self._transaction(write=False) as connection:
@@ -208,9 +215,10 @@ class WitnessState:
                     hint="Set the witness's clock. If the later time was wrong, make a new witness.",
                 )
             connection.execute("UPDATE witness SET last_time = ?", (now,))
+            origin = checkpoint.log_origin
             connection.execute(
-                "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?)",
-                (checkpoint.log_origin, checkpoint.tree_size, checkpoint.root_hash, note, now),
+                "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)",
+                (origin, _hash(origin), checkpoint.tree_size, checkpoint.root_hash, note, now),
             )
             _resolve(connection, checkpoint, note)
             return now
@@ -315,6 +323,10 @@ def _check(connection: sqlite3.Connection, path: Path, *, moved: bool) -> tuple[
             )
         connection.execute("UPDATE witness SET file_mark = ?", (mark,))
     return parse_verifier_key(row[0]), row[1]
+
+
+def _hash(origin: str) -> bytes:
+    return sha256(origin.encode()).digest()
 
 
 def _read_seen(connection: sqlite3.Connection, origin: str) -> Seen:
