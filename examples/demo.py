@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import hashlib
 import json
 import os
 import secrets
@@ -24,6 +25,7 @@ from demo_stage import ROOT, STAGE, DemoError, Machine, Voice, clear_stage, fail
 
 ADMIN = "carol@example.com"
 RELAY_PORT = free_port(8471)
+WITNESS_PORT = free_port(8473)
 GATE = "release-host"
 TARGET = "pkg:pypi/placet"
 SK_DUMMY = Path("/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so")
@@ -45,8 +47,8 @@ class Demo:
 
     def __init__(self, voice: Voice) -> None:
         self.voice = voice
-        self.admin, self.terminal, self.gate, self.pipeline, self.courier = (
-            Machine(name, voice) for name in ("admin", "terminal", "gate", "pipeline", "relay")
+        self.admin, self.terminal, self.gate, self.pipeline, self.courier, self.witness = (
+            Machine(name, voice) for name in ("admin", "terminal", "gate", "pipeline", "relay", "witness")
         )
         # The administrator's key: real ssh-keygen with OpenSSH's own software provider for tests.
         # It asks for a PIN as a real key would; the demo answers, so that nobody has to type.
@@ -63,6 +65,8 @@ class Demo:
         self.index = STAGE / "index"
         self.bundle = STAGE / "publish.intent.json"
         self.root_sha256 = ""
+        self.log_policy = STAGE / "log-policy"
+        self.services: list[subprocess.Popen[str]] = []
 
     def read_aloud(self, holder: str, key: str) -> list[str]:
         """Returns what a holder reads from their own screen, as the administrator types it."""
@@ -80,6 +84,43 @@ class Demo:
         for machine in (self.terminal, self.gate, self.pipeline):
             told = ["--root-sha256", self.root_sha256] if first else []
             machine.placet("trust", "refresh", "--from", str(self.published), *told, quiet=True)
+
+    def log_and_witness(self) -> None:
+        self.voice.step(
+            "A log, and a witness who sees that it only grows",
+            "Whatever people decide and gates do becomes an entry of an append-only log. The relay keeps it, so a witness "
+            "that somebody else runs signs each of its states: it cannot show two histories, nor drop what it took.",
+        )
+        kept = str(self.courier.home / "db")
+        words = ["log", "init", "demo.placet.example/log", "--url", f"{self.relay_url}/log", "--state", kept]
+        log = self.courier.placet(*words, quiet=True)
+        at = f"http://127.0.0.1:{WITNESS_PORT}"
+        witness = self.witness.placet("witness", "init", "demo.placet.example/w1", "--url", at, quiet=True)
+        lines = [line for line in f"{log}{witness}".splitlines() if line.startswith(("log ", "witness "))]
+        self.log_policy.write_text("\n".join([*lines, f"quorum {lines[1].split()[1]}"]) + "\n")
+        self.voice.say("The administrator will sign which log counts, and which witness:")
+        self.voice.show(self.log_policy.read_text())
+        self.witness.placet("witness", "add-log", lines[0].split()[1], quiet=True)
+        self.start(self.witness, "witness", str(WITNESS_PORT), "serve", "--port", str(WITNESS_PORT))
+        token, monitors = secrets.token_hex(16), self.courier.home / "monitors.toml"
+        (self.admin.home / "monitor.token").write_text(token)
+        (self.admin.home / "monitor.token").chmod(0o600)
+        monitors.write_text(
+            f'[[monitor]]\nname = "admin"\ntoken_sha256 = "{hashlib.sha256(token.encode()).hexdigest()}"\n'
+        )
+        words = ["serve", "--port", str(RELAY_PORT), "--state", kept]
+        words += ["--log-policy", str(self.log_policy), "--monitors", str(monitors)]
+        self.start(self.courier, "relay", str(RELAY_PORT), *words)
+
+    def start(self, machine: Machine, name: str, sign: str, *words: str) -> None:
+        """Starts a service, and waits until it says that it listens."""
+        self.services.append(machine.start(name, *words))
+        machine.wait_for_log(name, sign, self.services[-1])
+
+    def stop(self) -> None:
+        """Stops every service."""
+        while self.services:
+            stop(self.services.pop())
 
     def trust_root(self) -> None:
         self.voice.step(
@@ -107,7 +148,11 @@ class Demo:
         policy.write_text(POLICY)
         for person in PEOPLE:
             self.admin.placet("trust", "add-person", person, "--group", "release", quiet=True)
-        self.admin.placet("trust", "add-gate", GATE, quiet=True)
+        self.gate.placet("ledger", "create", quiet=True)
+        self.gate.placet("ledger", "use-key", quiet=True)
+        (use_key,) = self.gate.home.rglob("*.pub")
+        self.admin.placet("trust", "add-gate", GATE, "--use-key", str(use_key), quiet=True)
+        self.admin.placet("trust", "set-file", "log-policy", str(self.log_policy), quiet=True)
         self.admin.placet(
             "trust", "set-policy", str(policy), "--scope", "default", "--targets", TARGET, quiet=True
         )
@@ -125,7 +170,6 @@ class Demo:
         identity = json.loads((self.terminal.home / "state/placet/terminal/identity.json").read_text())
         key, origin = self.terminal_key(), ["--origin", ORIGIN]
         self.admin.placet("trust", "add-terminal", identity["id"], "--key", key, *origin, quiet=True)
-        self.gate.placet("ledger", "create", quiet=True)
         self.sign_and_publish(self.read_aloud(identity["id"], key))
 
     def terminal_key(self) -> str:
@@ -163,16 +207,12 @@ class Demo:
         )
         return wheel
 
-    def ask(self, wheel: Path) -> tuple[subprocess.Popen[str], subprocess.Popen[str]]:
+    def ask(self, wheel: Path) -> subprocess.Popen[str]:
         self.voice.step(
             "The pipeline asks",
             "It may be hostile: it can ask, and never approve. The request binds this exact command, program, environment "
             "and wheel, and is valid for half an hour, once, at one gate.",
         )
-        relay = self.courier.start(
-            "relay", "serve", "--port", str(RELAY_PORT), "--state", str(self.courier.home / "db")
-        )
-        self.courier.wait_for_log("relay", str(RELAY_PORT), relay)
         words = [
             "request",
             "run",
@@ -193,12 +233,8 @@ class Demo:
         ]
         words += ["--relay", self.relay_url, "--wait", "-o", str(self.bundle), "--"]
         asking = self.pipeline.start(*words, "install", "-m", "644", wheel.name, f"{self.index}/{wheel.name}")
-        try:
-            self.voice.show(shorten(self.pipeline.wait_for_log("request", "Missing", asking)))
-        except DemoError:
-            stop(relay)
-            raise
-        return asking, relay
+        self.voice.show(shorten(self.pipeline.wait_for_log("request", "Missing", asking)))
+        return asking
 
     @property
     def relay_url(self) -> str:
@@ -219,7 +255,8 @@ class Demo:
     def use(self, wheel: Path) -> None:
         self.voice.step(
             "The gate verifies, uses the approval up, and acts",
-            "Offline, from its own snapshot. It copies program and wheel, hashes the copies, and executes those.",
+            "From its own snapshot: nobody is asked. It copies program and wheel, hashes the copies, and executes those; "
+            "and before it does, the log holds that it is about to.",
         )
         words = ["--action", "run", "--target", TARGET, "--artifact", wheel.name]
         self.gate.placet("verify", str(self.bundle), *words)
@@ -252,6 +289,15 @@ class Demo:
         self.voice.say("One bit in the middle of the wheel is turned:")
         self.gate.placet("verify", str(self.bundle), *words, wheel.name, expect=1)
         self.gate.placet("run", "--intent", str(self.bundle), "--target", TARGET, expect=REFUSED)
+
+    def audit(self) -> None:
+        self.voice.step(
+            "What stays",
+            "Anybody can follow the log: it must hold every decision and every use, and each use must have been allowed.",
+        )
+        trust = self.terminal.home / "data/placet/trust/snapshot.json"
+        token = self.admin.home / "monitor.token"
+        self.admin.placet("audit", "--trust", str(trust), "--token-file", str(token))
 
     def check_with_stock_tools(self) -> None:
         self.voice.step(
@@ -313,20 +359,24 @@ def tell(voice: Voice, *, headless: bool, browser: bool, timeout: int) -> None:
     check_tools()
     clear_stage()
     demo = Demo(voice)
-    voice.say("Five machines, each a folder below .demo: admin, terminal, gate, pipeline, relay.")
-    demo.trust_root()
-    demo.terminal_and_gate()
-    with people(voice, headless=headless, browser=browser, timeout=timeout) as who:
-        demo.enrol(who)
-        wheel = demo.build()
-        asking, relay = demo.ask(wheel)
-        try:
-            demo.decide(who, asking)
-        finally:
-            stop(asking)
-            stop(relay)
-    demo.use(wheel)
-    demo.tamper(wheel)
+    voice.say("Six machines, each a folder below .demo: admin, terminal, gate, pipeline, relay, witness.")
+    try:
+        demo.log_and_witness()
+        demo.trust_root()
+        demo.terminal_and_gate()
+        with people(voice, headless=headless, browser=browser, timeout=timeout) as who:
+            demo.enrol(who)
+            wheel = demo.build()
+            asking = demo.ask(wheel)
+            try:
+                demo.decide(who, asking)
+            finally:
+                stop(asking)
+        demo.use(wheel)
+        demo.tamper(wheel)
+        demo.audit()
+    finally:
+        demo.stop()
     demo.check_with_stock_tools()
 
 

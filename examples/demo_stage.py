@@ -16,7 +16,7 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 STAGE = Path(os.environ.get("PLACET_DEMO_FOLDER", ROOT / ".demo")).resolve()
 PLACET = [sys.executable, "-m", "placet"]
-STEPS = 9
+STEPS = 11
 
 
 class DemoError(Exception):
