@@ -19,10 +19,12 @@ from placet.core.tlog.merkle import hash_leaf, verify_consistency, verify_inclus
 from placet.ports.log_store import LogEntry
 from placet.testing.contracts.log_store import SIGNER, verified
 
-KILLS = 220
-# Long enough for a few hundred commits at most; short enough to hit the opening, too.
-LONGEST_LIFE = 0.02
-WRITERS = 4
+KILLS = 200
+LIVES_PER_CHECK = 5
+# Of half the writers from their birth, so that opening the log is hit; of the others from their first
+# acknowledgement, so that commits are.
+LONGEST_LIFE = 0.008
+WRITERS = 3
 
 
 async def write_until_killed(path: Path, life: int, acknowledge: int) -> None:
@@ -30,7 +32,7 @@ async def write_until_killed(path: Path, life: int, acknowledge: int) -> None:
 
     async def write(writer: int) -> None:
         for turn in range(10_000):
-            names = [f"{life} {writer} {turn} {i}".encode() for i in range(1 + turn * 7 % 60)]
+            names = [f"{life} {writer} {turn} {i}".encode() for i in range(1 + turn * 7 % 30)]
             appended = await log.append([LogEntry(name, b"record of " + name) for name in names])
             # The acknowledgement, and what a witness would have seen by then: one line, one write.
             first, last = appended[0].leaf_index, names[-1].decode()
@@ -41,7 +43,7 @@ async def write_until_killed(path: Path, life: int, acknowledge: int) -> None:
 
 
 def live_and_die(path: Path, life: int, seconds: float) -> list[tuple[int, list[bytes], Checkpoint]]:
-    """Kills a writer after so many seconds; returns what it had acknowledged."""
+    """Kills a writer after so many seconds of work; returns what it had acknowledged."""
     receive, acknowledge = os.pipe()
     child = os.fork()
     if child == 0:
@@ -50,10 +52,11 @@ def live_and_die(path: Path, life: int, seconds: float) -> list[tuple[int, list[
             asyncio.run(write_until_killed(path, life, acknowledge))
         os._exit(1)
     os.close(acknowledge)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
     with os.fdopen(receive, "rb") as lines:
-        heard = lines.read()
+        heard = lines.readline() if life % 2 else b""
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+        heard += lines.read()
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), "the writer ended by itself"
     acknowledged = []
@@ -99,13 +102,16 @@ def test_killed_at_any_moment_nothing_acknowledged_is_lost(
     path = tmp_path / "log.sqlite3"
     roots: dict[int, bytes] = {}
     everything: list[tuple[int, list[bytes], Checkpoint]] = []
-    newest = None
-    for life in range(KILLS):
-        acknowledged = live_and_die(path, life, chosen.random() * LONGEST_LIFE)
-        everything += acknowledged
-        seen = [checkpoint for *_, checkpoint in acknowledged[-5:]] + ([newest] if newest else [])
-        newest = asyncio.run(check(path, acknowledged, seen))
-        for checkpoint in (*(c for *_, c in acknowledged), newest):
+    newest: list[Checkpoint] = []
+    for start in range(0, KILLS, LIVES_PER_CHECK):
+        acknowledged = []
+        for life in range(start, start + LIVES_PER_CHECK):
+            # Each writer opens what the one before it left.
+            acknowledged += live_and_die(path, life, chosen.random() * LONGEST_LIFE)
+        seen = [checkpoint for *_, checkpoint in acknowledged]
+        newest = [asyncio.run(check(path, acknowledged, seen[::5] + newest))]
+        for checkpoint in seen + newest:
             assert roots.setdefault(checkpoint.tree_size, checkpoint.root_hash) == checkpoint.root_hash
-    assert len(everything) > KILLS, "the writers died before they wrote"
+        everything += acknowledged
+    assert len(everything) >= KILLS // 2
     asyncio.run(check(path, everything, [Checkpoint(SIGNER.name, *one) for one in list(roots.items())[::20]]))
