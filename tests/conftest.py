@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from placet.testing import ToolMissing
+from placet.testing.object_storage import ObjectStorage, start_object_storage
 from placet.testing.postgres import PostgresServer, run_sql, start_postgres
 
 # The contracts are shipped; here their assertions explain themselves all the same.
@@ -58,7 +59,8 @@ def private_homes(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 
 def missing_tool(name: str, package: str) -> None:
     """Fails under CI, skips elsewhere: a tool that a test needs is not here."""
-    message = f"{name} is missing; install the Debian package {package}"
+    source = package if " " in package else f"the Debian package {package}"
+    message = f"{name} is missing; install {source}"
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)
@@ -104,6 +106,16 @@ def mortal_postgres() -> Iterator[PostgresServer]:
 def _postgres() -> Iterator[PostgresServer]:
     try:
         with start_postgres() as server:
+            yield server
+    except ToolMissing as error:
+        missing_tool(error.tool, error.package)
+
+
+@pytest.fixture(scope="session")
+def object_storage() -> Iterator[ObjectStorage]:
+    """A real S3 server for all tests that need one; each takes a prefix of its own."""
+    try:
+        with start_object_storage() as server:
             yield server
     except ToolMissing as error:
         missing_tool(error.tool, error.package)
