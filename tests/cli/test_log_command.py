@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -21,7 +22,7 @@ from placet.core.bundle import encode_answer, parse_bundle
 from placet.core.tlog.checkpoint import verify_checkpoint
 from placet.core.tlog.leaf import leaf_hash
 from placet.core.tlog.log_policy import parse_log_policy
-from placet.core.tlog.note import parse_verifier_key
+from placet.core.tlog.note import parse_signer_key, parse_verifier_key
 from placet.core.tlog.proof import parse_proof, verify_proof
 from placet.core.tlog.records import leaf_of_record
 from placet.testing.world import ALICE, BOB, World
@@ -211,3 +212,25 @@ def test_proofs_of_another_log_are_not_attached(place: Place, tmp_path: Path) ->
     found = placet(tmp_path, "log", "attach", str(path), "--trust", "snapshot.json")
     assert (found.returncode, "log-unknown" in found.stderr) == (1, True)
     assert path.read_bytes() == before
+
+
+def test_a_log_that_was_copied_goes_on_when_its_operator_says_so(tmp_path: Path) -> None:
+    assert placet(tmp_path, "log", "init", "log.example/a", "--state", "first").returncode == 0
+    with serving("log", tmp_path / "first"):
+        pass
+    shutil.copytree(tmp_path / "first", tmp_path / "copy")
+    for name in ("log.sqlite3-wal", "log.sqlite3-shm"):
+        (tmp_path / "copy" / name).unlink(missing_ok=True)
+    refused = placet(tmp_path, "log", "serve", "--state", "copy", "--port", "0")
+    assert (refused.returncode, "placet log declare" in refused.stderr) == (3, True)
+    unsure = placet(tmp_path, "log", "declare", "--state", "copy")
+    assert (unsure.returncode, "fork" in unsure.stderr) == (2, True)
+    said = placet(tmp_path, "log", "declare", "--state", "copy", "--nothing-later-was-signed")
+    assert (said.returncode, "goes on from 0 leaves" in said.stdout) == (0, True), said.stderr
+    with serving("log", tmp_path / "copy") as url:
+        assert placet(tmp_path, "log", "show", "--log", url, "--key", _key(tmp_path / "copy")).returncode == 0
+    assert placet(tmp_path, "log", "declare", "--state", "nowhere").returncode == 2
+
+
+def _key(folder: Path) -> str:
+    return str(parse_signer_key((folder / "log.key").read_text()).verifier_key)

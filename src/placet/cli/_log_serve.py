@@ -9,9 +9,8 @@ from placet.cli import UserError
 from placet.cli._listening import describe_address, open_listener
 from placet.cli._log_parts import KEY_NAME, build_log, follow_trust
 from placet.cli._relay_serve import make_gatekeeper, set_up_output
+from placet.cli.log import STORE_NAME
 from placet.core.errors import visible
-
-STORE_NAME = "log.sqlite3"
 
 
 def serve(args: argparse.Namespace, folder: Path) -> None:

@@ -10,8 +10,11 @@ from placet.adapters.paths import state_dir
 from placet.cli import EXIT_ALLOW, HelpFormatter, UserError, _log_export, _log_ots, _log_timestamp
 from placet.cli._log_parts import KEY_NAME, add_log_options
 from placet.cli._relay_options import add_limits, add_listening
+from placet.core.errors import visible
+from placet.ports.request_store import RequestStoreError
 
 DEFAULT_PORT = 8472
+STORE_NAME = "log.sqlite3"
 # What other people's logs and clocks are asked for; each has a module of its own.
 _FOR_OTHERS = {
     "export": ("have other tools' logs hold what was signed here", _log_export.configure, _log_export.run),
@@ -61,6 +64,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_log_options(serve)
     serve.add_argument(
         "--log-format", choices=("text", "json"), default="text", help="json: a line for each call, too"
+    )
+    declare = commands.add_parser(
+        "declare",
+        help="say that a log which was moved or restored may go on",
+        description="A log that finds itself in another file than it was in signs nothing more: it may have "
+        "signed something that it has lost since, and would fork. This says that it may go on.",
+    )
+    declare.add_argument("--state", type=Path, metavar="DIR", help="its folder (default: the user's state)")
+    declare.add_argument(
+        "--database", type=Path, metavar="FILE", help="its file, where it is another, such as a relay's"
+    )
+    declare.add_argument("--key", type=Path, metavar="FILE", help="its key, or that of a log to go on as")
+    declare.add_argument(
+        "--nothing-later-was-signed",
+        action="store_true",
+        help="you vouch that this key has signed no checkpoint beyond what is in the file",
     )
     _configure_asking(commands)
     for name, (summary, configure_other, _) in _FOR_OTHERS.items():
@@ -112,9 +131,15 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     if args.log_command in _FOR_OTHERS:
         return _FOR_OTHERS[args.log_command][2](args)
-    if args.log_command in ("init", "serve"):
+    if args.log_command in ("init", "serve", "declare"):
         folder: Path = args.state or state_dir() / "log"
-        return _init(folder, args.name, args.url) if args.log_command == "init" else _serve(folder, args)
+        match args.log_command:
+            case "init":
+                return _init(folder, args.name, args.url)
+            case "serve":
+                return _serve(folder, args)
+            case _:
+                return _declare(folder, args)
     from placet.cli import _log_ask
 
     return _log_ask.run(args)
@@ -147,4 +172,31 @@ def _serve(folder: Path, args: argparse.Namespace) -> int:
             "Install placet with its log: pip install 'placet[relay]'.",
         ) from e
     serve(args, folder)
+    return EXIT_ALLOW
+
+
+def _declare(folder: Path, args: argparse.Namespace) -> int:
+    from placet.adapters.note_key import load_note_key
+    from placet.adapters.sqlite._log_open import declare_log
+    from placet.core.tlog.checkpoint import parse_checkpoint
+    from placet.core.tlog.note import ED25519, parse_note
+
+    database = args.database or folder / STORE_NAME
+    if not database.exists():
+        raise UserError(f"There is no log in {database}.", "Name its file with --database.")
+    if not args.nothing_later_was_signed:
+        raise UserError(
+            "If this key has signed more than is in the file, going on would fork the log, and every witness "
+            "and monitor would see it.",
+            "Compare with the newest checkpoint that a witness, a monitor or the exported tiles have. If the "
+            "file has all of it, say so with --nothing-later-was-signed. If leaves are lost, go on as "
+            "another log: placet log init NEW-NAME, and name that key with --key.",
+        )
+    signer = load_note_key(args.key or database.parent / KEY_NAME, ED25519)
+    try:
+        note = declare_log(database, signer)
+    except RequestStoreError as e:
+        raise UserError(e.message, e.hint) from e
+    size = parse_checkpoint(parse_note(note).text).tree_size
+    print(f"The log {visible(signer.name)} in {database} goes on from {size} leaves.")
     return EXIT_ALLOW
