@@ -160,6 +160,12 @@ def test_a_frozen_log_is_named_by_its_witnesses_time(log: ScriptedLog, monitor: 
     assert "checkpoint-stale" not in monitor.open_findings()
 
 
+def test_a_witness_whose_clock_is_ahead_is_named(log: ScriptedLog, monitor: Monitor) -> None:
+    log.now = monitor.now + 1000
+    log.publish()
+    assert seen(monitor, log) == ["witness-time-ahead"] * 2
+
+
 def test_a_replayed_cosignature_is_named(log: ScriptedLog, monitor: Monitor) -> None:
     old = parse_note(log.checkpoint)
     log.leaves += leaves(2, "new")
@@ -189,6 +195,10 @@ def test_a_checkpoint_of_another_key_is_named(log: ScriptedLog, monitor: Monitor
     log.checkpoint = stranger.checkpoint
     assert seen(monitor, log) == ["checkpoint-forged"]
     log.checkpoint = b"no note at all"
+    assert seen(monitor, log) == ["checkpoint-forged"]
+    # The log's own signature, under another state.
+    log.publish()
+    log.checkpoint = log.checkpoint.replace(b"\n7\n", b"\n8\n")
     assert seen(monitor, log) == ["checkpoint-forged"]
 
 

@@ -224,6 +224,11 @@ def test_a_record_that_is_not_the_leafs_is_an_alarm(
     approved(world, log)
     log.records[0], log.records[1] = log.records[1], log.records[0]
     assert run(monitor, log) == ["record-mismatch"] * 2
+    # It is asked for again: the right one is taken then.
+    log.records[0], log.records[1] = log.records[1], log.records[0]
+    assert run(monitor, log) == []
+    with monitor.store() as store:
+        assert store.first_without_record("log.example", 0) is None
 
 
 def test_a_record_without_its_signature_is_an_alarm(

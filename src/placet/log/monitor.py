@@ -117,8 +117,10 @@ class Audit:
         """
         followed = [found for log in logs if (found := self._follow(log)) is not None]
         self._compare(against, others)
+        # A log that forked shows the records of another tree.
+        holding = {found.origin for found in followed if found.holds}
         for log in logs:
-            if self._fetch_records(log):
+            if log.origin not in holding or self._fetch_records(log):
                 self._read_leaves(log.origin)
         # A log that could not be read may hold the approvals of uses in another one.
         if len(followed) == len(logs):
@@ -212,7 +214,9 @@ class Audit:
         )
         event = judged.event
         state = READ if event.kind == USED else DONE
-        self._store.put_leaves([leaf._replace(event=event.to_object())], state=state)
+        # A record that is not the leaf's is asked for again: its log may be mended.
+        record = None if any(f.name == FindingName.RECORD_MISMATCH for f in judged.findings) else leaf.record
+        self._store.put_leaves([leaf._replace(record=record, event=event.to_object())], state=state)
         self._keep(judged.findings)
         if event.kind == DENIED:
             self._keep((judge_denial(event),))

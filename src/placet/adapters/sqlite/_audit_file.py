@@ -42,6 +42,7 @@ CREATE INDEX leaves_by_payload ON leaves (payload, kind, unit);
 CREATE INDEX leaves_by_time ON leaves (happened_at);
 CREATE INDEX leaves_to_read ON leaves (origin, leaf_index) WHERE state = 0;
 CREATE INDEX leaves_to_match ON leaves (origin, leaf_index) WHERE state = 1;
+CREATE INDEX leaves_without_record ON leaves (origin, leaf_index) WHERE record IS NULL;
 CREATE INDEX approvals_by_expiry ON leaves (expires_at) WHERE kind = 'approved';
 CREATE TABLE findings (
     id TEXT PRIMARY KEY,
