@@ -1,0 +1,512 @@
+"""What is the SQLite log's own: its file, restored and edited ones (A14 by name), and the store around it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import Callable, Coroutine
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from placet.adapters.sqlite import _log_index
+from placet.adapters.sqlite import database as sqlite_database
+from placet.adapters.sqlite._log_open import declare_log
+from placet.adapters.sqlite._log_place import checkpoint_path
+from placet.adapters.sqlite.log import SqliteLog
+from placet.adapters.sqlite.store import SqliteRequestStore
+from placet.core.encoding import Digest
+from placet.core.errors import IndeterminateError, Reason
+from placet.core.tlog.checkpoint import verify_checkpoint
+from placet.core.tlog.merkle import hash_leaf, verify_consistency
+from placet.core.tlog.note import COSIGNATURE_ED25519, NoteSigner
+from placet.ports.log_store import LogEntry, LogStore
+from placet.ports.request_store import (
+    NewAnswer,
+    NewRequest,
+    RequestClosedError,
+    RequestId,
+    StoreFailedError,
+    UnknownRequestError,
+)
+from placet.testing.contracts.log_store import SIGNER, entries, entry, refused, signer, verified
+
+NOW = 1_800_000_000
+LATER = NOW + 60
+
+Scenario = Callable[[Any], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "log.sqlite3"
+
+
+def with_log(path: Path, scenario: Scenario, key: NoteSigner = SIGNER) -> None:
+    async def main() -> None:
+        log = SqliteLog.open(path, key)
+        try:
+            await scenario(log)
+        finally:
+            await log.close()
+
+    asyncio.run(main())
+
+
+def with_store(path: Path, scenario: Scenario, **options: Any) -> None:
+    async def main() -> None:
+        store = SqliteRequestStore.open(path, log_signer=SIGNER, **options)
+        try:
+            await scenario(store)
+        finally:
+            await store.close()
+
+    asyncio.run(main())
+
+
+def grow_to(path: Path, start: int, end: int, key: NoteSigner = SIGNER) -> None:
+    async def scenario(log: LogStore) -> None:
+        await log.append(entries(start, end))
+
+    with_log(path, scenario, key)
+
+
+def why_not_opened(path: Path, key: NoteSigner = SIGNER) -> IndeterminateError:
+    with pytest.raises(IndeterminateError) as refusal:
+        SqliteLog.open(path, key)
+    assert refusal.value.hint
+    return refusal.value
+
+
+def execute(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        assert connection.execute(statement).rowcount > 0
+
+
+# Restored, copied and edited logs: what the store itself notices of A14.
+
+
+def back_up(path: Path, folder: Path) -> None:
+    shutil.copytree(path.parent, folder)
+
+
+def put_back(folder: Path, path: Path, *, beside: bool = False) -> None:
+    """Restores the database as an operator would, in place, and the file beside it where wanted."""
+    for name in (path.name, checkpoint_path(path).name) if beside else (path.name,):
+        shutil.copyfile(folder / name, path.parent / name)
+
+
+def test_a14_a_rolled_back_log_signs_no_second_history(path: Path, tmp_path: Path) -> None:
+    grow_to(path, 0, 3)
+    back_up(path, tmp_path / "backup")
+    grow_to(path, 3, 5)
+    put_back(tmp_path / "backup", path)
+    refusal = why_not_opened(path)
+    assert refusal.reason is Reason.LOG_DAMAGED
+    assert "it has 3, and signed a checkpoint of 5" in str(refusal)
+    # Nor does the operator's word make it: the mark shows what was signed.
+    with pytest.raises(IndeterminateError, match="it has 3, and signed"):
+        declare_log(path, SIGNER)
+
+
+def test_a14_a_log_restored_as_another_file_is_noticed_without_the_mark(path: Path, tmp_path: Path) -> None:
+    grow_to(path, 0, 3)
+    back_up(path, tmp_path / "backup")
+    grow_to(path, 3, 5)
+    path.unlink()
+    put_back(tmp_path / "backup", path, beside=True)
+    assert "copied or restored" in str(why_not_opened(path))
+
+
+def test_a14_a_fork_of_the_same_size_is_noticed(path: Path, tmp_path: Path) -> None:
+    """Somebody lets a copy grow elsewhere, with the key, and puts it in the place of the log."""
+    grow_to(path, 0, 3)
+    elsewhere = tmp_path / "elsewhere"
+    back_up(path, elsewhere)
+    grow_to(path, 3, 5)
+    copy = elsewhere / path.name
+    execute(copy, f"UPDATE log SET place = '{_mark(copy)}'")
+    grow_to(copy, 5, 8)
+    put_back(elsewhere, path)
+    execute(path, f"UPDATE log SET place = '{_mark(path)}'")
+    assert "does not continue what it signed before" in str(why_not_opened(path))
+
+
+def _mark(path: Path) -> str:
+    from placet.adapters.sqlite._ledger_place import read_file_mark
+
+    return read_file_mark(path)
+
+
+def test_a14_a_log_whose_database_was_replaced_by_a_new_one_does_not_start_again(path: Path) -> None:
+    grow_to(path, 0, 3)
+    path.unlink()
+    assert "says that it had one" in str(why_not_opened(path))
+
+
+def test_a14_a_log_without_its_mark_needs_its_operators_word(path: Path) -> None:
+    grow_to(path, 0, 3)
+    checkpoint_path(path).unlink()
+    assert "has lost log.sqlite3.checkpoint" in str(why_not_opened(path))
+    note = declare_log(path, SIGNER)
+    assert verify_checkpoint(note, SIGNER.verifier_key).tree_size == 3
+    grow_to(path, 3, 4)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE log_entries SET leaves = CAST(replace(leaves, 'leaf 299', 'leaf XXX') AS BLOB)",
+        "UPDATE log_entries SET leaves = CAST(replace(leaves, 'leaf 7', 'leaf X') AS BLOB)",
+        "DELETE FROM log_entries WHERE first_index = 256",
+        "DELETE FROM log_entries WHERE first_index = 0",
+        "UPDATE log_entries SET first_index = 300 WHERE first_index = 256",
+        "INSERT INTO log_entries SELECT first_index + 44, leaf_lengths, leaves, record_lengths, records_crc, "
+        "records FROM log_entries WHERE first_index = 256",
+        "UPDATE log SET checkpoint = CAST(replace(checkpoint, '300', '299') AS BLOB)",
+        "UPDATE log SET indexed = 100",
+        "UPDATE log SET log_key = replace(log_key, 'log', 'lag')",
+    ],
+)
+def test_a14_rows_that_were_rewritten_or_dropped_stop_the_log(path: Path, statement: str) -> None:
+    grow_to(path, 0, 300)
+    execute(path, statement)
+    assert why_not_opened(path).reason is Reason.LOG_DAMAGED
+
+
+def test_a14_a_leaf_rewritten_beneath_the_edge_is_not_served(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a tree of 65,536 leaves and more, opening the log does not read the oldest leaves."""
+
+    async def fill(log: LogStore) -> None:
+        for start in range(0, 65_536 + 512, 512):
+            await log.append([LogEntry(b"%d" % number, b"") for number in range(start, start + 512)])
+
+    with_log(path, fill)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        rewritten = "UPDATE log_entries SET leaves = CAST(replace(leaves, '1000', '2000') AS BLOB)"
+        connection.execute(f"{rewritten} WHERE first_index = 768")
+
+    async def scenario(log: LogStore) -> None:
+        assert await refused(log.read_tile(0, 3, 256)) is Reason.LOG_DAMAGED
+        assert await refused(log.read_entries(3, 256)) is Reason.LOG_DAMAGED
+        assert await refused(log.prove_inclusion(1000, 66_048)) is Reason.LOG_DAMAGED
+        assert await refused(log.find(hash_leaf(b"1000"))) is Reason.LOG_DAMAGED
+        assert await refused(log.append([LogEntry(b"1000", b"")])) is Reason.LOG_DAMAGED
+        assert len(await log.read_tile(0, 4, 256)) == 8192
+        assert len(await log.read_tile(1, 0, 256)) == 8192
+        execute(path, "UPDATE log_tiles SET hashes = CAST(X'00' || substr(hashes, 2) AS BLOB)")
+        assert await refused(log.read_tile(1, 0, 256)) is Reason.LOG_DAMAGED
+
+    with_log(path, scenario)
+
+
+def test_a14_a_log_that_changes_while_it_runs_signs_nothing_more(path: Path) -> None:
+    async def scenario(log: LogStore) -> None:
+        await log.append(entries(0, 3))
+        before = await log.checkpoint()
+        execute(path, "UPDATE log SET checkpoint = CAST(checkpoint || X'0A' AS BLOB)")
+        for _ in range(2):
+            assert await refused(log.append([entry(3)])) is Reason.LOG_DAMAGED
+            assert await refused(log.check_health()) is Reason.LOG_DAMAGED
+        assert await log.checkpoint() == before
+
+    with_log(path, scenario)
+
+
+def test_a_damaged_log_lets_requests_through(path: Path) -> None:
+    async def scenario(store: SqliteRequestStore) -> None:
+        assert store.log is not None
+        await store.submit(request("a"), now=NOW)
+        execute(path, "UPDATE log SET checkpoint = CAST(checkpoint || X'0A' AS BLOB)")
+        both = await asyncio.gather(
+            store.submit(request("b"), now=NOW),
+            store.add_answer(request("a").id, answer("yes"), now=NOW),
+            return_exceptions=True,
+        )
+        assert isinstance(both[1], IndeterminateError) and both[1].reason is Reason.LOG_DAMAGED
+        assert (await store.fetch(request("b").id)).container == b"b"
+        # An answer that is not logged is not stored: there are no approvals without a trace.
+        assert (await store.fetch(request("a").id)).answers == ()
+
+    with_store(path, scenario)
+
+
+# What an operator can declare.
+
+
+def test_a_log_that_was_moved_goes_on_when_its_operator_says_so(path: Path, tmp_path: Path) -> None:
+    grow_to(path, 0, 3)
+    moved = tmp_path / "moved" / path.name
+    shutil.copytree(path.parent, moved.parent)
+    assert why_not_opened(moved).reason is Reason.LOG_DAMAGED
+    declare_log(moved, SIGNER)
+    grow_to(moved, 3, 4)
+
+
+def test_after_a_loss_the_leaves_become_another_log(path: Path, tmp_path: Path) -> None:
+    grow_to(path, 0, 3)
+
+    async def cosign(log: LogStore) -> None:
+        from placet.core.tlog.cosignature import cosign
+        from placet.core.tlog.note import parse_note
+
+        text = parse_note(await log.checkpoint()).text
+        await log.keep_cosignatures(3, (cosign(text, signer("one", COSIGNATURE_ED25519), NOW),))
+
+    with_log(path, cosign)
+    back_up(path, tmp_path / "backup")
+    grow_to(path, 3, 5)
+    put_back(tmp_path / "backup", path)
+    another = signer("log.example/placet-2")
+    note = declare_log(path, another)
+    assert verify_checkpoint(note, another.verifier_key).tree_size == 3
+
+    async def scenario(log: LogStore) -> None:
+        assert await log.cosigned() is None
+        appended = await log.append([entry(1), entry(4)])
+        assert [one.leaf_index for one in appended] == [1, 3]
+
+    with_log(path, scenario, another)
+    # The old name is over: what it signed beyond that is not here.
+    assert why_not_opened(path).reason is Reason.LOG_DAMAGED
+
+
+def test_declaring_the_same_twice_is_harmless(path: Path, tmp_path: Path) -> None:
+    grow_to(path, 0, 3)
+    assert declare_log(path, SIGNER) == declare_log(path, SIGNER)
+    another = signer("a")  # Shorter: nothing of the longer note may stay behind it.
+    assert declare_log(path, another) == declare_log(path, another)
+    grow_to(path, 3, 4, another)
+
+
+def test_nothing_is_declared_of_a_log_that_runs_or_is_broken(path: Path) -> None:
+    async def scenario(log: LogStore) -> None:
+        await log.append(entries(0, 3))
+        with pytest.raises(StoreFailedError, match="is using"):
+            declare_log(path, SIGNER)
+
+    with_log(path, scenario)
+    execute(path, "UPDATE log_entries SET leaves = CAST(replace(leaves, 'leaf 1', 'leaf X') AS BLOB)")
+    with pytest.raises(IndeterminateError, match="are not those of its newest checkpoint"):
+        declare_log(path, SIGNER)
+
+
+# The disk and the file.
+
+
+def test_nobody_else_on_the_machine_can_read_the_log(path: Path) -> None:
+    async def scenario(log: LogStore) -> None:
+        await log.append(entries(0, 3))
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+        assert set(modes) >= {path.name, checkpoint_path(path).name}
+        assert set(modes.values()) == {0o600}
+
+    with_log(path, scenario)
+
+
+def test_the_mark_beside_the_database_is_the_newest_checkpoint(path: Path) -> None:
+    async def scenario(log: LogStore) -> None:
+        for number in range(12):
+            await log.append([entry(number)])
+            beside = checkpoint_path(path).read_bytes()
+            assert beside.rstrip(b"\n") + b"\n" == await log.checkpoint()
+
+    with_log(path, scenario)
+
+
+def test_a_mark_that_fell_behind_in_a_power_failure_is_no_reason_to_stop(path: Path) -> None:
+    grow_to(path, 0, 3)
+    older = checkpoint_path(path).read_bytes()
+    grow_to(path, 3, 300)
+    checkpoint_path(path).write_bytes(older)
+    grow_to(path, 300, 301)
+
+
+def test_a_log_that_died_before_it_began_begins(path: Path) -> None:
+    with_log(path, lambda log: asyncio.sleep(0))
+    path.unlink()  # The mark is written before the row.
+    grow_to(path, 0, 1)
+
+
+def test_a_full_disk_refuses_and_loses_nothing(path: Path) -> None:
+    async def scenario(store: SqliteRequestStore) -> None:
+        log = store.log
+        assert log is not None
+        await log.append(entries(0, 3))
+        assert await refused(log.append([entry(9, bytes(1_000_000))])) is Reason.LOG_UNAVAILABLE
+        await log.append([entry(3)])
+        assert (await verified(log)).tree_size == 4
+
+    with_store(path, scenario, max_bytes=300_000)
+
+
+def test_a_locked_database_is_unavailable_and_recovers(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_database, "BUSY_TIMEOUT", 0.1)
+
+    async def scenario(log: LogStore) -> None:
+        with closing(sqlite3.connect(path, isolation_level=None)) as shell:
+            shell.execute("BEGIN IMMEDIATE")
+            assert await refused(log.append([entry(0)])) is Reason.LOG_UNAVAILABLE
+            shell.execute("ROLLBACK")
+        assert (await log.append([entry(0)]))[0].leaf_index == 0
+
+    with_log(path, scenario)
+
+
+def test_where_the_mark_cannot_be_written_nothing_more_is_signed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(log: LogStore) -> None:
+        def fail(*arguments: object) -> int:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(os, "pwrite", fail)
+        # What was committed is committed; whoever asks again finds out.
+        assert (await log.append([entry(0)]))[0].created
+        assert await refused(log.append([entry(1)])) is Reason.LOG_UNAVAILABLE
+        monkeypatch.undo()
+
+    with_log(path, scenario)
+    grow_to(path, 1, 2)
+
+
+def test_leaves_are_found_wherever_they_stand(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_log_index, "MAX_RECENT", 500)
+
+    async def scenario(log: LogStore) -> None:
+        for start in range(0, 2000, 100):
+            await log.append(entries(start, start + 100))
+        for number in range(0, 2000, 37):
+            assert await log.find(hash_leaf(entry(number).leaf)) == number
+        again = await log.append([*entries(0, 300), entry("new"), *entries(1700, 2000)])
+        assert [one.leaf_index for one in again] == [*range(300), 2000, *range(1700, 2000)]
+        assert [one.created for one in again].count(True) == 1
+
+    with_log(path, scenario)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT indexed FROM log").fetchone()[0] >= 1500
+        assert connection.execute("SELECT count(*) FROM log_index").fetchone()[0] >= 1500
+
+
+def test_one_group_has_one_signature(path: Path) -> None:
+    async def scenario(log: SqliteLog) -> None:
+        groups: list[int] = []
+        log.observe_commits(lambda writes, seconds: groups.append(writes))
+        await asyncio.gather(*(log.append([entry(number)]) for number in range(200)))
+        # All that was waiting while the first commit ran came in few more, each with one checkpoint.
+        assert sum(groups) == 200 and len(groups) < 100
+
+    with_log(path, scenario)
+
+
+# The store of a relay, with the log in its file.
+
+
+def request(name: str, expires_at: int = LATER) -> NewRequest:
+    digest = Digest(hashlib.sha256(name.encode()).hexdigest())
+    return NewRequest(RequestId(digest), name.encode(), digest, expires_at)
+
+
+def answer(name: str) -> NewAnswer:
+    digest = Digest(hashlib.sha256(name.encode()).hexdigest())
+    return NewAnswer(digest, name.encode(), entry=LogEntry(f"leaf of {name}".encode(), name.encode()))
+
+
+def test_an_answer_its_leaf_and_its_checkpoint_are_one(path: Path) -> None:
+    async def scenario(store: SqliteRequestStore) -> None:
+        log = store.log
+        assert log is not None
+        await store.submit(request("a"), now=NOW)
+        waiting = asyncio.create_task(log.wait_beyond(0, 30))
+        assert await store.add_answer(request("a").id, answer("yes"), now=NOW)
+        assert await waiting
+        assert not await store.add_answer(request("a").id, answer("yes"), now=NOW)
+        assert await log.find(hash_leaf(b"leaf of yes")) == 0
+        assert (await verified(log)).tree_size == 1
+        assert await log.read_records(0, 5) == ((0, b"yes"),)
+
+    with_store(path, scenario)
+
+
+def test_an_answer_that_is_refused_leaves_no_leaf(path: Path) -> None:
+    async def scenario(store: SqliteRequestStore) -> None:
+        assert store.log is not None
+        await store.submit(request("a"), now=NOW)
+        results = await asyncio.gather(
+            store.add_answer(request("a").id, answer("in time"), now=NOW),
+            store.add_answer(request("a").id, answer("late"), now=LATER),
+            store.add_answer(request("unknown").id, answer("lost"), now=NOW),
+            return_exceptions=True,
+        )
+        assert [type(result) for result in results] == [bool, RequestClosedError, UnknownRequestError]
+        assert await store.log.read_records(0, 5) == ((0, b"in time"),)
+
+    with_store(path, scenario)
+
+
+def test_an_answer_from_before_there_was_a_log_is_logged_when_it_comes_again(path: Path) -> None:
+    async def main() -> None:
+        store = SqliteRequestStore.open(path)
+        assert store.log is None
+        await store.submit(request("a"), now=NOW)
+        with pytest.raises(StoreFailedError, match="keeps no log"):
+            await store.add_answer(request("a").id, answer("yes"), now=NOW)
+        await store.add_answer(request("a").id, answer("yes")._replace(entry=None), now=NOW)
+        await store.close()
+
+    asyncio.run(main())
+
+    async def scenario(store: SqliteRequestStore) -> None:
+        assert store.log is not None
+        assert not await store.add_answer(request("a").id, answer("yes"), now=LATER)
+        assert await store.log.find(hash_leaf(b"leaf of yes")) == 0
+
+    with_store(path, scenario)
+
+
+def test_deleting_closed_requests_never_touches_the_log(path: Path) -> None:
+    async def scenario(store: SqliteRequestStore) -> None:
+        log = store.log
+        assert log is not None
+        for number in range(20):
+            await store.submit(request(str(number)), now=NOW)
+            await store.add_answer(request(str(number)).id, answer(f"to {number}"), now=NOW)
+        before, old = await log.checkpoint(), await verified(log)
+        assert await store.delete_closed(closed_before=LATER + 1) == 20
+        assert await log.checkpoint() == before
+        assert len(await log.read_records(0, 50)) == 20
+        await store.submit(request("next"), now=NOW)
+        await store.add_answer(request("next").id, answer("to the next"), now=NOW)
+        new = await verified(log)
+        proof = await log.prove_consistency(20, 21)
+        verify_consistency(20, old.root_hash, 21, new.root_hash, proof)
+
+    with_store(path, scenario)
+
+
+def test_a_database_of_the_version_before_gets_its_log(path: Path) -> None:
+    async def fill(store: SqliteRequestStore) -> None:
+        await store.submit(request("a"), now=NOW)
+
+    with_store(path, fill)
+    checkpoint_path(path).unlink()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for table in ("log", "log_entries", "log_tiles", "log_index", "log_cosigned"):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("PRAGMA user_version = 2")
+
+    async def scenario(store: SqliteRequestStore) -> None:
+        assert store.log is not None
+        await store.add_answer(request("a").id, answer("yes"), now=NOW)
+        assert (await store.fetch(request("a").id)).answers == (b"yes",)
+        assert (await verified(store.log)).tree_size == 1
+
+    with_store(path, scenario)
