@@ -139,6 +139,13 @@ def test_what_could_not_be_checked_is_neither_well_nor_found(place: Place) -> No
     ]
 
 
+def test_an_expired_trust_knows_nobody_new(place: Place) -> None:
+    assert place.audit().returncode == 0
+    place.at = NOW + 8 * 86_400
+    done = place.audit()
+    assert done.returncode == 3 and "(trust-expired)" in done.stdout and "trust refresh" in done.stdout
+
+
 def test_a_folder_of_tiles_is_followed_with_a_policy_and_no_trust(place: Place) -> None:
     place.use(*place.approve())
     place.log.export(place.folder / "tiles")

@@ -19,7 +19,7 @@ from placet.core.encoding import format_time
 from placet.core.errors import IndeterminateError, PlacetError, Reason, visible
 from placet.core.tlog.log_policy import MAX_POLICY_BYTES, LogPolicy, parse_log_policy
 from placet.core.trust import Trust
-from placet.log.monitor import Audit, Audited, Settings, WatchedLog, finding_of
+from placet.log.monitor import Audit, Audited, Settings, Unchecked, WatchedLog, finding_of
 from placet.log.monitor_compare import read_others
 from placet.log.monitor_findings import SEVERITIES, Severity
 from placet.log.monitor_follow import Followed
@@ -61,7 +61,7 @@ def run_audit(args: argparse.Namespace, folder: Path) -> int:
     others = [found for path in (*args.checkpoint, *args.bundle) for found in _read_others(path, policy)]
     notifier = _make_notifier(args.notify, settings.recipients)
     with open_store(folder, must_exist=False) as store:
-        audited = Audit(store, settings).run(logs, against=against, others=others)
+        audited = _judge_trust(Audit(store, settings).run(logs, against=against, others=others), settings)
         told = _NOBODY if notifier is None else tell(settings.recipients, store, notifier)
         still_open = store.list_findings()
     code = _exit_code(audited, told, still_open, Severity(args.fail_on))
@@ -194,6 +194,22 @@ def _make_notifier(path: str | None, recipients: Sequence[Recipient]) -> Notifie
 
 
 # -- how it went
+
+
+def _judge_trust(audited: Audited, settings: Settings) -> Audited:
+    """Adds that the trust is too old to know everybody, where it is."""
+    trust = settings.trust
+    if trust is None or settings.now < trust.expires_at:
+        return audited
+    expired = IndeterminateError(
+        Reason.TRUST_EXPIRED,
+        f"This machine's trust snapshot expired at {format_time(trust.expires_at)}; who was enrolled or "
+        "revoked since is not known here.",
+        hint="Run `placet trust refresh` before each audit.",
+    )
+    return audited._replace(
+        unchecked=(*audited.unchecked, Unchecked("the people and gates of today", expired))
+    )
 
 
 def _exit_code(audited: Audited, told: Told, still_open: Sequence[StoredFinding], fail_on: Severity) -> int:

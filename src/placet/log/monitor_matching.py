@@ -27,10 +27,9 @@ def judge_use(use: Event, named: Mapping[str, Event], *, uses_so_far: int) -> tu
     wrong = [_wrong_approval(use, leaf, named.get(leaf)) for leaf in use.approvals]
     if not use.approvals:
         wrong.append("names no approval")
-    found = [
-        _about(use, FindingName.USE_WITHOUT_APPROVAL, f"{_used(use)} {why}.")
-        for why in dict.fromkeys(filter(None, wrong))
-    ]
+    found = []
+    if why := "; it ".join(dict.fromkeys(filter(None, wrong))):
+        found.append(_about(use, FindingName.USE_WITHOUT_APPROVAL, f"{_used(use)} {why}."))
     holding = approvals_of(use, named)
     allowed = min((a.max_uses for a in holding if a.max_uses), default=0)
     if allowed and uses_so_far > allowed:
