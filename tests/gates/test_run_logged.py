@@ -205,3 +205,28 @@ def test_what_waits_for_a_log_that_was_given_up_is_not_dropped(queued: Site) -> 
     assert "1 use waits for the log, since " in done.stderr
     assert "the trust root names none with an address" in done.stderr
     assert queued.show()["unlogged"]["uses"] == 1  # type: ignore[index]
+
+
+PROBE = """
+import sys
+from placet.cli import main
+code = main(sys.argv[1:])
+print(code, *sorted(sys.modules), file=sys.stderr)
+"""
+
+
+def test_without_a_log_in_the_trust_root_nothing_of_logs_is_loaded(tmp_path: Path) -> None:
+    world = CommandWorld(tmp_path)
+    bundle = world.save(world.approve("true"))
+    line = ["run", "--intent", str(bundle), "--trust", str(world.trust_path), "--gate", GATE]
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *line],
+        env=os.environ | {"XDG_STATE_HOME": str(world.state)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code, *loaded = done.stderr.split()
+    assert code == "0", done.stderr
+    dear = {"httpx", "asyncio", "placet.gates.use_log", "placet.adapters.log_client"}
+    assert dear & set(loaded) == set()

@@ -15,9 +15,11 @@ from placet.core.bundle import parse_bundle
 from placet.core.encoding import sha256_hex
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
 from placet.core.tlog.leaf import UseLeaf, decision_leaf, leaf_hash, parse_leaf
+from placet.core.tlog.records import parse_use_record
 from placet.gates.command import RunResult, Step, rehearse_approved, run_approved
 from placet.gates.use_log import LogAccess, UseLog, flush_uses
 from placet.ports.use_ledger import NOT_EXECUTED
+from placet.testing.contracts.use_ledger import a_use
 from placet.testing.small_log import SmallLog
 
 FORK = multiprocessing.get_context("fork")
@@ -334,3 +336,11 @@ def test_every_use_is_a_leaf_of_its_own_and_each_only_once(queued: LoggedWorld) 
     for _ in range(3):
         run(queued, bundle)
     assert len(set(queued.log.leaves)) == len(queued.log.leaves) == 3
+
+
+def test_two_uses_share_no_id_even_if_they_are_alike(world: LoggedWorld) -> None:
+    """Signatures differ by chance of their own; the ID must do so by itself, for keys that sign alike."""
+    log = world.use_log(touch(world))
+    alike = a_use()
+    ids = {parse_use_record(log.make_record(alike)).use.id for _ in range(3)}
+    assert len(ids) == 3
