@@ -19,7 +19,7 @@ test:             ## run all tests
 	@scripts/setup test
 	@$(PY) -m pytest
 
-test-interop:     ## ask cosign, sigstore-go, rekor-cli, gh, sigstore-js, aics-tlog, ots, OPA and CEL; fetches them once
+test-interop:     ## ask cosign, sigstore-go, rekor-cli, litewitness, gh, sigstore-js, aics-tlog, ots, OPA and CEL; fetches them once
 	@scripts/setup test
 	@scripts/setup-interop
 	@$(PY) -m pytest -m interop_tools tests/interop_tools
