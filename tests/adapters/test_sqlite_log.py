@@ -19,6 +19,7 @@ from placet.adapters.sqlite import _log_index
 from placet.adapters.sqlite import database as sqlite_database
 from placet.adapters.sqlite._log_open import declare_log
 from placet.adapters.sqlite._log_place import checkpoint_path
+from placet.adapters.sqlite.check import check_database, salvage
 from placet.adapters.sqlite.log import SqliteLog
 from placet.adapters.sqlite.store import SqliteRequestStore
 from placet.core.encoding import Digest
@@ -510,3 +511,61 @@ def test_a_database_of_the_version_before_gets_its_log(path: Path) -> None:
         assert (await verified(store.log)).tree_size == 1
 
     with_store(path, scenario)
+
+
+# `placet relay check`.
+
+
+def fill_with_answers(path: Path) -> None:
+    async def fill(store: SqliteRequestStore) -> None:
+        assert store.log is not None
+        await store.submit(request("a"), now=NOW)
+        await store.add_answer(request("a").id, answer("yes"), now=NOW)
+        await store.log.append(entries(0, 300))
+
+    with_store(path, fill)
+
+
+@pytest.mark.parametrize(
+    ("statement", "finding"),
+    [
+        (
+            "UPDATE log_entries SET leaves = CAST(replace(leaves, 'leaf 7', 'leaf X') AS BLOB)",
+            "are not those",
+        ),
+        ("UPDATE log_entries SET records = CAST(replace(records, '7', 'X') AS BLOB)", "are damaged"),
+        ("DELETE FROM log_entries WHERE first_index = 1", "leaf 1 is missing"),
+        ("UPDATE log SET checkpoint = CAST(replace(checkpoint, '301', '300') AS BLOB)", "does not hold"),
+        ("UPDATE log SET indexed = 256", "has lost some"),
+    ],
+)
+def test_a_check_names_what_is_wrong_with_the_log(path: Path, statement: str, finding: str) -> None:
+    fill_with_answers(path)
+    assert check_database(path).findings == ()
+    execute(path, statement)
+    (found,) = check_database(path).findings
+    assert found.startswith("the log: ") and finding in found
+
+
+def test_a_whole_log_is_salvaged_with_the_requests(path: Path, tmp_path: Path) -> None:
+    fill_with_answers(path)
+    saved = tmp_path / "saved.sqlite3"
+    assert salvage(path, saved).findings == ()
+    declare_log(saved, SIGNER)
+
+    async def look(store: SqliteRequestStore) -> None:
+        assert store.log is not None
+        assert (await store.fetch(request("a").id)).answers == (b"yes",)
+        assert (await verified(store.log)).tree_size == 301
+        assert (await store.log.append([entry(299)]))[0].leaf_index == 300
+
+    with_store(saved, look)
+
+
+def test_a_damaged_log_is_not_salvaged_in_part(path: Path, tmp_path: Path) -> None:
+    fill_with_answers(path)
+    execute(path, "UPDATE log_entries SET leaves = CAST(replace(leaves, 'leaf 7', 'leaf X') AS BLOB)")
+    saved = tmp_path / "saved.sqlite3"
+    assert salvage(path, saved).requests == 1
+    with closing(sqlite3.connect(saved)) as connection:
+        assert connection.execute("SELECT count(*) FROM log_entries").fetchone() == (0,)

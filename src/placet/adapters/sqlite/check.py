@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from placet.adapters.sqlite._log_check import check_log, copy_log, has_log
 from placet.adapters.sqlite.counting import EVERYBODY, count_answer, count_request
 from placet.adapters.sqlite.database import open_database
 from placet.adapters.sqlite.errors import translate
@@ -51,12 +52,18 @@ class CheckResult(NamedTuple):
     """The first of what is wrong, as sentences; empty where the database is whole."""
 
 
-def check_database(path: Path, *, keep: Callable[[Whole], None] = lambda whole: None) -> CheckResult:
+def check_database(
+    path: Path,
+    *,
+    keep: Callable[[Whole], None] = lambda whole: None,
+    keep_log: Callable[[sqlite3.Connection], None] = lambda connection: None,
+) -> CheckResult:
     """Reads everything in the database at `path`, which a relay may be using.
 
     Args:
         path: the database file.
         keep: given each whole request with its answers.
+        keep_log: given the database where its log is whole, or where it has none.
 
     Raises:
         StoreFailedError: there is no placet database, or nothing of it can be read.
@@ -83,13 +90,17 @@ def check_database(path: Path, *, keep: Callable[[Whole], None] = lambda whole: 
                 keep(found)
             if not damaged:
                 findings += _check_counts(connection, requests, answers)
+            in_log = check_log(connection)
+            findings += in_log
+            if not in_log:
+                keep_log(connection)
     except sqlite3.Error as e:
         raise translate(e, str(path)) from e
     return CheckResult(requests, answers, damaged, tuple(findings[:_MAX_FINDINGS]))
 
 
 def salvage(path: Path, target: Path) -> CheckResult:
-    """Saves what is whole in the database at `path` into a new one at `target`.
+    """Saves what is whole in the database at `path` into a new one at `target`; a log all or not at all.
 
     The relay must be stopped, or what arrives meanwhile is missing in the new one.
 
@@ -115,10 +126,14 @@ def salvage(path: Path, target: Path) -> CheckResult:
             connection.execute("COMMIT")
             connection.execute("BEGIN IMMEDIATE")
 
+    def keep_log(source: sqlite3.Connection) -> None:
+        if has_log(source):
+            copy_log(source, connection)
+
     with closing(connection):
         try:
             connection.execute("BEGIN IMMEDIATE")
-            result = check_database(path, keep=keep)
+            result = check_database(path, keep=keep, keep_log=keep_log)
             connection.execute("COMMIT")
         except sqlite3.Error as e:
             raise translate(e, str(target)) from e
