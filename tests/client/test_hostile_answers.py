@@ -72,7 +72,7 @@ BAD: dict[str, tuple[Lie, Reason, str]] = {
     "rate limited": (wire.failing(429), Reason.RELAY_UNAVAILABLE, "status 429"),
     "redirect": (wire.redirected("http://127.0.0.1:9/"), Reason.RELAY_NONSENSE, "is not followed"),
     "redirect to nonsense": (wire.redirected("http://[::bad/\x7f"), Reason.RELAY_UNAVAILABLE, "broke"),
-    "huge": (wire.huge(12_000_000), Reason.RELAY_NONSENSE, "more than 9502720 bytes"),
+    "huge": (wire.huge(12_000_000), Reason.RELAY_NONSENSE, "more than 10027008 bytes"),
     "gzip bomb": (wire.compressed(10_000_000), Reason.RELAY_NONSENSE, "no usable JSON"),
     "dripping body": (wire.dripping(), Reason.RELAY_UNAVAILABLE, "did not answer in time"),
     "dripping head": (wire.dripping(in_head=True), Reason.RELAY_UNAVAILABLE, "did not answer in time"),

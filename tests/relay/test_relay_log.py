@@ -14,7 +14,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from relay_process import RelayProcess, answering, make_answer, make_request, running, start, submission
+from relay_process import (
+    COMMAND,
+    RelayProcess,
+    answering,
+    make_answer,
+    make_request,
+    running,
+    start,
+    submission,
+)
 
 from placet.adapters.log_calls import LogRefusedError, LogUnavailableError
 from placet.adapters.log_client import LogClient
@@ -109,7 +118,7 @@ def test_the_log_keeps_its_name_and_its_history_over_restarts(tmp_path: Path) ->
     assert sizes == [1, 2, 3]
     assert policy_of(tmp_path).logs[0].key.name == "relay.example/log"
     refused = subprocess.run(
-        [sys.executable, "-m", "placet", "relay", "serve", "--state", str(tmp_path), "--log-name", "other"],
+        [*COMMAND, "--port", "0", "--state", str(tmp_path), "--log-name", "other"],
         capture_output=True,
         text=True,
         check=False,
@@ -212,7 +221,9 @@ def test_a_killed_relay_loses_no_acknowledged_leaf_and_never_forks(tmp_path: Pat
         appenders = [Appender(f"{relay.url}/log", records) for _ in range(4)]
         for appender in appenders:
             appender.start()
-        time.sleep(0.02 * i)
+        # Killed while some wait for an answer, after more in each round: a time would say nothing.
+        while sum(len(appender.acknowledged) for appender in appenders) < 6 * i:
+            time.sleep(0.001)
         relay.kill()
         for appender in appenders:
             appender.join(timeout=30)

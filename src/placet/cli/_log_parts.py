@@ -104,7 +104,7 @@ def load_or_make_key(path: Path, name: str | None) -> NoteSigner:
         name: what the log is to be called; None leaves an existing key as it is, and takes a random name.
 
     Raises:
-        UserError: the key is another log's.
+        UserError: the key is another log's, or cannot be written.
         PlacetError: it cannot be used.
     """
     from placet.adapters.note_key import create_note_key, load_note_key
@@ -112,7 +112,13 @@ def load_or_make_key(path: Path, name: str | None) -> NoteSigner:
 
     if not path.exists():
         chosen = name or f"placet.localhost/log/{secrets.token_hex(_NAME_BYTES)}"
-        return create_note_key(path, chosen, ED25519)
+        try:
+            return create_note_key(path, chosen, ED25519)
+        except OSError as e:
+            raise UserError(
+                f"The folder {path.parent} cannot be used: {e.strerror}.",
+                "Make it belong to the user who runs this, or name another one with --state.",
+            ) from e
     signer = load_note_key(path, ED25519)
     if name is not None and signer.name != name:
         raise UserError(
