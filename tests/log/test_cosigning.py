@@ -318,6 +318,22 @@ def test_a_witness_that_saw_another_history_stops_the_cosigning_loudly(
     assert "no witness is asked any more" in caplog.text
 
 
+def test_a_witness_that_forgot_what_it_cosigned_does_not_count(tmp_path: Path) -> None:
+    @scene(tmp_path)
+    async def _(it: Deployment) -> None:
+        with LyingWitness(lies.honest(LIAR)) as witness:
+            it.add("w", LIAR, witness.url)
+            async with it.cosigned() as cosigning:
+                await it.append(3)
+                assert await it.log.wait_beyond(2, _AT_MOST, cosignatures=1)
+                await until(lambda: cosigning.statuses()[0].tree_size == 3)
+                witness.turn(lies.conflict(0))
+                await it.append()
+                await until(lambda: cosigning.statuses()[0].problem is not None)
+                assert "has forgotten" in str(cosigning.statuses()[0].problem)
+                cosigning.check_consistent()
+
+
 def test_a_witness_of_an_earlier_protocol_says_another_root_by_a_conflict(tmp_path: Path) -> None:
     @scene(tmp_path)
     async def _(it: Deployment) -> None:

@@ -222,6 +222,9 @@ class Cosigning:
             if claimed == size:
                 raise _contradiction(standing, f"cosigned another root hash at size {size}")
             raise _unusable(standing, "contradicts itself: the proof started from the size that it names")
+        if claimed < standing.cosigned:
+            # Whatever it signs now, it may have signed otherwise before: two histories, by one witness.
+            raise _unusable(standing, f"cosigned size {standing.cosigned} and has forgotten it")
         if claimed > size:
             # Another process of ours may have shown it a newer checkpoint.
             newest = parse_checkpoint(parse_note(await self._store.checkpoint()).text).tree_size
