@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -69,17 +70,33 @@ def running_log(folder: Path, decisions: int) -> Iterator[RunningLog]:
             witness.add_log(parse_log_policy(f"{line}quorum none\n".encode()).logs[0].key)
         policy_text += "group both all w1 w2\nquorum both\n"
         (folder / "log-policy").write_text(policy_text)
-        arguments = ["--log-policy", str(folder / "log-policy"), "--tiles", str(tiles), "--port", "0"]
+        arguments = [
+            "--no-limits",
+            "--log-policy",
+            str(folder / "log-policy"),
+            "--tiles",
+            str(tiles),
+            "--port",
+            "0",
+        ]
         url = stack.enter_context(_process([*_LOG, "serve", "--state", str(state), *arguments]))
-        client, records = LogClient(url), _records(decisions)
-        for record in records[: decisions // 2]:
-            client.append(record)
-        old = client.fetch_checkpoint()
-        for record in records[decisions // 2 :]:
-            client.append(record)
-        leaves = tuple(encode_leaf(leaf_of_record(record)) for record in records)
+        records, leaves = _records(decisions), [b""] * decisions
+        _append(url, records[: decisions // 2], leaves)
+        old = LogClient(url).fetch_checkpoint()
+        _append(url, records[decisions // 2 :], leaves)
         _wait_for_tiles(tiles, decisions)
-        yield RunningLog(url, folder, tiles, leaves, old, parse_log_policy(policy_text.encode()))
+        yield RunningLog(url, folder, tiles, tuple(leaves), old, parse_log_policy(policy_text.encode()))
+
+
+def _append(url: str, records: Sequence[bytes], leaves: list[bytes]) -> None:
+    """Hands records in, several at a time, and notes where the log put each leaf."""
+
+    def append(record: bytes) -> None:
+        place = LogClient(url).append(record).leaf_index
+        leaves[place] = encode_leaf(leaf_of_record(record))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(append, records))
 
 
 @contextmanager
