@@ -89,6 +89,11 @@ def with_answers(*given: Answer) -> Lie:
     return answers(lambda real: [*more, *real])
 
 
+def proofs(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Lie:
+    """Changes the log's proofs beside a request's answers, which stand by the answer's digest."""
+    return changed("request", lambda value: {**value, "proofs": change(value.get("proofs", {}))})
+
+
 def withheld() -> Lie:
     """Hands out no answer."""
     return answers(lambda real: [])
