@@ -139,6 +139,8 @@ def _trees(book: Book) -> None:
     no("too-long", "A hash is left over.", hashes=[*good["hashes"], good["hashes"][0]])
     no("short-hash", "A hash of 31 bytes.", hashes=[b64(b"x" * 31), *good["hashes"][1:]])
     no("another-root", "Another root hash.", rootHash=_flip(_TREE.root, 31).hex())
+    two = Tree(_ENTRIES[:2])
+    no("taller-tree", "The proof goes on beyond the top of a tree of one.", entry=b64(_ENTRIES[1]), leafIndex="0", treeSize="1", hashes=[b64(two.read(0, 0))], rootHash=two.root.hex())
     no("empty-tree", "Nothing is in the empty tree.", treeSize="0", leafIndex="0", hashes=[], rootHash=EMPTY_ROOT.hex())
 
 
@@ -154,6 +156,7 @@ def _consistency(book: Book) -> None:
     no("rewritten-entry", "An old entry was rewritten (attack A14).", rewritten.continues(3) | {"oldRoot": good["oldRoot"]})
     no("dropped-entry", "An old entry was dropped (attack A14).", Tree([*_ENTRIES[:1], *_ENTRIES[2:], b"x"]).continues(3) | {"oldRoot": good["oldRoot"]})
     no("rolled-back", "The newer state is shorter (attack A14).", good | {"oldSize": "7", "oldRoot": good["newRoot"], "newSize": "3", "newRoot": good["oldRoot"]})
+    no("rolled-back-to-itself", "The newer state is shorter, and claims the same root.", {"oldSize": "2", "oldRoot": good["oldRoot"], "newSize": "1", "newRoot": good["oldRoot"], "hashes": []})
     no("forked", "Two roots of one size (attack A14).", {"oldSize": "7", "oldRoot": rewritten.root.hex(), "newSize": "7", "newRoot": _TREE.root.hex(), "hashes": []})
     no("empty-is-not", "Another root than the empty tree's, of no entries.", _TREE.continues(0) | {"oldRoot": _TREE.root.hex()})
     no("empty-with-proof", "From the empty tree the proof is empty.", _TREE.continues(0) | {"hashes": good["hashes"][:1]})
@@ -237,6 +240,8 @@ def _keys(book: Book) -> None:
     no("long-key", "A key of 33 bytes.", _with_id(ORIGIN, 1, key.public_key + b"\0"))
     no("no-name", "No name.", good.removeprefix(name), "bad-value")
     no("space", "A space in the name.", _with_id("log example", 1, key.public_key), "bad-value")
+    no("control", "A control character in the name.", _with_id("log\x01example", 1, key.public_key), "bad-value")
+    no("del", "Delete in the name.", _with_id("log\x7fexample", 1, key.public_key), "bad-value")
     no("second-base64", "A second spelling of base64.", good + "====", "bad-base64")
     no("newline", "A newline after it.", good + "\n", "bad-base64")
     for order, raw in (("1", b"\1" + bytes(31)), ("2", b"\xec" + b"\xff" * 30 + b"\x7f"), ("4", bytes(32)), ("8", bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"))):

@@ -207,3 +207,15 @@ def test_every_size_and_index_up_to_a_bound() -> None:
                 for other in range(old):
                     with pytest.raises(VerificationError):
                         verify_consistency(other, model.root(LEAVES[:old]), size, root, proof)
+
+
+def test_hashes_are_not_cut_elsewhere() -> None:
+    """Two hashes side by side are 64 bytes wherever they are cut; only one cut is two hashes."""
+    one, two = LEAVES[:2]
+    root = hash_node(one, two)
+    for cut in (31, 33):
+        left, right = (one + two)[:cut], (one + two)[cut:]
+        with pytest.raises(VerificationError):
+            verify_inclusion(left, 0, 2, [right], root)
+        with pytest.raises(VerificationError):
+            verify_consistency(1, left, 2, root, [right])
