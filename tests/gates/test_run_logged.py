@@ -7,11 +7,16 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
+
+import in_process
 from command_world import GATE, POLICY, CommandWorld
 from use_log_world import QUEUED, use_key
 
@@ -27,16 +32,7 @@ PLACET = [sys.executable, "-c", "import sys; from placet.cli import main; sys.ex
 
 
 def placet(state: Path, *line: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*PLACET, *line],
-        env=os.environ | {"XDG_STATE_HOME": str(state)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    return done
+    return in_process.placet(state.parent, *line, XDG_STATE_HOME=str(state))
 
 
 class Site:
@@ -60,17 +56,18 @@ class Site:
         )
 
     @contextmanager
-    def log(self) -> Iterator[LogClient]:
-        """Runs the log."""
-        port = self.url.rpartition(":")[2]
+    def log(self, port: str = "") -> Iterator[LogClient]:
+        """Runs the log where the trust root says that it is, or elsewhere."""
+        port = port or self.url.rpartition(":")[2]
         trust = ["--trust-snapshot", str(self.world.trust_path)]
         line = [*PLACET, "log", "serve", "--port", port, "--no-limits", *trust]
         environment = os.environ | {"XDG_STATE_HOME": str(self.folder / "log")}
         with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout is not None
-                assert "listens" in process.stdout.readline()
-                yield LogClient(self.url)
+                ready = process.stdout.readline()
+                assert "listens" in ready
+                yield LogClient(next(word for word in ready.split() if word.startswith("http")).rstrip(","))
             finally:
                 process.kill()
 
@@ -205,6 +202,85 @@ def test_what_waits_for_a_log_that_was_given_up_is_not_dropped(queued: Site) -> 
     assert "1 use waits for the log, since " in done.stderr
     assert "the trust root names none with an address" in done.stderr
     assert queued.show()["unlogged"]["uses"] == 1  # type: ignore[index]
+
+
+class Cutter:
+    """Stands before a log, and cuts every connection from the one with a number on.
+
+    Args:
+        cut: the number, from 1.
+        after: lets the log act, and keeps its answer.
+    """
+
+    def __init__(self, listen: str, to: str, *, cut: int, after: bool) -> None:
+        self._to, self._cut, self._after, self._seen = int(to.rpartition(":")[2]), cut, after, 0
+        self._server = socket.create_server(("127.0.0.1", int(listen.rpartition(":")[2])))
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                caller, _ = self._server.accept()
+            except OSError:
+                return
+            self._seen += 1
+            with caller:
+                if self._seen >= self._cut and not self._after:
+                    continue
+                answer = self._ask(caller)
+                if self._seen < self._cut:
+                    caller.sendall(answer)
+
+    def _ask(self, caller: socket.socket) -> bytes:
+        with socket.create_connection(("127.0.0.1", self._to)) as log:
+            asked = b""
+            while not _is_whole(asked):
+                asked += caller.recv(65536)
+            log.sendall(asked.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+            return b"".join(iter(lambda: log.recv(65536), b""))
+
+
+def _is_whole(request: bytes) -> bool:
+    head, blank, body = request.partition(b"\r\n\r\n")
+    length = next(
+        (line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), b":0"
+    )
+    return bool(blank) and len(body) >= int(length.partition(b":")[2])
+
+
+@pytest.mark.parametrize(("cut", "after"), [(2, False), (2, True), (3, True)])
+def test_a14_a_log_that_is_cut_off_at_any_request_keeps_the_command_from_running(
+    site: Site, cut: int, after: bool
+) -> None:
+    """The requests are: a checkpoint, the record, its proof."""
+    bundle = site.touch("ran")
+    with site.log("0") as log:
+        cutter = Cutter(site.url, log.url, cut=cut, after=after)
+        try:
+            done = site.run(bundle)
+        finally:
+            cutter.close()
+        assert done.returncode == 125, done.stderr
+        assert "Reason    log-unavailable" in done.stderr
+        assert "The approval is used up, and its record waits" in done.stderr
+        assert "1 use waits for the log, since " in done.stderr
+        assert not site.ran("ran")
+        assert "NOTHING WAS DONE" in site.ledger("show").stdout
+        again = Cutter(site.url, log.url, cut=99, after=False)
+        try:
+            assert site.ledger("flush", "--trust", str(site.world.trust_path)).returncode == 0
+        finally:
+            again.close()
+        assert log.fetch_checkpoint().split(b"\n")[1] == b"1"  # one leaf, however often it was handed in
+    (use,) = site.show()["uses"]  # type: ignore[misc]
+    assert (use["leafIndex"], use["executed"], use["exitCode"]) == ("0", False, None)
+    assert site.run(bundle).returncode == 125
 
 
 PROBE = """

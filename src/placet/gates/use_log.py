@@ -128,10 +128,9 @@ class UseLog:
         except PlacetError as error:
             raise IndeterminateError(
                 Reason.LOG_UNAVAILABLE,
-                f"A rule wants each use logged before it is acted on, and the log cannot be asked: {error}",
+                f"A rule wants each use logged before it is acted on. {error}",
                 hint="Nothing was used and nothing was done. Try again when the log answers. Under a rule "
                 'with uses = "queued" a gate acts and logs later.',
-                causes=(error,),
             ) from error
 
     def make_record(self, use: Use) -> bytes:
@@ -166,10 +165,9 @@ class UseLog:
         except PlacetError as error:
             raise IndeterminateError(
                 Reason.LOG_UNAVAILABLE,
-                f"The log did not take the use, and a rule wants it there before the act: {error}",
+                f"The log did not take the use, and a rule wants it there before the act. {error}",
                 hint="Nothing was done. The approval is used up, and its record waits: `placet ledger flush` "
                 "hands it in. Then request a new approval.",
-                causes=(error,),
             ) from error
 
     def flush(self, ledger: UseLedger) -> None:
@@ -249,7 +247,7 @@ def _find_log(access: LogAccess, *, patient: bool) -> LogAppender:
     raise IndeterminateError(
         Reason.LOG_UNAVAILABLE,
         "; ".join(map(str, troubles)) or "The trust root names no log with an address.",
-        causes=tuple(troubles),
+        hint="Try again later: the same record is never logged twice.",
     )
 
 
