@@ -159,6 +159,7 @@ def test_our_witness_answers_as_litewitness_does(litewitness: Litewitness, tmp_p
     key = log.signer.verifier_key
     first = encode_request(log, 0)
     fork.leaves[1] = b"another"
+    same_size = encode_request(fork, 5)
     log.append(b"more")
     fork.append(b"more")
     grown = encode_request(log, 5)
@@ -167,6 +168,8 @@ def test_our_witness_answers_as_litewitness_does(litewitness: Litewitness, tmp_p
         "not signed": encode_request(stranger, 0),
         "first": first,
         "again from nothing": first,
+        "another root": same_size,
+        "another root from nothing": same_size.replace(b"old 5", b"old 0"),
         "again": first.replace(b"old 0", b"old 5"),
         "beyond": first.replace(b"old 0", b"old 6"),
         "from elsewhere": encode_request(log, 3),
