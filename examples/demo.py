@@ -278,7 +278,7 @@ class Demo:
         payload[at : at + 1] = b"9"
         value["envelope"]["payload"] = base64.b64encode(payload).decode()
         forged = STAGE / "forged.intent.json"
-        forged.write_text(json.dumps(value, sort_keys=True, separators=(",", ":")))
+        forged.write_text(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
         words = ["--action", "run", "--target", TARGET, "--artifact"]
         self.voice.say('One byte: "maxUses":"1" becomes "9".')
         self.gate.placet("verify", str(forged), *words, wheel.name, expect=1)

@@ -153,7 +153,10 @@ def test_settings_that_do_not_exist_and_gates_that_do_not_either(
     assert f"knows no gate 'elsewhere', which {config} names" in placet(tmp_path, *words).stderr
     config.write_text(f'gatte = "{worlds.GATE}"\n')
     done = placet(tmp_path, *words)
-    assert (done.returncode, "gatte is no setting. There are: gate, ledger, relay" in done.stderr) == (
+    assert (
+        done.returncode,
+        "gatte is no setting. There are: gate, ledger, log, log_ca_file, " in done.stderr,
+    ) == (
         2,
         True,
     )
