@@ -18,6 +18,7 @@ from monitor_world import Monitor, names
 
 from placet.adapters.log_client import LogClient
 from placet.core.errors import Reason
+from placet.core.tlog.checkpoint import Checkpoint, sign_checkpoint
 from placet.core.tlog.log_policy import check_quorum
 from placet.core.tlog.merkle import consistency_proof, hash_leaf, hash_node, verify_consistency
 from placet.core.tlog.note import SignedNote, encode_note, parse_note
@@ -160,6 +161,15 @@ def test_a_frozen_log_is_named_by_its_witnesses_time(log: ScriptedLog, monitor: 
     assert "checkpoint-stale" not in monitor.open_findings()
 
 
+def test_a_log_that_claims_to_be_endless_is_not_read(log: ScriptedLog, monitor: Monitor) -> None:
+    note = sign_checkpoint(Checkpoint(log.origin, 2**60, log.root()), log.signer)
+    log.checkpoint = log.cosign(note)
+    with log.served() as url:
+        audited = monitor.run(url, records=False, against=[ServedLog(LogClient(url, tries=1))])
+    assert [str(item.error.reason) for item in audited.unchecked] == ["log-unavailable"] * 2
+    assert log.asked[-2:] == ["checkpoint"] * 2
+
+
 def test_a_witness_whose_clock_is_ahead_is_named(log: ScriptedLog, monitor: Monitor) -> None:
     log.now = monitor.now + 1000
     log.publish()
@@ -214,6 +224,12 @@ def test_a_split_view_between_two_addresses_is_named(
             "leaf-rewritten",
             "leaf-rewritten",
         ]
+    # A fork that is ahead of us is found all the same: its entries are read.
+    longer = log.fork(keep=4)
+    longer.leaves += leaves(9, "for others only")
+    longer.publish()
+    with longer.served() as url:
+        assert seen(monitor, log, against=[ServedLog(LogClient(url, tries=1))])[0] == "split-view"
     # Ahead of us, and honest up to here: what is beyond decides.
     ahead = log.fork()
     ahead.add(b'{"kind":"newer"}')

@@ -181,7 +181,10 @@ def test_what_others_were_shown_is_compared(place: Place) -> None:
     assert "split-view" in place.audit(*fresh, "--bundle", "app.intent.json").stdout
     with fork.served() as url:
         assert "split-view" in place.audit("--state", "another", "--against", url).stdout
-    for wrong in ("bare.intent.json", "token", "nowhere"):
+    # What the log did not sign says nothing about it.
+    altered = fork.checkpoint.replace(b"\n1\n", b"\n2\n")
+    (place.folder / "altered.checkpoint").write_bytes(altered)
+    for wrong in ("bare.intent.json", "token", "nowhere", "altered.checkpoint"):
         assert place.audit(*fresh, "--bundle", wrong).returncode == 2
 
 

@@ -139,7 +139,9 @@ def test_a_use_that_names_a_denial_is_an_alarm(world: LogWorld, log: ScriptedLog
     log_record(log, use_record(request.id, [denial], at=world.now + 90))
     assert run(monitor, log) == ["denied", "use-without-approval"]
     # A denial is no trouble: it is told, and nobody must settle it.
-    assert monitor.open_findings() == ["use-without-approval"]
+    with monitor.store() as store:
+        (still_open,) = store.list_findings()
+    assert still_open.name == "use-without-approval" and "names a denial" in still_open.message
 
 
 def test_a_use_that_names_the_approval_of_something_else_is_an_alarm(
@@ -248,6 +250,15 @@ def test_a_key_that_nobody_has_is_a_warning(world: LogWorld, log: ScriptedLog, m
     stranger = LogWorld(seed=b"elsewhere")
     request = stranger.request_deploy()
     log_answer(log, stranger.approve(request, ALICE))
+    assert run(monitor, log) == ["key-unknown"]
+
+
+def test_a_key_that_was_revoked_since_is_a_warning(
+    world: LogWorld, log: ScriptedLog, monitor: Monitor
+) -> None:
+    log_answer(log, world.approve(world.request_deploy(), ALICE))
+    del world.keys[ALICE]
+    monitor.trust = world.trust()
     assert run(monitor, log) == ["key-unknown"]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from monitor_world import LogWorld, Monitor, log_answer, log_record, use_record
 
+from placet.core.report import encode_report, parse_report
 from placet.core.tlog.log_policy import encode_log_policy
 from placet.log.monitor_events import Event
 from placet.log.monitor_findings import Severity
@@ -143,11 +144,24 @@ def test_many_decisions_are_one_notice() -> None:
 def test_nothing_in_a_notice_can_be_clicked() -> None:
     event = Event("log.example", 3, "ab" * 32, "approved", "cd" * 32, ("ef" * 32,), seen_at=1_795_428_000)
     nasty = event._replace(text='See https://evil.example/x or call +1 555 0100 123 "now"', verified=True)
+    nasty = nasty._replace(terminal="https://evil.example")
     line = describe(nasty, own=True)
     assert "://" not in line and "evil.example" not in line and "0100 123" not in line
     # Without its record, the entry is named by what the leaf says.
     line = describe(event, own=True)
     assert "the request cdcdcdcdcdcdcdcd before 2026-11-23T10:00:00Z" in line and "not verified" in line
+
+
+def test_nor_can_it_in_what_operators_are_told(world: LogWorld, log: ScriptedLog, monitor: Monitor) -> None:
+    """A record that nobody signed may name any terminal: its words stay in quotation marks, and no link."""
+    answer = world.approve(world.request_deploy(), ALICE)
+    report = parse_report(answer.report.payload)._replace(terminal_id='x" https://evil.example "')
+    log_answer(log, answer._replace(report=answer.report._replace(payload=encode_report(report))))
+    with log.served() as url:
+        (found,) = monitor.run(url).news
+    assert found.name == "key-unknown" and "https://evil.example" in found.message
+    told = told_after(monitor, log)
+    assert "key-unknown" in told[OPERATORS.key].body and "://" not in told[OPERATORS.key].body
 
 
 def test_a_killed_audit_forgets_nobody_and_repeats_only_what_it_must(

@@ -15,7 +15,7 @@ from placet.log.monitor_checkpoint import CheckedCheckpoint, check_signed
 from placet.log.monitor_evidence import keep_evidence
 from placet.log.monitor_findings import Finding, FindingName, finding
 from placet.log.monitor_follow import explain
-from placet.log.monitor_source import EntriesError, LogSource, fetch_entries
+from placet.log.monitor_source import EntriesError, LogSource, check_growth, fetch_entries
 from placet.log.monitor_tree import grow, root_of
 
 
@@ -89,6 +89,7 @@ def compare_source(
     _, new = check_signed(data, policy)
     other = StoredCheckpoint(new.log_origin, new.tree_size, new.root_hash, source.name, data)
     log = store.followed(new.log_origin)
+    check_growth(new.log_origin, log.tree_size if log else 0, new.tree_size)
     if log is None or _continues(source, store, log, other):
         return other, ()
     keep_evidence(store.path.parent, log.origin, log.checkpoint, data)

@@ -101,6 +101,11 @@ def finding(
     return Finding(name, subject, visible(message), log_origin, leaf_index)
 
 
+def quote(text: str) -> str:
+    """Returns others' words in quotation marks that they cannot end: what stands in them is never ours."""
+    return '"' + visible(text).replace('"', "'") + '"'
+
+
 def severity_of(name: FindingName) -> Severity:
     """Returns how bad a finding of that name is."""
     return _TABLE[name][0]

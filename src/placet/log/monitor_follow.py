@@ -18,9 +18,9 @@ from placet.core.tlog.merkle import EMPTY_ROOT, CompactRange, extend, hash_leaf
 from placet.core.tlog.tiles import TILE_WIDTH, parse_tile, tile_path
 from placet.log.monitor_checkpoint import CheckedCheckpoint, check_checkpoint
 from placet.log.monitor_evidence import keep_evidence
-from placet.log.monitor_findings import Finding, FindingName, finding
+from placet.log.monitor_findings import Finding, FindingName, finding, quote
 from placet.log.monitor_leaves import read_leaf
-from placet.log.monitor_source import EntriesError, LogSource, fetch_entries
+from placet.log.monitor_source import EntriesError, LogSource, check_growth, fetch_entries
 from placet.log.monitor_tree import name_differences, root_of
 
 
@@ -73,9 +73,12 @@ def follow(
     except IndeterminateError:
         raise
     except PlacetError as e:
-        text = f"What {source.name} shows as the newest state of {origin} is not signed by it: {e}"
+        text = (
+            f"What {source.name} shows as the newest state of {origin} is not signed by it: {quote(str(e))}"
+        )
         forged = finding(FindingName.CHECKPOINT_FORGED, sha256_hex(data), text, log_origin=origin)
         return Followed(origin, last.tree_size, last.root, None, 0, False, (forged,))
+    check_growth(origin, last.tree_size, checked.checkpoint.tree_size)
     wrong = _judge(source, store, last, checked, now, full=full)
     if wrong:
         keep_evidence(store.path.parent, origin, last.checkpoint, data)

@@ -20,7 +20,7 @@ from placet.core.tlog.merkle import hash_leaf
 from placet.core.tlog.records import leaf_of_record, parse_trust_record, parse_use_record, verify_use
 from placet.core.trust import Trust
 from placet.log.monitor_events import TRUST, UNKNOWN, USED, Event
-from placet.log.monitor_findings import Finding, FindingName, finding
+from placet.log.monitor_findings import Finding, FindingName, finding, quote
 
 # Not enrolled today; whether the key ever was, today's trust cannot say.
 _GONE = frozenset({Reason.UNKNOWN_KEY, Reason.TERMINAL_UNKNOWN, Reason.CREDENTIAL_NOT_VALID})
@@ -91,7 +91,9 @@ def judge_leaf(
         if encode_leaf(leaf_of_record(record)) != entry:
             raise VerificationError(Reason.LOG_INCONSISTENT, "It has another leaf.")
     except PlacetError as e:
-        text = f"The record that the log shows for {event.name} is not what its leaf stands for: {e}"
+        text = (
+            f"The record that the log shows for {event.name} is not what its leaf stands for: {quote(str(e))}"
+        )
         return JudgedLeaf(event, (_about(event, FindingName.RECORD_MISMATCH, text),))
     if event.kind == TRUST:
         return _judge_trust(event, record, judge_metadata)
@@ -159,7 +161,7 @@ def _judge_use(event: Event, record: bytes, trust: Trust | None) -> JudgedLeaf:
         verify_use(parsed, gate.use_keys if gate else ())
     except PlacetError as e:
         name = FindingName.KEY_UNKNOWN if e.reason in _GONE else FindingName.RECORD_FORGED
-        text = f"The use in {event.name}, said to be at gate {use.gate}, is not that gate's: {e}"
+        text = f"The use in {event.name}, said to be at gate {use.gate}, is not that gate's: {quote(str(e))}"
         return JudgedLeaf(event, (_about(event, name, text),))
     return JudgedLeaf(event._replace(verified=True), ())
 
@@ -168,7 +170,7 @@ def _judge_trust(event: Event, record: bytes, judge_metadata: JudgeMetadata) -> 
     try:
         judged = judge_metadata(parse_trust_record(record))
     except PlacetError as e:
-        text = f"The trust change in {event.name} is no TUF metadata: {e}"
+        text = f"The trust change in {event.name} is no TUF metadata: {quote(str(e))}"
         return JudgedLeaf(event, (_about(event, FindingName.TRUST_FORGED, text),))
     event = event._replace(role=judged.role, version=judged.version, verified=judged.verified)
     found = tuple(_about(event, name, f"{text} ({event.name}).") for name, text in judged.findings)

@@ -13,7 +13,7 @@ from placet.core.policy import Quorum, Rule, select_rules
 from placet.core.quorum import evaluate_quorum
 from placet.core.trust import Trust
 from placet.log.monitor_events import APPROVED, DENIED, Event
-from placet.log.monitor_findings import Finding, FindingName, finding
+from placet.log.monitor_findings import Finding, FindingName, finding, quote
 
 
 def judge_use(use: Event, named: Mapping[str, Event], *, uses_so_far: int) -> tuple[Finding, ...]:
@@ -95,14 +95,14 @@ def is_break_glass(rule: Rule, people: dict[str, tuple[str, ...]]) -> bool:
 def judge_unused(approval: Event) -> Finding:
     """Returns the finding of an approval that expired without a use."""
     who = approval.person or f"key {approval.keyids[0][:16]}"
-    text = f'What {who} approved was never used: "{approval.text}" ({approval.name}).'
+    text = f"What {who} approved was never used: {quote(approval.text)} ({approval.name})."
     return _about(approval, FindingName.NEVER_USED, text)
 
 
 def judge_denial(denial: Event) -> Finding:
     """Returns the finding of a denial."""
     who = denial.person or f"The key {denial.keyids[0][:16]}"
-    what = f'"{denial.text}"' if denial.text else f"the request {denial.payload[:16]}"
+    what = quote(denial.text) if denial.text else f"the request {denial.payload[:16]}"
     return _about(denial, FindingName.DENIED, f"{who} denied {what} ({denial.name}).")
 
 

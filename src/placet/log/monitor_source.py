@@ -12,6 +12,8 @@ from placet.core.errors import MalformedError, PlacetError
 from placet.core.tlog.tiles import MAX_BUNDLE_BYTES, TILE_WIDTH, entries_path, parse_entries
 
 _RECORDS_AT_ONCE = 200
+# More than any log here gets in its life: whoever holds a log's key must not fill our disk in one run.
+MAX_NEW_ENTRIES = 10_000_000
 
 
 class LogSource(Protocol):
@@ -114,6 +116,19 @@ class FolderLog:
 
 class EntriesError(Exception):
     """A log serves entries that cannot be those of its tree; the text says which."""
+
+
+def check_growth(origin: str, known: int, claimed: int) -> None:
+    """Refuses to read more entries than a log can have got.
+
+    Raises:
+        IndeterminateError: LOG_UNAVAILABLE.
+    """
+    if claimed - known > MAX_NEW_ENTRIES:
+        raise unavailable(
+            f"{origin} claims to have {claimed} entries, and {known} are known: too many to read in one run.",
+            "Ask the log's operator what happened.",
+        )
 
 
 def fetch_entries(source: LogSource, start: int, stop: int) -> Iterator[tuple[bytes, ...]]:

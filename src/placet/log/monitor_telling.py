@@ -162,7 +162,7 @@ def describe(event: Event, *, own: bool) -> str:
     # A requester chose what is quoted, and a person approved it: it must be no link in either case.
     what = f'"{neutralise(event.text)}"' if event.text else f"the request {event.payload[:16]}"
     when = f"at {format_time(event.at)}" if event.at else f"before {format_time(event.seen_at)}"
-    where = f" on terminal {event.terminal}" if event.terminal else ""
+    where = f" on terminal {neutralise(event.terminal)}" if event.terminal else ""
     verified = "" if event.verified else " (the log's record of it was not verified)"
     return f"{who} {did} {what} {when}{where}, log entry {event.leaf_index}.{verified}"
 
