@@ -26,6 +26,8 @@ PUT of theirs fails.  A name that holds other bytes stops the log before it sign
 **Why nothing is lost.**  Death before step 1 appended nothing and left nothing behind.  Death after it left
 the round in the journal: whoever opens the log finishes it.  Answers are sent after step 3 alone.
 
-Leaves out: deleting anything (the credential needs no such right), and a copy of the whole bucket that was
-put back to an older state, which only witnesses and monitors can notice.
+**What was put back** to an older state is noticed where a later tile, a cosigned checkpoint or a running
+server remembers more; if the whole bucket was put back, only witnesses and monitors can tell.
+
+Leaves out: deleting anything; the credential needs no such right.
 """

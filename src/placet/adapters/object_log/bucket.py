@@ -109,6 +109,19 @@ class S3Bucket:
             lambda: obstore.get_range(self._reading, key, start=0, length=length).to_bytes()
         )
 
+    async def list_names(self, folder: str) -> list[str]:
+        """Returns the last part of the name of each object in a folder; for folders of a bounded size.
+
+        Raises:
+            IndeterminateError: LOG_UNAVAILABLE.
+        """
+
+        def job() -> list[str]:
+            pages = obstore.list(self._reading, prefix=folder)
+            return [found["path"].rpartition("/")[2] for page in pages for found in page]
+
+        return await self._run(job)
+
     async def create(self, key: str, data: bytes, kind: Kind) -> str:
         """Writes an object where there is none (If-None-Match: \\*); returns its ETag.
 

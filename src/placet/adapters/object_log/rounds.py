@@ -101,6 +101,29 @@ async def load_state(bucket: S3Bucket, owner: Owner) -> LogState:
     )
 
 
+async def check_newest(bucket: S3Bucket, state: LogState) -> None:
+    """Makes sure that the log never was larger: tiles of a larger tree are never taken away.
+
+    This finds journals and checkpoints that were put back, unless the tiles were put back with them.
+
+    Raises:
+        IndeterminateError: LOG_UNAVAILABLE, LOG_DAMAGED.
+    """
+    tile, width = divmod(state.head.tree_size, TILE_WIDTH)
+    folder = tile_path(0, tile, 1).rpartition("/")[0]
+    full, widths = await asyncio.gather(
+        bucket.read(tile_path(0, tile), max_bytes=TILE_BYTES), bucket.list_names(folder)
+    )
+    if full is None and all(name.isdigit() and int(name) <= width for name in widths):
+        return
+    newest = await bucket.read(JOURNAL, max_bytes=MAX_JOURNAL_BYTES)
+    if newest is not None and newest.etag == state.journal.etag:
+        raise log_damaged(
+            f"The log in {bucket.address} was larger once than its journal says: it was put back to an older "
+            "state. Whatever was signed since then would be contradicted."
+        )
+
+
 class LogStateParts(NamedTuple):
     """What was read, and belongs together."""
 

@@ -15,7 +15,7 @@ from placet.adapters.object_log.cosigned import CosignedObjects
 from placet.adapters.object_log.journal import JOURNAL, MAX_JOURNAL_BYTES
 from placet.adapters.object_log.leaves import find_leaf, read_records
 from placet.adapters.object_log.probe import check_conditions
-from placet.adapters.object_log.rounds import LogState, Owner, load_state
+from placet.adapters.object_log.rounds import LogState, Owner, check_newest, load_state
 from placet.adapters.object_log.sequencer import Sequencer
 from placet.adapters.object_log.tiles import TileReader
 from placet.adapters.watches import Watches
@@ -72,6 +72,7 @@ class ObjectLog:
             await check_conditions(bucket)
             owner = Owner(signer, secrets.token_hex(8), moved_from)
             state = await load_state(bucket, owner)
+            await check_newest(bucket, state)
             cosigned = await CosignedObjects.load(bucket, TileReader(bucket), state.head, signer.verifier_key)
             return cls(bucket, owner, state, cosigned)
         except BaseException:

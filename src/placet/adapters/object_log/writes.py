@@ -11,7 +11,7 @@ import asyncio
 
 from placet.adapters.log_tree import log_damaged
 from placet.adapters.object_log.bucket import ConditionFailedError, Kind, S3Bucket, Stored
-from placet.core.errors import IndeterminateError
+from placet.core.errors import IndeterminateError, Reason
 
 _PAUSES = (0.05, 0.2, 0.8)
 # Somebody else's object of that name may be larger than ours; no journal is as large as this.
@@ -71,4 +71,8 @@ async def exchange(bucket: S3Bucket, key: str, data: bytes, kind: Kind, old: Sto
         await asyncio.sleep(pause)
     if isinstance(failure, IndeterminateError):
         raise failure
-    raise OvertakenError(current)
+    raise IndeterminateError(
+        Reason.LOG_UNAVAILABLE,
+        f"The object storage of {bucket.address} does not write {key}, though the condition holds: {failure}",
+        hint="Nothing is lost: asking again is always right. Does another program write there all the time?",
+    )
