@@ -204,6 +204,7 @@ def test_freshness_is_asked_for_in_words(place: Place) -> None:
         (["--token-file", "two-words"], "does not hold one line"),
         (["--notify", "trust.json"], "notify file trust.json cannot be used"),
         (["--against", "nowhere"], "neither an address nor a folder"),
+        (["--against", "http://user:secret@here"], "'...' is not the address of a log"),
         (["report", "--from", "monday"], "is not a day"),
         (["report", "--from", "2026-03-02", "--to", "2026-03-01"], "ends before it begins"),
         (["report"], "no audit's state"),

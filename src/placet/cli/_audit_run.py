@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,7 +135,14 @@ def _split_log(text: str, known: dict[str, str]) -> tuple[str, str]:
 
 def _open_source(where: str, args: argparse.Namespace, *, token: str | None) -> LogSource:
     if where.startswith(("http://", "https://")):
-        return ServedLog(LogClient(where, ca_file=args.ca_file), token)
+        if importlib.util.find_spec("httpx") is None:
+            raise UserError(
+                "Reading a log at an address needs httpx.", "Install it: pip install 'placet[client]'"
+            )
+        try:
+            return ServedLog(LogClient(where, ca_file=args.ca_file), token)
+        except PlacetError as e:
+            raise UserError(e.message, e.hint) from e
     folder = Path(where)
     if not folder.is_dir():
         raise UserError(
