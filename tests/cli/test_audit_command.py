@@ -188,6 +188,22 @@ def test_what_others_were_shown_is_compared(place: Place) -> None:
         assert place.audit(*fresh, "--bundle", wrong).returncode == 2
 
 
+def test_a_token_goes_to_the_log_that_it_is_for(place: Place) -> None:
+    other = ScriptedLog("other.example", now=NOW + 100)
+    both = place.log.policy("none")._replace(logs=(*place.log.policy().logs, *other.policy().logs))
+    (place.folder / "policy").write_bytes(encode_log_policy(both))
+    log_answer(other, place.world.approve(place.world.request_deploy(), ALICE))
+    with place.log.served() as here, other.served() as there:
+        logs = ("--log", f"log.example={here}", "--log", f"other.example={there}", "--log-policy", "policy")
+        done = place.placet(*logs, "--trust", "trust.json", "--token-file", "log.example=token", "--json")
+        found = json.loads(done.stdout)
+        assert found["result"] == "well" and [log["treeSize"] for log in found["logs"]] == ["0", "1"]
+        assert "v1/records" not in other.asked
+        for wrong in (("--token-file", "token"), ("--log", here)):
+            done = place.placet(*logs, *wrong)
+            assert done.returncode == 2 and "Write it ORIGIN=" in done.stderr
+
+
 def test_freshness_is_asked_for_in_words(place: Place) -> None:
     assert place.audit("--max-age", "1h").returncode == 0
     place.at = NOW + 7200

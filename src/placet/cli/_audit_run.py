@@ -109,15 +109,17 @@ def _load_policy(args: argparse.Namespace, trust: Trust | None) -> LogPolicy:
 
 def _choose_logs(args: argparse.Namespace, policy: LogPolicy) -> list[WatchedLog]:
     """Returns the logs to follow: as given, or all of the policy that have an address."""
-    token = _read_token(args.token_file)
     known = {log.key.name: log.url for log in policy.logs}
     chosen = {origin: url for origin, url in known.items() if url}
     if args.log:
         chosen = dict(_split_log(text, known) for text in args.log)
+    # A token is for one log: another's operator must not get it.
+    tokens = dict(_split_log(text, chosen) for text in args.token_file)
     if not chosen:
         raise UserError("The log policy has no address of a log.", "Name it with --log URL or FOLDER.")
     found = []
     for origin, where in chosen.items():
+        token = _read_token(tokens.get(origin))
         source = _open_source(where, args, token=token)
         found.append(WatchedLog(origin, source, token is not None and isinstance(source, ServedLog)))
     return found
@@ -129,8 +131,10 @@ def _split_log(text: str, known: dict[str, str]) -> tuple[str, str]:
         return origin, where
     if len(known) == 1:
         return next(iter(known)), text
-    listed = ", ".join(sorted(known))
-    raise UserError(f"Which log is {visible(text)}? The policy names: {listed}.", "Write it ORIGIN=WHERE.")
+    listed = ", ".join(sorted(known)) or "none"
+    raise UserError(
+        f"Which log is {visible(text)} for? There are: {listed}.", f"Write it ORIGIN={visible(text)}"
+    )
 
 
 def _open_source(where: str, args: argparse.Namespace, *, token: str | None) -> LogSource:

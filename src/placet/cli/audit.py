@@ -56,7 +56,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="the log's address, or a folder with its tiles; ORIGIN=WHERE where the policy names several "
         "(default: as the log policy says)",
     )
-    parser.add_argument("--token-file", metavar="FILE", help="the monitor's token, to see records")
+    parser.add_argument(
+        "--token-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the monitor's token, to see records; ORIGIN=FILE where several logs are followed",
+    )
     parser.add_argument("--ca-file", metavar="FILE", help="your own certificate authorities")
     parser.add_argument("--trust", metavar="FILE", help="the trust snapshot (default: this machine's)")
     parser.add_argument(
