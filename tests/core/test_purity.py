@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from placet.core.bundle import encode_bundle, parse_bundle
+from placet.testing.small_log import SmallLog
 from placet.testing.world import ALICE, BOB, NOW, World, expected_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,11 +27,19 @@ MAX_CORE_MODULE_LINES = 300
 MAX_MODULE_LINES = 400
 
 
-def test_a_whole_decision_opens_nothing_and_asks_neither_clock_nor_chance(tmp_path: Path) -> None:
-    world = World(seed=b"purity")
+@pytest.mark.parametrize("logged", [False, True], ids=["unlogged", "logged"])
+def test_a_whole_decision_opens_nothing_and_asks_neither_clock_nor_chance(
+    tmp_path: Path, logged: bool
+) -> None:
+    world, log = World(seed=b"purity"), SmallLog()
+    if logged:
+        world.more_files["log-policy"] = log.policy()
     request = world.request_run(argv=["/usr/bin/true", "naïve"], executable=b"x")
     expected = expected_of(request)
-    (tmp_path / "bundle").write_bytes(world.bundle(request, ALICE, BOB))
+    bundle = world.bundle(request, ALICE, BOB)
+    if logged:
+        bundle = encode_bundle(log.prove(parse_bundle(bundle), at=NOW + 90))
+    (tmp_path / "bundle").write_bytes(bundle)
     (tmp_path / "trust").write_bytes(world.snapshot())
     (tmp_path / "expected").write_text(
         json.dumps(
@@ -48,6 +58,7 @@ def test_a_whole_decision_opens_nothing_and_asks_neither_clock_nor_chance(tmp_pa
     told = json.loads(done.stdout)
     assert (told["people"], told["refused"]) == ([ALICE, BOB], "not-json")
     assert told["seen"] == []
+    assert ("placet.core.tlog.merkle" in told["loaded"]) is logged
     banned = {"socket", "ssl", "subprocess", "asyncio", "sqlite3", "http.client", "urllib.request", "logging"}
     banned |= {
         "tuf",
