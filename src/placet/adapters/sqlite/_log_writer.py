@@ -82,10 +82,10 @@ class LogWriter:
         known = self.index.find_all(connection, hashes)
         start = self.head.tree_size + len(self._leaves)
         new = dict(zip(hashes, range(start, start + len(hashes)), strict=True))
-        if known or len(new) < len(hashes) or not self._staged.keys().isdisjoint(hashes):
+        if known or len(new) < len(hashes) or not self._staged.keys().isdisjoint(new):
             each = zip(hashes, leaves, records, strict=True)
             return tuple(self._stage_one(known, *one) for one in each)
-        self._staged.update(new)
+        self._staged = self._staged | new if self._staged else new
         self._leaves += leaves
         self._records += records
         made = zip(new.values(), hashes, repeat(True), strict=False)
