@@ -152,6 +152,13 @@ def test_a_use_that_names_the_approval_of_something_else_is_an_alarm(
     assert run(monitor, log) == ["use-without-approval"] * 1
 
 
+def test_a_use_is_no_approval_of_another(world: LogWorld, log: ScriptedLog, monitor: Monitor) -> None:
+    payload, approvals = approved(world, log, max_uses=2)
+    first = log_record(log, use_record(payload, approvals, at=world.now + 90))
+    log_record(log, use_record(payload, [first], at=world.now + 91, number=1))
+    assert run(monitor, log) == ["use-without-approval"]
+
+
 def test_a_use_at_another_gate_is_an_alarm(world: LogWorld, log: ScriptedLog, monitor: Monitor) -> None:
     payload, approvals = approved(world, log)
     log_record(log, use_record(payload, approvals, at=world.now + 90, gate="prod-us"))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from placet.adapters.sqlite.audit import NEW, AuditStore, FollowedLog, StoredLeaf
 from placet.core.encoding import sha256_hex
-from placet.core.errors import IndeterminateError, PlacetError
+from placet.core.errors import PlacetError
 from placet.core.tlog.log_policy import LogPolicy
 from placet.core.tlog.merkle import EMPTY_ROOT, CompactRange, extend, hash_leaf
 from placet.core.tlog.tiles import TILE_WIDTH, parse_tile, tile_path
@@ -70,14 +70,10 @@ def follow(
         checked = check_checkpoint(
             data, policy, origin=origin, now=now, max_age=max_age, seen=store.cosignature_seen
         )
-    except IndeterminateError:
-        raise
     except PlacetError as e:
-        text = (
-            f"What {source.name} shows as the newest state of {origin} is not signed by it: {quote(str(e))}"
+        return Followed(
+            origin, last.tree_size, last.root, None, 0, False, (_forged(source, origin, data, e),)
         )
-        forged = finding(FindingName.CHECKPOINT_FORGED, sha256_hex(data), text, log_origin=origin)
-        return Followed(origin, last.tree_size, last.root, None, 0, False, (forged,))
     check_growth(origin, last.tree_size, checked.checkpoint.tree_size)
     wrong = _judge(source, store, last, checked, now, full=full)
     if wrong:
@@ -92,6 +88,13 @@ def follow(
         holds=not wrong,
         findings=(*checked.findings, *wrong),
     )
+
+
+def _forged(source: LogSource, origin: str, data: bytes, error: PlacetError) -> Finding:
+    text = (
+        f"What {source.name} shows as the newest state of {origin} is not signed by it: {quote(str(error))}"
+    )
+    return finding(FindingName.CHECKPOINT_FORGED, sha256_hex(data), text, log_origin=origin)
 
 
 def _judge(
