@@ -222,7 +222,7 @@ def test_an_approval_that_nobody_used_is_told_after_a_day(
     monitor.now = world.now + HOUR + DAY + 1
     assert run(monitor, log) == ["approval-never-used"] * 2
     assert run(monitor, log) == [] and monitor.open_findings() == []
-    # A use that was queued for long settles it.
+    # A use that was queued for long is none the worse for it.
     log_record(log, use_record(payload, approvals, at=world.now + 90))
     assert run(monitor, log) == []
 

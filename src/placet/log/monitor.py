@@ -240,9 +240,6 @@ class Audit:
         holding = approvals_of(use, named)
         if self._settings.trust is not None:
             self._keep(judge_quorum(use, holding, self._settings.trust))
-        for approval in holding:
-            # The use came late: it was used after all.
-            self._store.settle(judge_unused(approval).id, because="it was used", at=self._settings.now)
 
     def _find(self, leaf_hash: str) -> Event | None:
         """Returns what stands under a leaf hash, an approval first, in whichever log."""
