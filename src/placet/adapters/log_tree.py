@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from placet.core.errors import IndeterminateError, MalformedError, PlacetError, PolicyError, Reason
 from placet.core.tlog.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
-from placet.core.tlog.merkle import CompactRange, grow, hash_node
+from placet.core.tlog.merkle import CompactRange, complete_root, grow
 from placet.core.tlog.note import NoteSigner, VerifierKey
 from placet.core.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, parse_tile
 from placet.ports.log_store import MAX_APPENDED, MAX_LEAF_BYTES, MAX_RECORD_BYTES, LogEntry, NotInLogError
@@ -107,16 +107,9 @@ def edge_from_tiles(tiles: Sequence[bytes]) -> TreeEdge:
         start = 0
         for height in reversed(range(TILE_HEIGHT)):
             if len(row) >> height & 1:
-                edge.append(_subtree(row[start : start + (1 << height)]))
+                edge.append(complete_root(row[start : start + (1 << height)]))
                 start += 1 << height
     return TreeEdge(CompactRange(size, tuple(edge)), tuple(rows))
-
-
-def _subtree(hashes: Sequence[bytes]) -> bytes:
-    while len(hashes) > 1:
-        pairs = iter(hashes)
-        hashes = [hash_node(left, right) for left, right in zip(pairs, pairs, strict=True)]
-    return hashes[0]
 
 
 def first_head(signer: NoteSigner) -> LogHead:

@@ -52,6 +52,14 @@ def hash_node(left: bytes, right: bytes) -> bytes:
     return sha256(b"\1" + left + right).digest()
 
 
+def complete_root(hashes: Sequence[bytes]) -> bytes:
+    """Returns the root over the nodes of one level of a complete subtree: one, two, four and so on."""
+    while len(hashes) > 1:
+        pairs = iter(hashes)
+        hashes = [hash_node(left, right) for left, right in zip(pairs, pairs, strict=True)]
+    return hashes[0]
+
+
 def extend(compact: CompactRange, leaf_hashes: Sequence[bytes]) -> tuple[CompactRange, list[Node]]:
     """Appends leaves.
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from placet.core.errors import MalformedError, Reason
-from placet.core.tlog.merkle import HASH_BYTES, MAX_TREE_SIZE, NodeReader, hash_node
+from placet.core.tlog.merkle import HASH_BYTES, MAX_TREE_SIZE, NodeReader, complete_root
 
 TILE_WIDTH = 256
 TILE_HEIGHT = 8
@@ -162,11 +162,7 @@ def read_node_from_tiles(read_tile: ReadTile, tree_size: int) -> NodeReader:
             raise MalformedError(
                 Reason.BAD_VALUE, "The tree has no such complete node.", actual=(level, index)
             )
-        hashes: Sequence[bytes] = parse_tile(read_again(tile_level, tile, width), width)
-        hashes = hashes[offset : offset + (1 << row)]
-        while len(hashes) > 1:
-            pairs = iter(hashes)
-            hashes = [hash_node(left, right) for left, right in zip(pairs, pairs, strict=True)]
-        return hashes[0]
+        hashes = parse_tile(read_again(tile_level, tile, width), width)
+        return complete_root(hashes[offset : offset + (1 << row)])
 
     return read
