@@ -267,6 +267,18 @@ def test_whatever_it_answers_the_refusal_has_a_name(
     assert refused.value.message.isprintable()
 
 
+@pytest.mark.parametrize(
+    "more", [{"integratedTime": "5"}, {"inclusionPromise": {"signedEntryTimestamp": "AA=="}}]
+)
+def test_what_only_version_1_says_is_not_read_over(
+    server: PrivateSigstoreServer, signatures: tuple[LoggableSignature, ...], more: dict[str, Any]
+) -> None:
+    answer = json.dumps(answer_of(server, signatures[0]) | more).encode()
+    with answering(answer) as address, pytest.raises(PlacetError) as refused:
+        submit(signatures[0], address, logs_of(server.sigstore), now=NOW)
+    assert refused.value.reason is Reason.LOG_UNAVAILABLE
+
+
 def test_a_rekor_that_is_not_there_is_named(signatures: tuple[LoggableSignature, ...]) -> None:
     logs = logs_of(PrivateSigstore(b"any"))
     for address, reason in (

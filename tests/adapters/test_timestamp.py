@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from asn1crypto import tsp
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
 from placet.adapters.timestamp import (
@@ -21,7 +23,16 @@ from placet.adapters.timestamp import (
 )
 from placet.core.errors import PlacetError, Reason
 from placet.testing.private_sigstore import PrivateSigstore, PrivateSigstoreServer
-from placet.testing.private_sigstore.keys import pem
+from placet.testing.private_sigstore.keys import (
+    Authority,
+    Seed,
+    as_time,
+    common_name,
+    issue,
+    pem,
+    start_certificate,
+)
+from placet.testing.private_sigstore.timestamps import TimestampAuthority as PrivateTimestamps
 from placet.testing.world import NOW
 
 MESSAGE = b"log.example\n7\ncm9vdA==\n"
@@ -82,6 +93,33 @@ def test_a_timestamp_by_an_authority_that_is_not_pinned_is_refused() -> None:
     for pinned in (authorities(other), read_authorities(pem(other.tsa.chain[-1]).encode())):
         with pytest.raises(PlacetError) as refused:
             verify_timestamp(SIGSTORE.tsa.timestamp(MESSAGE), MESSAGE, pinned)
+        assert refused.value.reason is Reason.LOG_PROOF_INVALID
+
+
+def test_another_certificate_under_the_same_root_is_refused_where_one_is_pinned() -> None:
+    """One authority's root may have issued many; only a file with the root alone takes them all."""
+    seed = Seed(b"timestamps")
+    other = PrivateTimestamps(Seed(b"other leaf"), lambda: NOW, not_before=NOW - 86_400)
+    root = Authority(seed, "tsa root", not_before=NOW - 86_400)
+    certificate = issue(
+        start_certificate(other.key.public_key(), root.key)
+        .subject_name(common_name("another tsa"))
+        .issuer_name(root.certificate.subject)
+        .serial_number(4711)
+        .not_valid_before(as_time(NOW - 86_400))
+        .not_valid_after(as_time(NOW + 86_400))
+        .add_extension(x509.BasicConstraints(False, None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True),
+        root.key,
+    )
+    other.chain = (certificate, *root.chain)
+    assert root.certificate == SIGSTORE.tsa.chain[-1]
+    stamp = other.timestamp(MESSAGE)
+    assert verify_timestamp(stamp, MESSAGE, read_authorities(pem(root.certificate).encode())).time == NOW
+    chain = "".join(pem(link) for link in SIGSTORE.tsa.chain).encode()
+    for pinned in (authorities(), read_authorities(chain)):
+        with pytest.raises(PlacetError) as refused:
+            verify_timestamp(stamp, MESSAGE, pinned)
         assert refused.value.reason is Reason.LOG_PROOF_INVALID
 
 
@@ -180,6 +218,12 @@ def test_whatever_the_authority_answers_the_refusal_has_a_name(
     assert refused_by(server, tsa.url).reason is Reason.LOG_PROOF_INVALID
     assert refused_by(server, f"{server.address}/elsewhere").reason is Reason.LOG_UNAVAILABLE
     assert refused_by(server, "http://127.0.0.1:9/").reason is Reason.LOG_UNAVAILABLE
+
+
+def test_an_endless_timestamp_is_not_read() -> None:
+    with pytest.raises(PlacetError) as refused:
+        verify_timestamp(bytes(100_000), MESSAGE, authorities())
+    assert refused.value.reason is Reason.TOO_LARGE
 
 
 def no_start(root: Any) -> None:

@@ -21,6 +21,7 @@ from placet.testing.world import ALICE, BOB, CAROL, NOW, World
 
 LOG = NoteSigner("log.example/one", ED25519, Ed25519PrivateKey.from_private_bytes(bytes(32)))
 WITNESS = NoteSigner("witness.example", COSIGNATURE_ED25519, Ed25519PrivateKey.from_private_bytes(b"w" * 32))
+OTHER = NoteSigner("other.example", ED25519, Ed25519PrivateKey.from_private_bytes(b"s" * 32))
 NOTE = sign_checkpoint(Checkpoint(LOG.name, 7, b"r" * 32), LOG)
 ROOT = ("--trusted-root", "sigstore/trusted_root.json")
 POLICY = ("--log-policy", "log-policy")
@@ -171,8 +172,7 @@ def test_a_timestamp_proves_nothing_of_a_log_whose_key_nobody_names(
     undecided = placet(here, "log", "verify-timestamp", "one.tsr", "checkpoint", *ROOT)
     assert undecided.returncode == 3
     assert "trust-unavailable" in undecided.stderr
-    stranger = NoteSigner("other.example", ED25519, Ed25519PrivateKey.from_private_bytes(b"s" * 32))
-    (here / "log-policy").write_text(f"log {stranger.verifier_key}\nquorum none\n")
+    (here / "log-policy").write_text(f"log {OTHER.verifier_key}\nquorum none\n")
     unknown = placet(here, "log", "verify-timestamp", "one.tsr", "checkpoint", *ROOT, *POLICY)
     assert unknown.returncode == 1
     assert "log-unknown" in unknown.stderr
@@ -187,6 +187,32 @@ def test_a_checkpoint_that_its_log_did_not_sign_is_not_stamped(
     assert done.returncode == 1
     assert "signature-invalid" in done.stderr
     assert not (here / "one.tsr").exists()
+
+
+def test_a_false_checkpoint_is_refused_whoever_names_the_log_s_key(
+    here: Path, server: PrivateSigstoreServer
+) -> None:
+    world = World()
+    world.more_files["log-policy"] = (here / "log-policy").read_bytes()
+    (here / "snapshot.json").write_bytes(world.snapshot())
+    forged = NOTE.replace(b"\n7\n", b"\n8\n")
+    (here / "forged").write_bytes(forged)
+    (here / "forged.ots").write_bytes(proof_of(forged)[0])
+    tsa = ("--tsa", f"{server.address}/api/v1/timestamp", *ROOT, "-o", "one.tsr")
+    for named in (POLICY, ("--trust", "snapshot.json")):
+        for command in (
+            ("timestamp", "forged", *tsa),
+            ("opentimestamps", "prepare", "forged", "-o", "prepared"),
+            ("opentimestamps", "check", "forged.ots", "forged"),
+        ):
+            done = placet(here, "log", *command, *named)
+            assert done.returncode == 1
+            assert "signature-invalid" in done.stderr
+    # A policy that was named has to name the log.
+    (here / "log-policy").write_text(f"log {OTHER.verifier_key}\nquorum none\n")
+    done = placet(here, "log", "timestamp", "checkpoint", *tsa, *POLICY)
+    assert done.returncode == 1
+    assert "log-unknown" in done.stderr
 
 
 def test_which_checkpoint_has_to_be_said(here: Path, server: PrivateSigstoreServer) -> None:

@@ -120,6 +120,9 @@ def test_the_first_header_of_bitcoin_reads_as_everybody_knows_it() -> None:
         pytest.param(START + BITCOIN_TAG + b"\x02\x81\x00", Reason.BAD_VALUE, id="a height with a zero more"),
         pytest.param(START + BITCOIN_TAG + b"\x00", Reason.BAD_VALUE, id="no height"),
         pytest.param(START + BITCOIN_TAG + b"\x0a" + b"\xff" * 10, Reason.BAD_VALUE, id="an endless height"),
+        pytest.param(
+            START + BITCOIN_TAG + b"\x0a" + b"\xff" * 9 + b"\x01", Reason.BAD_VALUE, id="a height beyond all"
+        ),
         pytest.param(START + PENDING_TAG + b"\x03\x01aa", Reason.BAD_VALUE, id="more than an address"),
         pytest.param(
             START + PENDING_TAG + b"\x02\x01\x1b", Reason.BAD_VALUE, id="an address that moves cursors"

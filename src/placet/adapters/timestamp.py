@@ -192,16 +192,16 @@ def verify_timestamp(
         stamp: the timestamp response in DER.
 
     Raises:
-        MalformedError: BAD_VALUE.
+        MalformedError: BAD_VALUE, TOO_LARGE.
         VerificationError: LOG_PROOF_INVALID.
     """
     return _verify(_decode(stamp), message, authorities, nonce=None)
 
 
 def _decode(stamp: bytes) -> TimeStampResponse:
+    if len(stamp) > MAX_STAMP_BYTES:
+        raise MalformedError(Reason.TOO_LARGE, "The timestamp is too long.", expected=MAX_STAMP_BYTES)
     try:
-        if len(stamp) > MAX_STAMP_BYTES:
-            raise ValueError("it is too long")
         return decode_timestamp_response(stamp)
     except Exception as e:  # the library's own, of every kind
         raise MalformedError(
