@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("placet.log")
 
 KEY_NAME = "log.key"
+STORE_NAME = "log.sqlite3"
 # Told apart by chance: two relays that were set up alike must not sign as one log.
 _NAME_BYTES = 8
 

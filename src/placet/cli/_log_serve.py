@@ -8,8 +8,8 @@ from pathlib import Path
 from placet.cli import UserError
 from placet.cli._listening import describe_address, open_listener
 from placet.cli._log_parts import KEY_NAME, build_log, follow_trust
+from placet.cli._log_store import open_store
 from placet.cli._relay_serve import make_gatekeeper, set_up_output
-from placet.cli.log import STORE_NAME
 from placet.core.errors import visible
 
 
@@ -22,7 +22,6 @@ def serve(args: argparse.Namespace, folder: Path) -> None:
     """
     from placet.adapters.note_key import load_note_key
     from placet.adapters.serving.server import serve as serve_on
-    from placet.adapters.sqlite.log import SqliteLog
     from placet.adapters.system_clock import SystemClock
     from placet.core.tlog.note import ED25519
 
@@ -35,7 +34,7 @@ def serve(args: argparse.Namespace, folder: Path) -> None:
     listener = open_listener(args, "log", "they could see who decided when, and keep it from you")
     with listener:
         observers = set_up_output(args.log_format, "log")
-        store = SqliteLog.open(folder / STORE_NAME, signer)
+        store, place = open_store(args, folder, signer)
         parts = build_log(
             args,
             store,
@@ -47,7 +46,7 @@ def serve(args: argparse.Namespace, folder: Path) -> None:
         )
         ready = (
             f"placet log listens on {describe_address(args.host, listener)}, "
-            f"signs as {visible(signer.name)}, keeps its state in {folder / STORE_NAME}"
+            f"signs as {visible(signer.name)}, keeps its state in {place}"
         )
         serve_on(
             parts.app,

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from placet.adapters.paths import state_dir
 from placet.cli import EXIT_ALLOW, HelpFormatter, UserError, _log_export, _log_ots, _log_timestamp
-from placet.cli._log_parts import KEY_NAME, add_log_options
+from placet.cli._log_parts import KEY_NAME, STORE_NAME, add_log_options
+from placet.cli._log_store import add_store_options
 from placet.cli._relay_options import add_limits, add_listening
 from placet.core.errors import visible
 from placet.ports.request_store import RequestStoreError
 
 DEFAULT_PORT = 8472
-STORE_NAME = "log.sqlite3"
 # What other people's logs and clocks are asked for; each has a module of its own.
 _FOR_OTHERS = {
     "export": ("have other tools' logs hold what was signed here", _log_export.configure, _log_export.run),
@@ -56,10 +56,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         description="Runs the log until it is stopped. A relay runs one by itself, below /log.",
     )
     add_listening(serve, DEFAULT_PORT)
-    keeping = serve.add_argument_group("what it keeps").add_argument
+    kept = serve.add_argument_group("what it keeps")
+    keeping = kept.add_argument
     keeping("--key", type=Path, metavar="FILE", help=f"the log's key (default: {KEY_NAME} in its folder)")
     for add in (init.add_argument, keeping):
         add("--state", type=Path, metavar="DIR", help="the folder of the log (default: the user's state)")
+    add_store_options(kept)
     add_limits(serve, "take records of enrolled keys, terminals and gates only")
     add_log_options(serve)
     serve.add_argument(
