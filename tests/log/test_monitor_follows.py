@@ -16,6 +16,7 @@ from monitor_world import (
 )
 
 from placet.adapters.log_client import LogClient
+from placet.adapters.sqlite.audit import NEW
 from placet.core.bundle import encode_answer, parse_answer
 from placet.core.tlog.leaf import encode_leaf
 from placet.core.tlog.records import leaf_of_record
@@ -301,7 +302,9 @@ def test_a_log_that_cannot_be_read_is_unchecked_and_not_well(
     with log.served() as url:
         audited = monitor.run(url)
         assert [str(item.error.reason) for item in audited.unchecked] == ["log-unavailable"]
-        # Nothing was read yet; with the records it is.
+        # Nothing was read yet, and nobody told half of it; with the records it is.
+        with monitor.store() as store:
+            assert len(store.leaves_in("log.example", NEW)) == 2
         del log.shown["v1/records"]
         assert monitor.run(url).unchecked == ()
     audited = monitor.run(url)

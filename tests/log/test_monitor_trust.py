@@ -86,6 +86,15 @@ def test_what_administrators_did_not_sign_is_an_alarm(
     assert audit(trust, log, tmp_path) == ["trust-changed"] * 2 + ["trust-forged"]
 
 
+def test_a_root_that_the_one_before_did_not_sign_is_an_alarm(
+    trust: TrustWorld, log: ScriptedLog, tmp_path: Path
+) -> None:
+    forged = metadata(trust, "1.root").replace(b'"version": 1', b'"version": 2')
+    assert forged != metadata(trust, "1.root")
+    log_record(log, encode_trust_record(forged))
+    assert audit(trust, log, tmp_path)[0] == "trust-forged"
+
+
 def test_what_is_no_metadata_is_an_alarm(trust: TrustWorld, log: ScriptedLog, tmp_path: Path) -> None:
     nonsense = b'{"signatures":[{"keyid":"%s","sig":"00"}],"signed":{}}' % (b"ab" * 32)
     log_record(log, encode_trust_record(nonsense))
