@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tuf.api.metadata import Metadata  # type: ignore[attr-defined]  # re-exported without saying so
+from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined]  # re-exported without saying so
 from tuf.api.serialization.json import JSONSerializer
 from tuf_trust_world import ANNA, BEN, CLEO, TrustWorld
 
 from placet.adapters.tuf.logged_changes import TrustChain
+from placet.adapters.tuf.trust import assemble, encode_signed
 from placet.core.encoding import sha256_hex
 from placet.core.errors import PlacetError, Reason
+from placet.core.sshsig import NAMESPACE_TRUST
 
 
 @pytest.fixture
@@ -108,3 +110,42 @@ def test_junk_is_no_metadata(junk: bytes) -> None:
     with pytest.raises(PlacetError) as caught:
         TrustChain(None).verify(junk)
     assert caught.value.reason is Reason.BAD_TRUST
+
+
+def next_root(world: TrustWorld, *people: str, days: int = 30) -> bytes:
+    """Returns root 2 with the same administrators, signed by these people."""
+    root: Root = Metadata.from_bytes(metadata(world, "1.root.json")).signed
+    root.version += 1
+    root.expires += datetime.timedelta(days=days)
+    return signed_by(world, root, *people)
+
+
+def signed_by(world: TrustWorld, root: Root, *people: str) -> bytes:
+    message = encode_signed(root)
+    keys = [world.keys[person] for person in people]
+    return assemble(root, {key.keyid: key.sign(NAMESPACE_TRUST, message) for key in keys})
+
+
+def refusal(chain: TrustChain, data: bytes) -> Reason:
+    with pytest.raises(PlacetError) as caught:
+        chain.verify(data)
+    return caught.value.reason
+
+
+def test_a_root_follows_the_one_before_by_its_quorum(published: TrustWorld, tmp_path: Path) -> None:
+    chain = TrustChain(None)
+    chain.verify(metadata(published, "1.root.json"))
+    other = TrustWorld(tmp_path / "other")
+    other.publish(ANNA, BEN)
+    # Signed by its own people, and by one of those who may say who comes next.
+    assert refusal(chain, next_root(other, ANNA, BEN)) is Reason.BAD_TRUST
+    assert refusal(chain, next_root(published, ANNA)) is Reason.BAD_TRUST
+    second = next_root(published, ANNA, BEN)
+    chain.verify(second)
+    chain.verify(second)
+    # The same quorum signs another second root: an equivocation, and no second version.
+    assert refusal(chain, next_root(published, BEN, CLEO, days=31)) is Reason.BAD_TRUST
+    # A root that skips one has nobody to judge it.
+    root: Root = Metadata.from_bytes(second).signed
+    root.version += 2
+    assert refusal(chain, signed_by(published, root, ANNA, BEN)) is Reason.BAD_TRUST

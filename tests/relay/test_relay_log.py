@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
@@ -19,16 +21,16 @@ from relay_process import (
     RelayProcess,
     answering,
     make_answer,
-    make_request,
     running,
     start,
     submission,
 )
 
-from placet.adapters.log_calls import LogRefusedError, LogUnavailableError
-from placet.adapters.log_client import LogClient
+from placet.adapters.log_calls import Acknowledged, LogRefusedError, LogUnavailableError
+from placet.adapters.log_client import AsyncLogClient, LogClient
 from placet.client import RelayClient
 from placet.core.bundle import Answer, IntentRequest, encode_answer
+from placet.core.encoding import encode_canonical
 from placet.core.tlog.checkpoint import verify_checkpoint
 from placet.core.tlog.leaf import leaf_hash
 from placet.core.tlog.log_policy import LogEntryKey, LogPolicy
@@ -37,6 +39,9 @@ from placet.core.tlog.note import parse_signer_key
 from placet.core.tlog.proof import parse_proof, verify_proof
 from placet.core.tlog.records import leaf_of_record
 from placet.core.tlog.tiles import parse_tile, read_node_from_tiles, tile_path
+from placet.relay._shape import parse_answering
+from placet.relay.decision_log import ExternalLog
+from placet.relay.errors import RelayError
 from placet.testing.world import ALICE, BOB, World
 
 LOG = [sys.executable, "-m", "placet", "log"]
@@ -90,10 +95,15 @@ def test_decisions_are_logged_and_their_proofs_come_with_the_answers(
 
 
 def test_what_nobody_signed_is_carried_and_not_logged(tmp_path: Path) -> None:
-    request = make_request()
+    world = new_world()
+    request = world.request_run(argv=["/usr/bin/true"], executable=b"x")
+    genuine = world.approve(request, ALICE)
+    (signature,) = genuine.envelope.signatures
+    broken = signature._replace(sig=signature.sig[:-1] + bytes([signature.sig[-1] ^ 1]))
+    forged = genuine._replace(envelope=genuine.envelope._replace(signatures=(broken,)))
     with running(tmp_path) as relay:
-        (sent,) = send(relay, request, make_answer(request))
-        assert sent.status_code == 201
+        for junk in (make_answer(request), forged):
+            assert [sent.status_code for sent in send(relay, request, junk)] == [201]
         assert (
             verify_checkpoint(
                 LogClient(f"{relay.url}/log").fetch_checkpoint(), policy_of(tmp_path).logs[0].key
@@ -102,7 +112,7 @@ def test_what_nobody_signed_is_carried_and_not_logged(tmp_path: Path) -> None:
         )
         with RelayClient(relay.url) as client:
             kept = client.fetch(request.id)
-        assert (len(kept.answers), kept.proofs) == (1, ())
+        assert (len(kept.answers), kept.proofs) == (2, ())
 
 
 def test_the_log_keeps_its_name_and_its_history_over_restarts(tmp_path: Path) -> None:
@@ -184,6 +194,26 @@ def test_a_relay_with_a_log_elsewhere_logs_first_and_refuses_when_it_cannot(tmp_
             with RelayClient(relay.url) as client:
                 assert len(client.fetch(request.id).proofs) == 2
     assert not (tmp_path / "relay" / "log.key").exists()
+
+
+class LyingLog:
+    """An external log that acknowledges something else than it was sent."""
+
+    url = "http://log.example"
+
+    async def append(self, record: bytes) -> Acknowledged:
+        return Acknowledged(0, bytes(32), True, 1)
+
+
+def test_an_acknowledgement_of_something_else_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    world = new_world()
+    request = world.request_run(argv=["/usr/bin/true"], executable=b"x")
+    shaped = parse_answering(encode_canonical(answering(world.approve(request, ALICE))))
+    lying = ExternalLog(cast(AsyncLogClient, LyingLog()), cosignatures=0)
+    with pytest.raises(RelayError) as caught:
+        asyncio.run(lying.prepare(shaped, is_verified=True, now=int(time.time())))
+    assert caught.value.reason == "log-unavailable"
+    assert "another leaf" in caplog.text
 
 
 class Appender(threading.Thread):
