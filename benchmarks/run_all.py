@@ -26,6 +26,8 @@ ALL = (
     "relay_store",
     "relay_postgres",
     "memory_relay",
+    "log_append",
+    "log_growth",
 )
 
 
