@@ -40,7 +40,7 @@ def event(index: int, kind: str, **more: object) -> Event:
     return base._replace(verified=True, at=AT + index, **more)  # type: ignore[arg-type]
 
 
-def sample() -> AuditReport:
+def sample(since: int = SINCE, until: int = UNTIL) -> AuditReport:
     """One of everything, with names and texts of all sizes."""
     decided = {"person": "alice@example.com", "terminal": "t1", "text": "Deploy app", "target": "k8s://a"}
     events = [
@@ -72,7 +72,7 @@ def sample() -> AuditReport:
     ]
     logs = [LogState("log.example", 9, "ab" * 32, AT, AT), LogState("other.example", 0, "cd" * 32, 0, AT)]
     return build_report(
-        events, by_hash.get, findings, logs, since=SINCE, until=UNTIL, made_at=AT, deployment=NASTY
+        events, by_hash.get, findings, logs, since=since, until=until, made_at=AT, deployment=NASTY
     )
 
 
@@ -97,6 +97,9 @@ def test_what_the_report_says() -> None:
     assert found["uses"][0]["approvedBy"] == ["alice@example.com"]
     # A denial has a table of its own; findings are what somebody must look into.
     assert [item["name"] for item in found["findings"]] == ["use-without-approval", "break-glass", "fork"]
+    # What was settled belongs to its own time only; what is open, to every report.
+    later = report_to_object(sample(UNTIL, UNTIL + 86_400))
+    assert [item["name"] for item in later["findings"]] == ["use-without-approval", "fork"]
     assert [p["person"] for p in found["people"]] == [NASTY, "alice@example.com", "key cdcdcdcdcdcdcdcd"]
     assert found["people"][1]["medianSecondsOnScreen"] == 2001
 
