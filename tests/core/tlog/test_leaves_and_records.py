@@ -57,7 +57,7 @@ leaves: st.SearchStrategy[Leaf] = st.one_of(
 
 
 @given(leaves)
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 def test_leaves_read_as_they_were_written(leaf: Leaf) -> None:
     data = encode_leaf(leaf)
     assert parse_leaf(data) == leaf
@@ -65,7 +65,7 @@ def test_leaves_read_as_they_were_written(leaf: Leaf) -> None:
 
 
 @given(leaves, st.data())
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 def test_a_leaf_has_one_spelling(leaf: Leaf, data: st.DataObject) -> None:
     source = encode_leaf(leaf)
     at = data.draw(st.integers(0, len(source) - 1))
@@ -108,7 +108,7 @@ def test_the_leaf_of_a_decision_is_made_of_its_record() -> None:
 
 
 @given(st.integers(0, 8 * len(RECORD) - 1))
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 def test_every_bit_of_a_decision_is_in_its_leaf(bit: int) -> None:
     changed = bytearray(RECORD)
     changed[bit // 8] ^= 1 << bit % 8
@@ -145,7 +145,7 @@ def use_record(use: Use = USE, number: int = 5) -> tuple[bytes, bytes]:
     st.one_of(st.just("action"), digests.map(lambda digest: f"sha256:{digest}")),
     st.integers(0, 4_000_000_000),
 )
-@settings(max_examples=30)
+@settings(deadline=None, max_examples=30)
 def test_uses_read_as_they_were_written(
     payload: Digest, approvals: tuple[Digest, ...], gate: str, use_id: bytes, unit: str, at: int
 ) -> None:
@@ -189,7 +189,7 @@ def test_trust_changes_in_the_spelling_that_was_published() -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=150)
+@settings(deadline=None, max_examples=150)
 def test_only_refusals_escape(data: bytes) -> None:
     for given_ in (data, encode_trust_record(data), RECORD[:-1] + data):
         for parse in (leaf_of_record, parse_leaf, parse_use_record, parse_trust_record):

@@ -52,7 +52,7 @@ def theirs(entry: bytes, index: int, size: int, hashes: list[bytes], root: bytes
 
 
 @given(st.integers(1, len(ENTRIES)), st.data())
-@settings(max_examples=100)
+@settings(deadline=None, max_examples=100)
 def test_both_take_the_same_inclusion_proofs(size: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, size - 1))
     root = extend(CompactRange(), LEAVES[:size])[0].root()

@@ -64,13 +64,13 @@ def counts(policy: LogPolicy, name: str, cosigned: set[str]) -> bool:
 
 
 @given(policies())
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 def test_policies_read_as_they_were_written(policy: LogPolicy) -> None:
     assert parse_log_policy(encode_log_policy(policy)) == policy
 
 
 @given(policies(), st.data())
-@settings(max_examples=150)
+@settings(deadline=None, max_examples=150)
 def test_quorum_and_times_are_what_the_words_say(policy: LogPolicy, data: st.DataObject) -> None:
     names = [witness.name for witness in policy.witnesses]
     times = data.draw(st.dictionaries(st.sampled_from([*names, "stranger"]), st.integers(0, 5)))
@@ -111,7 +111,7 @@ def test_more_witnesses_never_make_a_quorum_less() -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 def test_only_refusals_escape_from_policies(data: bytes) -> None:
     for given_ in (data, data + b"\nquorum none\n", LOG.policy() + data + b"\n"):
         try:
@@ -155,14 +155,14 @@ def test_a_proof_says_what_is_proven() -> None:
     st.lists(st.binary(min_size=32, max_size=32), max_size=63),
     st.binary(max_size=MAX_EXTRA_BYTES),
 )
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 def test_proofs_read_as_they_were_written(index: int, hashes: list[bytes], extra: bytes) -> None:
     proof = TlogProof(index, tuple(hashes), parse_proof(PROOF).checkpoint, extra)
     assert parse_proof(encode_proof(proof)) == proof
 
 
 @given(st.integers(0, 8 * len(PROOF.encode()) - 1))
-@settings(max_examples=400)
+@settings(deadline=None, max_examples=400)
 def test_no_bit_of_a_proof_can_be_changed(bit: int) -> None:
     changed = bytearray(PROOF.encode())
     changed[bit // 8] ^= 1 << bit % 8
@@ -175,7 +175,7 @@ def test_no_bit_of_a_proof_can_be_changed(bit: int) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 def test_a_proof_has_one_spelling(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(PROOF) - 1))
     changed = PROOF[:at] + data.draw(st.text("0=A \n\t\r\u2014", max_size=3)) + PROOF[at + 1 :]
@@ -186,7 +186,7 @@ def test_a_proof_has_one_spelling(data: st.DataObject) -> None:
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 def test_only_refusals_escape_from_proofs(text: str) -> None:
     for given_ in (text, f"c2sp.org/tlog-proof@v1\n{text}\n", f"c2sp.org/tlog-proof@v1\nindex 0\n\n{text}\n"):
         try:

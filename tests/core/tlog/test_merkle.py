@@ -42,7 +42,7 @@ _, READ = grow(LEAVES)
 
 
 @given(st.lists(st.integers(0, 90), max_size=8))
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 def test_a_tree_grows_to_the_same_in_any_batches(batches: list[int]) -> None:
     compact, nodes, size = CompactRange(), {}, 0
     for batch in batches:
@@ -58,7 +58,7 @@ def test_a_tree_grows_to_the_same_in_any_batches(batches: list[int]) -> None:
 
 
 @given(sizes, st.data())
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 def test_inclusion_proofs_are_those_of_the_rfc(size: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, size - 1))
     proof = inclusion_proof(index, size, READ)
@@ -67,7 +67,7 @@ def test_inclusion_proofs_are_those_of_the_rfc(size: int, data: st.DataObject) -
 
 
 @given(sizes, st.data())
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 def test_consistency_proofs_are_those_of_the_rfc(size: int, data: st.DataObject) -> None:
     old = data.draw(st.integers(0, size))
     proof = consistency_proof(old, size, READ)
@@ -80,7 +80,7 @@ def flipped(value: bytes, bit: int) -> bytes:
 
 
 @given(sizes, st.data(), st.integers(0, 255))
-@settings(max_examples=80)
+@settings(deadline=None, max_examples=80)
 def test_no_bit_of_an_inclusion_proof_can_be_changed(size: int, data: st.DataObject, bit: int) -> None:
     index = data.draw(st.integers(0, size - 1))
     proof = list(inclusion_proof(index, size, READ))
@@ -94,7 +94,7 @@ def test_no_bit_of_an_inclusion_proof_can_be_changed(size: int, data: st.DataObj
 
 
 @given(sizes, st.data(), st.integers(0, 255))
-@settings(max_examples=80)
+@settings(deadline=None, max_examples=80)
 def test_no_bit_of_a_consistency_proof_can_be_changed(size: int, data: st.DataObject, bit: int) -> None:
     old = data.draw(st.integers(1, size))
     given_ = [model.root(LEAVES[:old]), model.root(LEAVES[:size]), *consistency_proof(old, size, READ)]
@@ -106,7 +106,7 @@ def test_no_bit_of_a_consistency_proof_can_be_changed(size: int, data: st.DataOb
 
 
 @given(st.integers(1, 40), st.data())
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 def test_a_proof_holds_at_its_index_only(size: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, size - 1))
     proof = inclusion_proof(index, size, READ)
@@ -118,7 +118,7 @@ def test_a_proof_holds_at_its_index_only(size: int, data: st.DataObject) -> None
 
 
 @given(st.integers(1, 60), st.data(), st.lists(st.sampled_from(LEAVES[:4]), min_size=1, max_size=3))
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 def test_hashes_cannot_be_added_or_left_out(size: int, data: st.DataObject, more: list[bytes]) -> None:
     index, old = data.draw(st.integers(0, size - 1)), data.draw(st.integers(1, size))
     root, old_root = model.root(LEAVES[:size]), model.root(LEAVES[:old])
@@ -140,7 +140,7 @@ def test_hashes_cannot_be_added_or_left_out(size: int, data: st.DataObject, more
     st.binary(max_size=40),
     st.binary(max_size=40),
 )
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 def test_only_refusals_escape(a: int, b: int, hashes: list[bytes], one: bytes, two: bytes) -> None:
     for verify in (
         lambda: verify_inclusion(one, a, b, hashes, two),

@@ -67,7 +67,7 @@ def is_same_or_refused(read_and_write: Callable[[bytes], bytes], data: bytes) ->
 
 
 @given(st.lists(lines, min_size=1, max_size=6), st.dictionaries(names, st.binary(min_size=5, max_size=90)))
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 def test_notes_read_as_they_were_written(text: list[str], signed: dict[str, bytes]) -> None:
     signatures = tuple(NoteSignature(name, blob[:4], blob[4:]) for name, blob in signed.items())
     note = SignedNote("".join(f"{line}\n" for line in text).encode(), signatures)
@@ -81,7 +81,7 @@ def test_notes_read_as_they_were_written(text: list[str], signed: dict[str, byte
 
 
 @given(names, st.sampled_from((ED25519, COSIGNATURE_ED25519)), st.binary(min_size=32, max_size=32))
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 def test_keys_read_as_they_were_written(name: str, algorithm: int, seed: bytes) -> None:
     signer = NoteSigner(name, algorithm, Ed25519PrivateKey.from_private_bytes(seed))
     assert parse_verifier_key(str(signer.verifier_key)) == signer.verifier_key
@@ -92,7 +92,7 @@ def test_keys_read_as_they_were_written(name: str, algorithm: int, seed: bytes) 
 
 
 @given(origins, numbers, st.binary(min_size=32, max_size=32), st.lists(lines.filter(bool), max_size=3))
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 def test_checkpoints_read_as_they_were_written(origin: str, size: int, root: bytes, more: list[str]) -> None:
     checkpoint = Checkpoint(origin, size, root, tuple(more))
     data = encode_checkpoint(checkpoint)
@@ -104,7 +104,7 @@ def test_checkpoints_read_as_they_were_written(origin: str, size: int, root: byt
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 def test_every_change_of_a_byte_is_refused_or_is_another_value(data: st.DataObject) -> None:
     source = data.draw(st.sampled_from((COSIGNED, encode_checkpoint(STATE))))
     at = data.draw(st.integers(0, len(source) - 1))
@@ -114,7 +114,7 @@ def test_every_change_of_a_byte_is_refused_or_is_another_value(data: st.DataObje
 
 
 @given(st.integers(0, 8 * len(COSIGNED) - 1))
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 def test_one_bit_of_a_cosigned_checkpoint(bit: int) -> None:
     changed = bytearray(COSIGNED)
     changed[bit // 8] ^= 1 << bit % 8
@@ -143,7 +143,7 @@ def test_private_keys_do_not_stand_in_refusals() -> None:
 
 
 @given(st.text(max_size=120))
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 def test_only_refusals_escape_from_keys(text: str) -> None:
     for parse in (parse_verifier_key, parse_signer_key, check_key_name):
         for given_ in (
@@ -163,7 +163,7 @@ def test_lone_surrogates_are_no_name() -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 def test_only_refusals_escape_from_notes(data: bytes) -> None:
     for given_ in (data, data + b"\n\n\xe2\x80\x94 a AAAAAAAA\n"):
         is_same_or_refused(lambda d: encode_note(parse_note(d)), given_)
@@ -172,6 +172,7 @@ def test_only_refusals_escape_from_notes(data: bytes) -> None:
 
 
 @given(st.text(max_size=25))
+@settings(deadline=None)
 def test_a_number_has_one_spelling(text: str) -> None:
     try:
         number = parse_number(text, "number")
@@ -189,7 +190,7 @@ def test_numbers_at_the_bounds() -> None:
 
 
 @given(numbers)
-@settings(max_examples=30)
+@settings(deadline=None, max_examples=30)
 def test_a_cosignature_carries_its_time(time: int) -> None:
     text = parse_note(SIGNED).text
     note = SignedNote(text, (cosign(text, WITNESS, time),))

@@ -50,6 +50,7 @@ levels = st.one_of(st.none(), st.integers(0, 63))
 
 
 @given(levels, st.integers(0, MAX_TREE_SIZE), widths)
+@settings(deadline=None)
 def test_paths_read_as_they_were_written(level: int | None, index: int, width: int) -> None:
     path = entries_path(index, width) if level is None else tile_path(level, index, width)
     assert parse_tile_path(path) == TilePath(level, index, width)
@@ -57,7 +58,7 @@ def test_paths_read_as_they_were_written(level: int | None, index: int, width: i
 
 
 @given(st.data(), levels, st.integers(0, 10**9), widths)
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 def test_a_path_has_one_spelling(data: st.DataObject, level: int | None, index: int, width: int) -> None:
     path = str(TilePath(level, index, width))
     at = data.draw(st.integers(0, len(path) - 1))
@@ -69,12 +70,13 @@ def test_a_path_has_one_spelling(data: st.DataObject, level: int | None, index: 
 
 
 @given(st.lists(st.binary(max_size=50), max_size=TILE_WIDTH))
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 def test_entries_read_as_they_were_written(entries: list[bytes]) -> None:
     assert parse_entries(encode_entries(entries)) == tuple(entries)
 
 
 @given(st.binary(max_size=300))
+@settings(deadline=None)
 def test_bundles_of_entries_have_one_spelling(data: bytes) -> None:
     with contextlib.suppress(MalformedError):
         assert encode_entries(parse_entries(data)) == data
@@ -99,7 +101,7 @@ def test_tiles_have_their_width() -> None:
 
 
 @given(st.integers(1, len(LEAVES)), st.data())
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 def test_proofs_from_tiles_are_those_from_the_tree(size: int, data: st.DataObject) -> None:
     from_tiles = read_node_from_tiles(read_tile, size)
     index, old = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, size))
@@ -125,7 +127,7 @@ def test_only_tiles_of_the_tree_are_read() -> None:
 
 
 @given(st.integers(-2, 70), st.integers(-2, 2**70), st.integers(0, 2**63 - 1))
-@settings(max_examples=200)
+@settings(deadline=None, max_examples=200)
 def test_nodes_that_a_tree_does_not_have(level: int, index: int, size: int) -> None:
     def never(*_: int) -> bytes:
         return b"z" * 32 * 256
@@ -143,7 +145,7 @@ def test_a_tile_that_is_too_short_is_refused() -> None:
 
 
 @given(st.integers(0, 70_000), st.integers(0, 1500))
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 def test_new_tiles_are_all_that_changed(old: int, more: int) -> None:
     def tiles(size: int) -> set[TilePath]:
         found = set()
