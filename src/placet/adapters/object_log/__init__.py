@@ -1,4 +1,4 @@
-"""A log in a bucket of S3, or of what speaks its API and keeps its conditional writes (ADR 0039).
+"""A log in a bucket of S3, or of what speaks its API and keeps its conditional writes (ADR 0042).
 
     checkpoint              the newest signed checkpoint            (text; moves forward only)
     tile/0/x001/067, …      tiles and bundles of entries            (C2SP tlog-tiles; a name is written once)

@@ -1,4 +1,4 @@
-"""One bucket, spoken to with obstore (ADR 0039): reading whole objects, and writing under a condition only.
+"""One bucket, spoken to with obstore (ADR 0042): reading whole objects, and writing under a condition only.
 
 There is no unconditional write here, so none can be made by mistake.
 
@@ -108,6 +108,14 @@ class S3Bucket:
         return await self._unless_missing(
             lambda: obstore.get_range(self._reading, key, start=0, length=length).to_bytes()
         )
+
+    async def read_etag(self, key: str) -> str | None:
+        """Returns the ETag of an object, or None where there is none.
+
+        Raises:
+            IndeterminateError: LOG_UNAVAILABLE.
+        """
+        return await self._unless_missing(lambda: obstore.head(self._reading, key)["e_tag"])
 
     async def list_names(self, folder: str) -> list[str]:
         """Returns the last part of the name of each object in a folder; for folders of a bounded size.

@@ -89,8 +89,7 @@ async def load_state(bucket: S3Bucket, owner: Owner) -> LogState:
             continue
         signed = _verify(checkpoint.data, owner.signer)
         if signed.tree_size > journal.tree.tree_size:
-            newest = await bucket.read(JOURNAL, max_bytes=MAX_JOURNAL_BYTES)
-            if newest is not None and newest.etag == stored.etag:
+            if await bucket.read_etag(JOURNAL) == stored.etag:
                 raise log_damaged(f"The log's journal in {bucket.address} is older than its checkpoint.")
             continue
         return await _finish(bucket, owner, signed, LogStateParts(journal, stored, checkpoint))
@@ -116,8 +115,7 @@ async def check_newest(bucket: S3Bucket, state: LogState) -> None:
     )
     if full is None and all(name.isdigit() and int(name) <= width for name in widths):
         return
-    newest = await bucket.read(JOURNAL, max_bytes=MAX_JOURNAL_BYTES)
-    if newest is not None and newest.etag == state.journal.etag:
+    if await bucket.read_etag(JOURNAL) == state.journal.etag:
         raise log_damaged(
             f"The log in {bucket.address} was larger once than its journal says: it was put back to an older "
             "state. Whatever was signed since then would be contradicted."

@@ -12,7 +12,7 @@ from placet.adapters.log_tree import check_entries, check_tile
 from placet.adapters.object_log.address import BucketAddress, parse_address
 from placet.adapters.object_log.bucket import S3Bucket
 from placet.adapters.object_log.cosigned import CosignedObjects
-from placet.adapters.object_log.journal import JOURNAL, MAX_JOURNAL_BYTES
+from placet.adapters.object_log.journal import JOURNAL
 from placet.adapters.object_log.leaves import find_leaf, read_records
 from placet.adapters.object_log.probe import check_conditions
 from placet.adapters.object_log.rounds import LogState, Owner, check_newest, load_state
@@ -173,8 +173,7 @@ class ObjectLog:
         A server that stands by learns here how far the other one has come.
         """
         self._sequencer.check_open()
-        stored = await self._bucket.read(JOURNAL, max_bytes=MAX_JOURNAL_BYTES)
-        if stored is None or stored.etag != self._state.journal.etag:
+        if await self._bucket.read_etag(JOURNAL) != self._state.journal.etag:
             await self._noting(self._sequencer.refresh())
 
     async def close(self) -> None:
