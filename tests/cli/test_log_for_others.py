@@ -162,6 +162,13 @@ def test_a_checkpoint_is_stamped_and_every_copy_of_it_verifies(
     assert "log-proof-invalid" in other.stderr
 
 
+def test_an_approval_without_proofs_has_nothing_to_stamp(here: Path, server: PrivateSigstoreServer) -> None:
+    tsa = ("--tsa", f"{server.address}/api/v1/timestamp")
+    done = placet(here, "log", "timestamp", "two.intent.json", *tsa, *ROOT, *POLICY, "-o", "one.tsr")
+    assert done.returncode == 1
+    assert "placet log attach" in done.stderr
+
+
 def test_a_timestamp_proves_nothing_of_a_log_whose_key_nobody_names(
     here: Path, server: PrivateSigstoreServer
 ) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 
 from placet.cli import UserError
-from placet.cli._shared import load_trust, read_file, setting
+from placet.cli._shared import load_trust, name_file, read_file, setting
+from placet.core.bundle import MAX_BUNDLE_BYTES
 from placet.core.errors import PlacetError, PolicyError, Reason
 from placet.core.tlog.checkpoint import Checkpoint, parse_checkpoint, verify_parsed
 from placet.core.tlog.log_policy import MAX_POLICY_BYTES, parse_log_policy
-from placet.core.tlog.note import MAX_NOTE_BYTES, VerifierKey, parse_note
+from placet.core.tlog.note import VerifierKey, parse_note
+from placet.documents.checkpoints import checkpoint_in
 
 
 def configure_checkpoint(parser: argparse.ArgumentParser, *, may_fetch: bool) -> None:
     """Declares the checkpoint, and where its log's key stands."""
-    what = "a log's checkpoint, as its /checkpoint gives it"
+    what = "a log's checkpoint, or a log proof or approval that holds one"
     if may_fetch:
         parser.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help=what)
         parser.add_argument("--log", metavar="URL", help="fetch the log's newest checkpoint instead")
@@ -31,13 +33,16 @@ def read_checkpoint(args: argparse.Namespace) -> bytes:
 
     Raises:
         UserError: none was named, or two.
-        PlacetError: the log cannot be asked.
+        PlacetError: the file holds no checkpoint, or the log cannot be asked.
     """
     url = getattr(args, "log", None)
     if (url is None) == (args.checkpoint is None):
         raise UserError("Which checkpoint?", "Name a file, or the log's address with --log.")
     if url is None:
-        return read_file(args.checkpoint, "checkpoint", MAX_NOTE_BYTES)
+        try:
+            return checkpoint_in(read_file(args.checkpoint, "checkpoint", MAX_BUNDLE_BYTES))
+        except PlacetError as e:
+            raise name_file(e, args.checkpoint) from e
     from placet.adapters.log_client import LogClient
 
     return LogClient(url, ca_file=getattr(args, "ca_file", None)).fetch_checkpoint()
