@@ -23,6 +23,7 @@ from placet.core.tlog.log_policy import check_quorum
 from placet.core.tlog.merkle import consistency_proof, hash_leaf, hash_node, verify_consistency
 from placet.core.tlog.note import SignedNote, encode_note, parse_note
 from placet.core.tlog.proof import encode_proof, parse_proof, verify_proof, verify_witnessed
+from placet.core.tlog.tiles import encode_entries
 from placet.log.monitor_compare import read_others
 from placet.log.monitor_source import FolderLog, ServedLog
 from placet.testing.scripted_log import ScriptedLog
@@ -127,6 +128,15 @@ def test_an_entry_that_is_not_the_signed_one_is_named(log: ScriptedLog, monitor:
         audited = monitor.run(url, records=False)
     (found,) = audited.news
     assert found.name == "entries-mismatch" and "entry 8" in found.message
+    assert size_held(monitor) == 7
+
+
+@pytest.mark.parametrize("bundle", [encode_entries(leaves(3)), b"\xff", b""])
+def test_entries_that_are_held_back_are_named(log: ScriptedLog, monitor: Monitor, bundle: bytes) -> None:
+    log.leaves += leaves(3, "new")
+    log.publish()
+    log.shown["tile/entries/000.p/10"] = bundle
+    assert seen(monitor, log) == ["entries-mismatch"]
     assert size_held(monitor) == 7
 
 

@@ -14,7 +14,7 @@ from monitor_world import LogWorld, Monitor, log_answer, log_record, use_record
 from placet.core.report import encode_report, parse_report
 from placet.core.tlog.log_policy import encode_log_policy
 from placet.log.monitor_events import Event
-from placet.log.monitor_findings import Severity
+from placet.log.monitor_findings import FindingName, Severity, finding, quote
 from placet.log.monitor_telling import (
     Recipient,
     TellingError,
@@ -162,6 +162,12 @@ def test_nor_can_it_in_what_operators_are_told(world: LogWorld, log: ScriptedLog
     assert found.name == "key-unknown" and "https://evil.example" in found.message
     told = told_after(monitor, log)
     assert "key-unknown" in told[OPERATORS.key].body and "://" not in told[OPERATORS.key].body
+
+
+def test_a_finding_moves_no_cursor() -> None:
+    said = quote('no" or \u202eyes')
+    found = finding(FindingName.DENIED, "x", f"\x1b[2J said {said}")
+    assert found.message == '\\u{1b}[2J said "no\' or \\u{202e}yes"'
 
 
 def test_a_killed_audit_forgets_nobody_and_repeats_only_what_it_must(
