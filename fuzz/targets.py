@@ -60,6 +60,7 @@ from placet.core.tlog.tiles import encode_entries, parse_entries, parse_tile_pat
 from placet.core.trust import compile_trust, parse_trust
 from placet.core.verify import verify_for_audit, verify_for_use
 from placet.core.webauthn import check_client_data
+from placet.documents.opentimestamps import parse_proof as parse_ots
 from placet.testing.authenticator import SoftSk, encode_client_data
 from placet.testing.small_log import SmallLog
 from placet.testing.world import ALICE, BOB, CAROL, GATE, NOW, World, artifact, expected_of
@@ -84,6 +85,14 @@ _KEY = _TRUST.credentials[_PARSED.envelope.signatures[0].keyid][1].public_key
 _SK = SoftSk("ed25519", seed=SEED)
 _CHALLENGE = signed_data(NAMESPACE_INTENT, _MESSAGE)
 _ORIGIN = _WORLD.origin("t1")
+
+# A file's digest; one branch is pending at a calendar, the other is in a block.
+_OTS_START = (
+    b"\x00OpenTimestamps\x00\x00Proof\x00" + bytes.fromhex("bf89e2e884e8929401") + b"\x08" + bytes(32)
+)
+_OTS_PENDING = bytes.fromhex("f004aabbccdd080083dfe30d2ef90c8e0e0d") + b"https://a.org"
+_OTS_BLOCK = bytes.fromhex("f1010102030800 0588960d73d7190103f7ef15")
+_OTS_PROOFS = (_OTS_START + _OTS_PENDING, _OTS_START + b"\xff" + _OTS_PENDING + b"\x08" + _OTS_BLOCK)
 
 
 class Target(NamedTuple):
@@ -277,6 +286,7 @@ TARGETS: dict[str, Target] = {
     "log entries": Target(
         lambda d: _same(encode_entries(parse_entries(d)), d), (encode_entries([b"", _LEAF]),)
     ),
+    "opentimestamps": Target(lambda d: _accepts(parse_ots(d)), _OTS_PROOFS),
     "time": Target(_time, (b"2026-11-23T10:00:00Z", b"1970-01-01T00:00:00Z", b"2028-02-29T23:59:59Z")),
     "base64": Target(_base64, (b"aGVsbG8=", b"aGVsbG8h", b"YQ==", b"")),
     **{f"compile {name}": Target(_compile(name), (data,)) for name, data in _FILES.items()},
