@@ -26,6 +26,7 @@ from placet.core.tlog.leaf import (
 )
 from placet.core.tlog.merkle import hash_leaf
 from placet.core.tlog.records import (
+    MAX_METADATA_BYTES,
     Use,
     UseRecord,
     encode_trust_record,
@@ -197,6 +198,15 @@ def test_only_refusals_escape(data: bytes) -> None:
                 parse(given_)
             except PlacetError:
                 continue
+
+
+def test_trust_files_have_a_size() -> None:
+    largest = b'{"signatures":[{"keyid":"%s","sig":""}],"signed":{}}' % (b"ab" * 32)
+    largest += b" " * (MAX_METADATA_BYTES - len(largest))
+    assert leaf_of_record(encode_trust_record(largest))
+    for parse in (leaf_of_record, parse_trust_record):
+        with pytest.raises(MalformedError):
+            parse(encode_trust_record(largest + b" " * 3))
 
 
 def test_records_have_one_kind() -> None:

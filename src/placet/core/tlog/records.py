@@ -62,6 +62,7 @@ ACTION_UNIT = "action"
 
 # A root or targets file with the signatures and delegations of a large deployment.
 MAX_METADATA_BYTES = 1024 * 1024
+_MAX_METADATA_TEXT = (MAX_METADATA_BYTES + 2) // 3 * 4  # in base64
 MAX_RECORD_BYTES = 2 * MAX_METADATA_BYTES
 USE_ID_BYTES = 16
 
@@ -250,7 +251,7 @@ def _read_record(record: bytes, media_type: str) -> Object:
 
 def _read_metadata(members: Object) -> bytes:
     text = read_object(members, "", ("mediaType", "metadata"))["metadata"]
-    return b64decode_strict(read_string(text, "/metadata", max_length=MAX_RECORD_BYTES), "/metadata")
+    return b64decode_strict(read_string(text, "/metadata", max_length=_MAX_METADATA_TEXT), "/metadata")
 
 
 def _read_use(members: Object) -> UseRecord:
