@@ -223,8 +223,8 @@ def main() -> int:
     flat = max(singles) / min(singles)
     hashes = len(parse_proof(proofs[0][1]).hashes)
     print(
-        f"\nproof: {hashes} hashes, {len(proofs[0][1])} bytes as text; made in {making * 1e3:.2f} ms; verified "
-        f"in {whole * 1e6:.0f} µs, {whole / bare:.2f} times the bare hashes and one signature check"
+        f"\nproof: {hashes} hashes, {len(proofs[0][1])} bytes as text; made in {making * 1e3:.2f} ms; "
+        f"verified in {whole * 1e6:.0f} µs, {whole / bare:.2f} times the bare hashes and one signature check"
     )
     print(f"single append without sync: dearest by cheapest size {flat:.2f}, goal {FLAT_GOAL:g}")
     print(f"peak memory {memory:.0f} MB, goal {MEMORY_GOAL_MB:g}; verification goal {VERIFY_GOAL:g}")
