@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
-import signal
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from in_process import placet
+from log_serving import serving
 
 from placet.adapters.log_client import LogClient
 from placet.core.bundle import encode_answer, parse_bundle
@@ -26,28 +24,6 @@ from placet.core.tlog.note import parse_signer_key, parse_verifier_key
 from placet.core.tlog.proof import parse_proof, verify_proof
 from placet.core.tlog.records import leaf_of_record
 from placet.testing.world import ALICE, BOB, World
-
-
-@contextmanager
-def serving(command: str, state: Path, *arguments: str) -> Iterator[str]:
-    """Runs `placet log serve` or `placet witness serve`; yields its address."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "placet", command, "serve", "--port", "0", "--state", str(state), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    found = re.match(rf"placet {command} listens on (http://[^,]+),", line)
-    assert found is not None, line + process.communicate()[1]
-    try:
-        yield found[1]
-    finally:
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=20)
-        assert process.returncode == 0, err
-        assert "Traceback" not in err
 
 
 class Place:
@@ -234,3 +210,12 @@ def test_a_log_that_was_copied_goes_on_when_its_operator_says_so(tmp_path: Path)
 
 def _key(folder: Path) -> str:
     return str(parse_signer_key((folder / "log.key").read_text()).verifier_key)
+
+
+def test_a_copy_elsewhere_holds_what_the_log_signed(place: Place, tmp_path: Path) -> None:
+    assert place.call("attach", str(place.approval(ALICE))).returncode == 0
+    first = place.call("tiles", str(tmp_path / "copy"))
+    assert first.returncode == 0, first.stderr
+    assert place.call("tiles", str(tmp_path / "copy")).stdout.endswith(", 0 of them new.\n")
+    note = (tmp_path / "copy" / "checkpoint").read_bytes()
+    assert verify_checkpoint(note, place.policy.logs[0].key).tree_size > 0

@@ -1,8 +1,9 @@
-"""``placet log show|proof|attach|append|publish-trust``: what is asked of a log."""
+"""``placet log show|proof|attach|append|publish-trust|tiles``: what is asked of a log."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
             return _attach(args)
         case "append":
             return _append(args)
+        case "tiles":
+            return _copy_tiles(args)
         case _:
             return log_trust(_open(args), args.folder)
 
@@ -87,12 +90,35 @@ def _policy(args: argparse.Namespace) -> LogPolicy:
     return policy
 
 
-def _show(args: argparse.Namespace) -> int:
+def _policy_or_key(args: argparse.Namespace) -> LogPolicy:
     from placet.core.tlog.log_policy import LogEntryKey, LogPolicy
     from placet.core.tlog.note import parse_verifier_key
+
+    return LogPolicy((LogEntryKey(parse_verifier_key(args.key)),)) if args.key else _policy(args)
+
+
+def _copy_tiles(args: argparse.Namespace) -> int:
+    from placet.core.tlog.proof import verify_witnessed
+    from placet.log.mirror import MirrorSource
+    from placet.log.tiles_export import export_tiles
+
+    policy, client = _policy_or_key(args), _open(args)
+    note = client.fetch_checkpoint()
+    checkpoint, _ = verify_witnessed(note, policy)
+    source = MirrorSource(client.fetch_tile, note, checkpoint)
+    source.check_root()
+    done = asyncio.run(export_tiles(source, args.folder))
+    print(
+        f"{args.folder} has {done.new_size} leaves of {visible(checkpoint.log_origin)}, "
+        f"{done.new_size - done.old_size} of them new."
+    )
+    return EXIT_ALLOW
+
+
+def _show(args: argparse.Namespace) -> int:
     from placet.core.tlog.proof import verify_witnessed
 
-    policy = LogPolicy((LogEntryKey(parse_verifier_key(args.key)),)) if args.key else _policy(args)
+    policy = _policy_or_key(args)
     client = _open(args)
     checkpoint, times = verify_witnessed(client.fetch_checkpoint(), policy)
     missing = _why_missing(client, [it.name for it in policy.witnesses if it.name not in times])

@@ -90,9 +90,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _configure_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     show = commands.add_parser("show", help="fetch a log's checkpoint, and check it")
-    show.add_argument(
-        "--key", metavar="VKEY", help="the log's key (default: those that the trust root names)"
-    )
     show.add_argument("--json", action="store_true", help="print one JSON object")
     proof = commands.add_parser("proof", help="fetch proofs that decisions are in a log")
     chosen = proof.add_mutually_exclusive_group(required=True)
@@ -117,7 +114,18 @@ def _configure_asking(commands: argparse._SubParsersAction[argparse.ArgumentPars
         "already stays as it is, so calling this again is harmless.",
     )
     changes.add_argument("folder", type=Path, metavar="DIR", help="what `placet trust publish` made")
-    for command in (show, proof, attach, append, changes):
+    tiles = commands.add_parser(
+        "tiles",
+        help="copy a log as static files that any web server can serve",
+        description="Copies what is new of a log to a folder, in the layout of C2SP tlog-tiles, and nothing "
+        "that the log did not sign. Call it again to go on. `placet log serve --tiles` does it by itself.",
+    )
+    tiles.add_argument("folder", type=Path, metavar="DIR", help="where to")
+    for command in (show, tiles):
+        command.add_argument(
+            "--key", metavar="VKEY", help="the log's key (default: those of the trust root's policy)"
+        )
+    for command in (show, proof, attach, append, changes, tiles):
         command.add_argument(
             "--log", metavar="URL", help="the log (default: PLACET_LOG, configuration, or the trust root's)"
         )
