@@ -1,7 +1,7 @@
 """What every implementation of a port must do, as tests to inherit (they need pytest).
 
-Whoever writes another request store, use ledger or log store subclasses the contract in a test module, says how
-to open one, and runs pytest; placet's own implementations pass the very same tests.
+Whoever writes another request store, use ledger or log store subclasses the contract in a test module,
+says how to open one, and runs pytest; placet's own implementations pass the very same tests.
 
     from placet.testing.contracts.request_store import RequestStoreContract
 
