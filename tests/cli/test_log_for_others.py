@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from in_process import placet
 
+from placet.cli import _parser
 from placet.core.encoding import format_time
 from placet.core.tlog.checkpoint import Checkpoint, sign_checkpoint
 from placet.core.tlog.cosignature import cosign
@@ -23,6 +31,7 @@ LOG = NoteSigner("log.example/one", ED25519, Ed25519PrivateKey.from_private_byte
 WITNESS = NoteSigner("witness.example", COSIGNATURE_ED25519, Ed25519PrivateKey.from_private_bytes(b"w" * 32))
 OTHER = NoteSigner("other.example", ED25519, Ed25519PrivateKey.from_private_bytes(b"s" * 32))
 NOTE = sign_checkpoint(Checkpoint(LOG.name, 7, b"r" * 32), LOG)
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "how-to-export-log-proofs.md"
 ROOT = ("--trusted-root", "sigstore/trusted_root.json")
 POLICY = ("--log-policy", "log-policy")
 
@@ -160,6 +169,38 @@ def test_a_checkpoint_is_stamped_and_every_copy_of_it_verifies(
     other = placet(here, "log", "verify-timestamp", "one.tsr", "later", *ROOT, *POLICY)
     assert other.returncode == 1
     assert "log-proof-invalid" in other.stderr
+
+
+@contextmanager
+def web_server(folder: Path) -> Iterator[str]:
+    """Any web server that shows a log's folder."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *words: Any) -> None:
+            """Says nothing."""
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    thread = threading.Thread(target=httpd.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{httpd.server_port}"
+    finally:
+        httpd.shutdown()
+        thread.join()
+        httpd.server_close()
+
+
+def test_the_newest_checkpoint_is_fetched_from_the_log(here: Path, server: PrivateSigstoreServer) -> None:
+    tsa = ("--tsa", f"{server.address}/api/v1/timestamp")
+    with web_server(here) as log:
+        done = placet(here, "log", "timestamp", "--log", log, *tsa, *ROOT, *POLICY, "-o", "one.tsr", "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["files"] == {"timestamp": "one.tsr", "checkpoint": "one.checkpoint"}
+        done = placet(
+            here, "log", "opentimestamps", "prepare", "--log", log, *POLICY, "-o", "stamped", "--json"
+        )
+        assert json.loads(done.stdout)["logSignature"] == "verified"
+    assert (here / "one.checkpoint").read_bytes() == (here / "stamped").read_bytes() == NOTE
 
 
 def test_an_approval_without_proofs_has_nothing_to_stamp(here: Path, server: PrivateSigstoreServer) -> None:
@@ -322,3 +363,14 @@ def test_help_says_what_is_published(here: Path) -> None:
         assert "usage: placet log" in done.stdout
     shown = placet(here, "log", "--help").stdout
     assert all(word in shown for word in ("export", "verify-timestamp", "opentimestamps"))
+
+
+def test_every_documented_command_is_one() -> None:
+    text = DOCUMENTED.read_text().replace("\\\n", "")
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("placet ")]
+    assert len(lines) >= 7
+    for line in lines:
+        words = shlex.split(re.sub(r'"\$\(.*\)"', "00", line), comments=True)[1:]
+        parser, _ = _parser(words)
+        assert callable(parser.parse_args(words).run)
