@@ -1,0 +1,47 @@
+"""What the guide to logs and its systemd unit call is what `placet` takes, and what it says is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from placet.cli import _parser
+from placet.cli.log import DEFAULT_PORT, STORE_NAME
+from placet.log.app import STATUS
+from placet.log.service import PATIENCE_SECONDS
+
+ROOT = Path(__file__).parent.parent.parent
+UNIT = ROOT / "deploy" / "systemd" / "placet-log.service"
+GUIDE = ROOT / "docs" / "how-to-run-a-log.md"
+
+
+def commands() -> list[str]:
+    unit = re.findall(r"^ExecStart=\S*/(placet .*)$", UNIT.read_text(), re.M)
+    comments = re.findall(r"^#   sudo -u placet (placet .*)$", UNIT.read_text(), re.M)
+    blocks = re.findall(r"^```sh\n(.*?)^```$", GUIDE.read_text(), re.S | re.M)
+    shell = re.findall(r"^(placet [^#\n>]*)", "\n".join(blocks), re.M)
+    inline = re.findall(r"`(placet log (?:append|attach|declare) -[a-z-]*)`", GUIDE.read_text())
+    return [*unit, *comments, *shell, *inline]
+
+
+def test_the_commands_are_there() -> None:
+    assert len(commands()) >= 15
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_understood(command: str) -> None:
+    _, *arguments = shlex.split(command)
+    parser, _ = _parser(arguments)
+    parser.parse_args(arguments)
+
+
+def test_the_names_of_the_guide_are_right() -> None:
+    text = GUIDE.read_text()
+    assert f"127.0.0.1:{DEFAULT_PORT}" in text
+    assert f"--database {STORE_NAME}" in text
+    assert PATIENCE_SECONDS == 60  # "silent for a minute"
+    for status, reason in re.findall(r"(\d{3})\s+`([a-z-]+)`", text):
+        assert STATUS[reason] == int(status)
