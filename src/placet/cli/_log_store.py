@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from placet.adapters.sqlite.log import SqliteLog
     from placet.core.tlog.note import NoteSigner
 
+# As the AWS command line has them, in its order.
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+
 
 class OpenStore(NamedTuple):
     """A log's store, and how people are told where it is."""
@@ -61,7 +64,7 @@ def open_store(args: argparse.Namespace, folder: Path, signer: NoteSigner) -> Op
         raise UserError(
             f"{args.store} is no bucket.", "A file needs no --store: --state DIR names its folder."
         )
-    endpoint = args.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3", "")
+    endpoint = args.endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS)), "")
     try:
         address = parse_address(args.store, endpoint)
         moved_from = "" if args.moved_from is None else str(parse_address(args.moved_from))

@@ -16,6 +16,7 @@ from object_log_world import (
 )
 
 from placet.adapters.object_log.address import BucketAddress
+from placet.adapters.object_log.leaves import leaf_key
 from placet.adapters.object_log.store import ObjectLog
 from placet.core.errors import IndeterminateError, Reason
 from placet.core.tlog.checkpoint import verify_checkpoint
@@ -25,6 +26,8 @@ from placet.core.tlog.note import COSIGNATURE_ED25519, parse_note
 from placet.testing.contracts._log_scene import NOW, SIGNER, entries, entry, fill, refused, signer, verified
 from placet.testing.object_storage import Fate, StorageWire, WireRequest, refusal
 
+# As a leaf's object it says that the leaf comes later.
+HELD = b"0" * 64 + b" 0000000000000000009\n"
 Wires = Callable[[], StorageWire]
 
 
@@ -240,6 +243,25 @@ def test_what_was_put_back_to_an_older_state_is_noticed_before_anything_is_signe
                 await log.append([entry("another third")])
         assert told.value.reason is Reason.LOG_DAMAGED
         assert not after.puts("/checkpoint")
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("name", ["tile/0/000.p/3", "tile/entries/000.p/3", "leaf"])
+def test_a_name_that_holds_other_bytes_stops_the_log_before_it_signs(
+    place: Place, wire: Wires, name: str
+) -> None:
+    async def scenario() -> None:
+        watched = wire()
+        async with place.open(watched) as log:
+            await fill(log, 2)
+            signed = len(watched.puts("/checkpoint"))
+            put(place, leaf_key(hash_leaf(entry(2).leaf)) if name == "leaf" else name, HELD)
+            for _ in range(2):
+                assert await refused(log.append([entry(2)])) is Reason.LOG_DAMAGED
+            assert len(watched.puts("/checkpoint")) == signed
+        assert await refused(ObjectLog.open(place.address(watched), SIGNER)) is Reason.LOG_DAMAGED
+        assert len(watched.puts("/checkpoint")) == signed
 
     asyncio.run(scenario())
 
