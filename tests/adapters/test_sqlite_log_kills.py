@@ -98,6 +98,7 @@ def test_killed_at_any_moment_nothing_acknowledged_is_lost(
 ) -> None:
     # So that leaves move into the table of hashes again and again.
     monkeypatch.setattr(_log_index, "MAX_RECENT", 300)
+    monkeypatch.setattr(_log_index, "_SLICE", 30)
     chosen = random.Random(20)
     path = tmp_path / "log.sqlite3"
     roots: dict[int, bytes] = {}

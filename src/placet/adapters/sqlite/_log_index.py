@@ -1,8 +1,9 @@
 """Where each leaf stands, by its hash: the newest in memory, the others in a table.
 
 The table has one entry for each leaf at a random place, so a commit that wrote one leaf into it would touch
-a page of its own for each.  The newest leaves are therefore looked up in a dictionary, and move in sorted
-thousands: then one page takes several.  Nothing is lost with the dictionary: it is read back from the leaves.
+a page of its own for each.  The newest leaves are therefore looked up in a dictionary, and move sorted: then
+one page takes several.  Each commit moves a slice, so that none waits for all of it.  Nothing is lost with
+the dictionary: it is read back from the leaves.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from placet.adapters.sqlite._log_tables import read_leaf
 from placet.core.tlog.merkle import hash_leaf
 from placet.core.tlog.tiles import TILE_WIDTH
 
-# Some 3 MB of memory and, in a log of a million leaves, 50 ms for the commit that moves them.
+# Some 3 MB of memory.
 MAX_RECENT = 16_384
+# Of what moves in one commit, at least; a few milliseconds in a log of a million leaves.
+_SLICE = 1024
 _CHUNK = 256
 _FIND = f"SELECT hash_start, leaf_index FROM log_index WHERE hash_start IN ({','.join('?' * _CHUNK)})"  # noqa: S608
 # A statement for each leaf would take three times as long.
@@ -30,7 +33,9 @@ class LogIndex:
     def __init__(self, indexed: int, recent: dict[bytes, int]) -> None:
         self._indexed = indexed
         self._recent = recent
-        self._moved: int | None = None
+        self._moving: list[tuple[int, int]] = []  # sorted, and all below `_boundary`
+        self._boundary = indexed
+        self._moved = 0  # of `_moving`, once what is being written is committed
 
     def find_recent(self, leaf_hash: bytes) -> int | None:
         """Returns the index of one of the newest leaves; usable from any thread."""
@@ -45,32 +50,40 @@ class LogIndex:
                 found |= find_indexed(connection, hashes[start : start + _CHUNK])
         return found
 
-    def grow(self, connection: sqlite3.Connection, tree_size: int) -> int:
-        """Moves the newest leaves into the table, where they have become too many.
+    def grow(self, connection: sqlite3.Connection, added: int) -> int:
+        """Moves a slice of the newest leaves into the table, where they have become too many.
+
+        Args:
+            added: how many leaves this commit adds: more move than are added.
 
         Returns:
-            How many leaves the table has then.
+            How many leaves from the first one on the table has then.
         """
-        if len(self._recent) < MAX_RECENT:
+        if not self._moving and len(self._recent) >= MAX_RECENT:
+            # Whole tiles only: that is what opening the log reads back.
+            self._boundary = (self._indexed + len(self._recent)) // TILE_WIDTH * TILE_WIDTH
+            below = ((_start(h), index) for h, index in self._recent.items() if index < self._boundary)
+            self._moving = sorted(below)
+        if not self._moving:
             return self._indexed
-        # Whole tiles only: that is what opening the log reads back.
-        boundary = (self._indexed + len(self._recent)) // TILE_WIDTH * TILE_WIDTH
-        write_index(connection, {h: index for h, index in self._recent.items() if index < boundary})
-        self._moved = boundary
-        return boundary
+        self._moved = max(_SLICE, 2 * added)
+        write_index(connection, self._moving[: self._moved])
+        return self._indexed if self._moved < len(self._moving) else self._boundary
 
     def settle(self, added: dict[bytes, int]) -> None:
         """Takes over what was committed."""
-        if self._moved is not None:
-            self._indexed = self._moved
-            # Readers look here first and then into the table, which has them by now.
-            self._recent = {h: index for h, index in self._recent.items() if index >= self._indexed}
+        if self._moved:
+            del self._moving[: self._moved]
+            if not self._moving:
+                self._indexed = self._boundary
+                # Readers look here first and then into the table, which has them by now.
+                self._recent = {h: index for h, index in self._recent.items() if index >= self._boundary}
         self._recent.update(added)
-        self._moved = None
+        self._moved = 0
 
     def forget(self) -> None:
         """Drops what was rolled back."""
-        self._moved = None
+        self._moved = 0
 
 
 def find_indexed(connection: sqlite3.Connection, hashes: Sequence[bytes]) -> dict[bytes, int]:
@@ -96,9 +109,8 @@ def find_indexed(connection: sqlite3.Connection, hashes: Sequence[bytes]) -> dic
     return found
 
 
-def write_index(connection: sqlite3.Connection, leaves: dict[bytes, int]) -> None:
-    """Writes leaves into the table, those that are there already too."""
-    rows = sorted((_start(leaf_hash), index) for leaf_hash, index in leaves.items())
+def write_index(connection: sqlite3.Connection, rows: list[tuple[int, int]]) -> None:
+    """Writes sorted entries into the table; some may be there from a move that a restart interrupted."""
     whole = len(rows) // _CHUNK * _CHUNK
     for at in range(0, whole, _CHUNK):
         connection.execute(_INSERT, tuple(chain.from_iterable(rows[at : at + _CHUNK])))

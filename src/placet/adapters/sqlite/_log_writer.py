@@ -119,7 +119,7 @@ class LogWriter:
         head, full = grow_head(self.head, list(self._staged), self._signer)
         write_entries(connection, self.head.tree_size, self._leaves, self._records)
         write_tiles(connection, full)
-        indexed = self.index.grow(connection, self.head.tree_size)
+        indexed = self.index.grow(connection, len(self._leaves))
         values = (head.checkpoint, indexed, self.head.checkpoint)
         if connection.execute(_ADVANCE, values).rowcount != 1:
             # Another program has put another log, or another state, into the file: going on would fork it.
