@@ -11,7 +11,8 @@ loaded, against the four checks inside it (two ECDSA P-256, two Ed25519) made wi
 The goal is held on `deploy`, the format's own example; `run` pins a program and an environment
 as well, so there is more to read.  `logged` has a proof for each decision, in a log of a million
 entries, under one checkpoint that the log and a witness signed: two Ed25519 checks and forty hashes
-more.  Quotable are the ratios of medians; microseconds depend on the machine.  A second table says what the rest is.
+more.  Quotable are the ratios of medians; microseconds depend on the machine.  A second table says
+what the rest is.
 
     python benchmarks/verify_warm.py [--rounds 1500]
 

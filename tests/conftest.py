@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from placet.testing import ToolMissing
 from placet.testing.object_storage import ObjectStorage, start_object_storage
@@ -19,6 +20,10 @@ from placet.testing.postgres import PostgresServer, run_sql, start_postgres
 
 # The contracts are shipped; here their assertions explain themselves all the same.
 pytest.register_assert_rewrite("placet.testing.contracts")
+
+# No test is timed: a busy machine would turn it red.
+settings.register_profile("untimed", parent=settings(), deadline=None)
+settings.load_profile("untimed")
 
 # Tests must not read or write the developer's own trust, ledger or configuration.
 _PRIVATE = ("XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from placet.core import people
 from placet.core.encoding import b64decode_strict, b64encode, sha256_hex
 from placet.core.errors import MalformedError, Reason
-from placet.core.people import parse_deployment, parse_gates, parse_people, parse_terminals
+from placet.core.gates import MAX_GATES, parse_gates
+from placet.core.people import parse_deployment, parse_people, parse_terminals
 from placet.testing.authenticator import SoftSk, SoftWebAuthn
 from placet.testing.world import ALICE, BOB, World
 
@@ -94,7 +95,7 @@ def test_a_credentials_members(member: str, value: Any, reason: Reason) -> None:
 
 def test_limits_on_numbers() -> None:
     assert (people.MAX_PEOPLE, people.MAX_CREDENTIALS, people.MAX_TERMINALS) == (10_000, 16, 1_000)
-    assert (people.MAX_GATES, people.MAX_ORIGINS) == (1_000, 8)
+    assert (MAX_GATES, people.MAX_ORIGINS) == (1_000, 8)
     keys = [credential(SoftSk("ed25519", seed=bytes([i]))) for i in range(17)]
     assert len(parse_people(staff(*keys[:16]), DEPLOYMENT)[0].credentials) == 16
     assert refusal(lambda: parse_people(staff(*keys), DEPLOYMENT))[0] is Reason.TOO_MANY

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 from placet.core.decode import Object
 from placet.core.encoding import b64decode_strict, encode_canonical, format_time, parse_json, sha256_hex
 from placet.core.errors import MalformedError, Reason
+from placet.core.gates import parse_gates
 from placet.core.people import (
     Credential,
     Deployment,
     parse_deployment,
-    parse_gates,
     parse_people,
     parse_terminals,
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from placet.ceremony.trust_edit import all_rules, decode_file, read_deployment
-from placet.core.people import Person, parse_gates, parse_people, parse_terminals
+from placet.core.gates import parse_gates
+from placet.core.people import Person, parse_people, parse_terminals
 from placet.core.policy import Quorum, Rule
 from placet.core.quorum import evaluate_quorum
 from placet.core.trust import GATES_FILE, PEOPLE_FILE, SCOPES_FILE, TERMINALS_FILE

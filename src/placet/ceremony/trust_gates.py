@@ -8,7 +8,7 @@ from placet.ceremony.trust_edit import Files, decode_file, encode_file, refuse_k
 from placet.core.decode import Object
 from placet.core.encoding import b64encode
 from placet.core.errors import MalformedError, Reason
-from placet.core.people import parse_gates
+from placet.core.gates import parse_gates
 from placet.core.trust import GATES_FILE
 
 # Everybody who asks types it, and it stands in every statement's audience.

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from placet.ceremony.trust_edit import decode_file, encode_file, read_deployment
 from placet.core.encoding import KeyId, b64decode_strict
 from placet.core.errors import MalformedError, PlacetError, Reason
-from placet.core.people import parse_gates, parse_people, parse_terminals
+from placet.core.gates import parse_gates
+from placet.core.people import parse_people, parse_terminals
 from placet.core.policy import parse_scopes
 from placet.core.trust import GATES_FILE, PEOPLE_FILE, SCOPES_FILE, TERMINALS_FILE
 from placet.documents.issuers import find_issuer

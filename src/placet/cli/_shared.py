@@ -10,7 +10,7 @@ from placet.adapters.paths import config_dir, snapshot_path
 from placet.cli import UserError, describe_difference
 from placet.core.encoding import Digest, is_hex
 from placet.core.errors import IndeterminateError, MalformedError, PlacetError, Reason, visible
-from placet.core.people import Gate
+from placet.core.gates import Gate
 from placet.core.trust import MAX_SNAPSHOT_BYTES, Trust, parse_trust
 
 _SETTINGS = frozenset(

@@ -24,8 +24,8 @@ from placet.core.dsse import envelope_digest
 from placet.core.encoding import Digest
 from placet.core.errors import visible
 from placet.core.evidence.facts import EvidenceFact
+from placet.core.gates import Gate
 from placet.core.patterns import matches
-from placet.core.people import Gate
 from placet.core.statement import parse_statement
 from placet.core.trust import Trust
 from placet.core.verdict.statements import verifier_id

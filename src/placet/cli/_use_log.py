@@ -11,7 +11,7 @@ from placet.cli._shared import setting
 from placet.core.bundle import parse_bundle
 from placet.core.encoding import format_time
 from placet.core.errors import IndeterminateError, PlacetError, Reason, visible
-from placet.core.people import Gate
+from placet.core.gates import Gate
 from placet.core.trust import Trust
 from placet.ports.use_ledger import Backlog, UseLedger
 

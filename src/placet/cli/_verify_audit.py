@@ -81,7 +81,8 @@ def _proven_time(args: argparse.Namespace, bundle: bytes) -> int:
     except IndeterminateError as e:
         e.hint = (
             "`placet log attach` fetches the log's proofs, and this machine's trust must name the log and "
-            "its witnesses. If you know the time from elsewhere, name it with --at; it will be called your word."
+            "its witnesses. If you know the time from elsewhere, name it with --at; it will be called your "
+            "word."
         )
         raise
 

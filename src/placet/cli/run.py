@@ -30,8 +30,8 @@ from placet.core.decode import Object
 from placet.core.encoding import Digest, format_time
 from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, visible
 from placet.core.evidence.facts import EvidenceFact
+from placet.core.gates import Gate
 from placet.core.levels import LEVEL_NAMES, level_name
-from placet.core.people import Gate
 from placet.core.statement import parse_statement
 from placet.core.trust import Trust
 from placet.core.verify import Expected, VerifiedApproval, verify_for_use

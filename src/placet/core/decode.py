@@ -224,3 +224,13 @@ def read_digest_set(value: Any, path: str) -> tuple[str, str]:
             path=path,
         )
     return algorithm, digest
+
+
+def refuse_duplicates(values: list[Any], path: str, what: str) -> None:
+    """Refuses values of the trust root that must differ and do not.
+
+    Raises:
+        MalformedError: DUPLICATE_VALUE.
+    """
+    if len(set(values)) != len(values):
+        raise MalformedError(Reason.DUPLICATE_VALUE, f"In the trust root, {what}.", path=path)

@@ -1,4 +1,4 @@
-"""Who there is: people with their credentials, terminals, gates, the deployment (spec/08-trust.md).
+"""Who there is: people with their credentials, terminals, the deployment (spec/08-trust.md).
 
 These files are targets of the trust root.  A key belongs to one person, or to one
 terminal, and to nobody else: thresholds count people, so no key may serve two.
@@ -7,10 +7,9 @@ terminal, and to nobody else: thresholds count people, so no key may serve two.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from placet.core.decode import (
-    Object,
     read_ascii,
     read_bool,
     read_choice,
@@ -21,19 +20,16 @@ from placet.core.decode import (
     read_object,
     read_string,
     read_time,
+    refuse_duplicates,
 )
 from placet.core.encoding import Digest, KeyId, b64decode_strict
 from placet.core.errors import MalformedError, Reason
 from placet.core.signature import check_key_usable
 from placet.core.sshsig import SK_ECDSA, SSH_ED25519, PublicKey, parse_public_key
 
-if TYPE_CHECKING:
-    from placet.core.verdict.keys import GatePublicKey
-
 MAX_PEOPLE = 10_000
 MAX_CREDENTIALS = 16
 MAX_TERMINALS = 1_000
-MAX_GATES = 1_000
 MAX_ORIGINS = 8
 
 _HOST_NAME = re.compile("[a-z0-9-]+([.][a-z0-9-]+)*")
@@ -94,20 +90,6 @@ class Terminal(NamedTuple):
     origins: tuple[str, ...]
 
 
-class Gate(NamedTuple):
-    """A gate: the one audience of an approval, named with its ledger and the keys by which it signs.
-
-    Args:
-        verdict_keys: sign its verdicts.
-        use_keys: sign the records of its uses, for the log.
-    """
-
-    id: str
-    ledger: str
-    verdict_keys: tuple[GatePublicKey, ...] = ()
-    use_keys: tuple[GatePublicKey, ...] = ()
-
-
 def parse_deployment(value: Any) -> Deployment:
     """Reads the decoded ``deployment.json``.
 
@@ -137,20 +119,15 @@ def parse_people(value: Any, deployment: Deployment) -> tuple[Person, ...]:
     """
     items = read_list(read_object(value, "", required=["people"])["people"], "/people", max_items=MAX_PEOPLE)
     people = tuple(_parse_person(item, f"/people/{i}", deployment) for i, item in enumerate(items))
-    _refuse_duplicates([person.id for person in people], "/people", "two people have the same ID")
+    refuse_duplicates([person.id for person in people], "/people", "two people have the same ID")
     accounts = [account for person in people for account in person.accounts]
-    _refuse_duplicates(accounts, "/people", "two people have the same account")
+    refuse_duplicates(accounts, "/people", "two people have the same account")
     keys = [credential.keyid for person in people for credential in person.credentials]
-    _refuse_duplicates(keys, "/people", "one key belongs to two people, or to one person twice")
+    refuse_duplicates(keys, "/people", "one key belongs to two people, or to one person twice")
     # The same key under another application has another key ID, and would be a second voice.
     points = [credential.public_key.raw for person in people for credential in person.credentials]
-    _refuse_duplicates(points, "/people", "one key stands twice, made for two applications")
+    refuse_duplicates(points, "/people", "one key stands twice, made for two applications")
     return people
-
-
-def _refuse_duplicates(values: list[Any], path: str, what: str) -> None:
-    if len(set(values)) != len(values):
-        raise MalformedError(Reason.DUPLICATE_VALUE, f"In the trust root, {what}.", path=path)
 
 
 def _parse_person(value: Any, path: str, deployment: Deployment) -> Person:
@@ -241,10 +218,10 @@ def parse_terminals(value: Any, deployment: Deployment) -> tuple[Terminal, ...]:
     top = read_object(value, "", required=["terminals"])
     items = read_list(top["terminals"], "/terminals", max_items=MAX_TERMINALS)
     terminals = tuple(_parse_terminal(item, f"/terminals/{i}", deployment) for i, item in enumerate(items))
-    _refuse_duplicates([t.id for t in terminals], "/terminals", "two terminals have the same ID")
-    _refuse_duplicates([t.keyid for t in terminals], "/terminals", "two terminals have the same key")
+    refuse_duplicates([t.id for t in terminals], "/terminals", "two terminals have the same ID")
+    refuse_duplicates([t.keyid for t in terminals], "/terminals", "two terminals have the same key")
     origins = [origin for t in terminals for origin in t.origins]
-    _refuse_duplicates(origins, "/terminals", "two terminals have the same origin")
+    refuse_duplicates(origins, "/terminals", "two terminals have the same origin")
     return terminals
 
 
@@ -279,33 +256,3 @@ def _read_origin(value: Any, path: str, deployment: Deployment) -> str:
             actual=origin,
         )
     return origin
-
-
-def parse_gates(value: Any) -> tuple[Gate, ...]:
-    """Reads the decoded ``gates.json``.
-
-    Raises:
-        MalformedError: a member is missing or wrong, or two gates share an ID or a key.
-    """
-    items = read_list(read_object(value, "", required=["gates"])["gates"], "/gates", max_items=MAX_GATES)
-    gates = tuple(_parse_gate(item, f"/gates/{i}") for i, item in enumerate(items))
-    # PPL-06: single use is a property of one gate and its ledger.
-    _refuse_duplicates([gate.id for gate in gates], "/gates", "two gates have the same ID")
-    # VSA-09, PPL-07: a key speaks for one gate, and says one kind of thing.
-    keys = [key for gate in gates for key in (*gate.verdict_keys, *gate.use_keys)]
-    _refuse_duplicates(keys, "/gates", "one key stands for two gates, or for verdicts and uses")
-    return gates
-
-
-def _parse_gate(value: Any, path: str) -> Gate:
-    members: Object = read_object(value, path, required=["id", "ledger"], optional=["verdictKeys", "useKeys"])
-    gate_id = read_ascii(members["id"], f"{path}/id", max_length=190)
-    gate = Gate(gate_id, read_ascii(members["ledger"], f"{path}/ledger", max_length=200))
-    if "verdictKeys" not in members and "useKeys" not in members:
-        return gate
-    from placet.core.verdict.keys import read_gate_keys  # many gates sign nothing
-
-    return gate._replace(
-        verdict_keys=read_gate_keys(members.get("verdictKeys", []), f"{path}/verdictKeys"),
-        use_keys=read_gate_keys(members.get("useKeys", []), f"{path}/useKeys"),
-    )

@@ -81,11 +81,7 @@ class Rule(NamedTuple):
 
 
 def parse_policy(toml: bytes, *, scope: str, file: str) -> tuple[Rule, ...]:
-    """Parses a policy file.
-
-    Args:
-        scope: the scope that the file governs.
-        file: its name in the trust root, such as ``policy/production.toml``.
+    """Parses the policy file of a scope; `file` is its name, such as ``policy/production.toml``.
 
     Raises:
         MalformedError: BAD_POLICY for text that is not TOML, or the reason of a wrong member (POL-01).

@@ -36,14 +36,13 @@ from placet.core.encoding import (
     sha256_hex,
 )
 from placet.core.errors import MalformedError, Reason
+from placet.core.gates import Gate, parse_gates
 from placet.core.people import (
     Credential,
     Deployment,
-    Gate,
     Person,
     Terminal,
     parse_deployment,
-    parse_gates,
     parse_people,
     parse_terminals,
 )

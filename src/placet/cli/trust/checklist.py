@@ -46,7 +46,7 @@ def _read_sheet(repository: TrustRepository) -> Sheet:
     from placet.ceremony.new_keys import find_new_keys
     from placet.ceremony.trust_edit import read_deployment
     from placet.core.encoding import format_time, parse_json, sha256_hex
-    from placet.core.people import parse_gates
+    from placet.core.gates import parse_gates
     from placet.core.trust import GATES_FILE, MAX_FILE_BYTES
 
     root, files = repository.current_root(), repository.draft_files()
