@@ -6,7 +6,7 @@ One append at a time, durable before it is acknowledged:
             hash, one commit each: no log in SQLite can be faster
 - writer    the log's own writer in the same loop: leaf, record, hashes and a signed checkpoint
 - client    `SqliteLog.append` from an event loop, as a server does it: the same and two changes of thread
-- files     the tile, the bundle and the checkpoint as files, each written aside, synced and renamed
+- files     record, bundle, tile and checkpoint as files, each written aside, synced and renamed
 - 64        `SqliteLog.append` for 64 clients at once
 
 Batches of 256 leaves without any sync, against the hash-only limit: hashing 256 leaves and 255 nodes:
