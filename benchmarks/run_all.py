@@ -28,6 +28,7 @@ ALL = (
     "memory_relay",
     "log_append",
     "log_growth",
+    "log_http",
 )
 
 
