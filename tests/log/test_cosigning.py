@@ -74,8 +74,8 @@ class Deployment:
         return set() if note is None else set(verify_witnessed(note, self.policy).witness_times)
 
     @asynccontextmanager
-    async def cosigned(self) -> AsyncIterator[Cosigning]:
-        cosigning = Cosigning(self.log, self.asked, SystemClock(), pace=QUICK)
+    async def cosigned(self, pace: Pace = QUICK) -> AsyncIterator[Cosigning]:
+        cosigning = Cosigning(self.log, self.asked, SystemClock(), pace=pace)
         task = asyncio.ensure_future(cosigning.run())
         try:
             yield cosigning
@@ -185,6 +185,19 @@ def test_a_witness_that_is_down_holds_up_nobody_and_is_asked_again(
     assert again == "the witness late cosigns again"
 
 
+def test_a_witness_that_fails_has_peace_for_a_while(tmp_path: Path) -> None:
+    @scene(tmp_path, "w1")
+    async def _(it: Deployment) -> None:
+        with LyingWitness(lies.fixed(500)) as failing:
+            it.add("failing", LIAR, failing.url)
+            async with it.cosigned(QUICK._replace(first_pause=600.0, longest_pause=600.0)) as cosigning:
+                for _ in range(5):
+                    size = await it.append()
+                    assert await it.log.wait_beyond(size - 1, _AT_MOST, cosignatures=1)
+                await until(lambda: cosigning.statuses()[1].failures >= 1)
+                assert len(failing.seen) == 1
+
+
 def test_a_witness_that_does_not_know_the_log_is_told_of_and_asked_later(tmp_path: Path) -> None:
     @scene(tmp_path, "w1")
     async def _(it: Deployment) -> None:
@@ -211,15 +224,19 @@ LIES: dict[str, Lie] = {
     "garbage": lies.garbage,
     "nothing": lies.fixed(200),
     "huge": lies.huge,
-    "slow-drip": lies.slow(2.0),
+    "slow-drip": lies.slow(60.0),
     "redirect": lies.fixed(307),
     "server-error": lies.fixed(500),
     "teapot": lies.fixed(418),
-    "conflict-without-type": lies.conflict(0, "text/plain"),
+    "conflict-without-type": lies.conflict(1_000_000, "text/plain"),
     "conflict-without-size": lies.fixed(409, b"many\n", "text/x.tlog.size"),
     "conflict-with-what-was-sent": lies.conflict(0),
     "conflict-size-in-another-spelling": lies.fixed(409, b"01\n", "text/x.tlog.size"),
 }
+
+
+# What cut the answer off; the others have a sentence of their own.
+BOUNDS = {"huge": "answers with more than", "slow-drip": "did not answer in full within 0.5 seconds"}
 
 
 @pytest.mark.parametrize("lie", LIES)
@@ -239,6 +256,7 @@ def test_what_a_liar_answers_is_not_kept_and_the_honest_witness_counts(tmp_path:
                 status = cosigning.statuses()[1]
                 assert status.tree_size == 0
                 assert status.problem is not None
+                assert BOUNDS.get(lie, "") in str(status.problem)
                 cosigning.check_consistent()
 
 

@@ -17,6 +17,7 @@ from witness_scene import ORIGIN, FixedClock, ShownLog
 from placet.adapters.serving.refusals import CallRefused
 from placet.adapters.sqlite import witness as witness_state
 from placet.adapters.sqlite.witness import EvidenceKind, SeenMovedError, WitnessState
+from placet.adapters.witness_protocol import MAX_REQUEST_BYTES
 from placet.core.errors import IndeterminateError, MalformedError, Reason
 from placet.core.tlog.checkpoint import parse_checkpoint, verify_checkpoint
 from placet.core.tlog.cosignature import verify_cosignature
@@ -356,6 +357,15 @@ def test_what_is_not_in_its_form_is_malformed(scene: Scene, change: object) -> N
     with pytest.raises(MalformedError):
         scene.witness.add_checkpoint(change(body))  # type: ignore[operator]
     assert scene.seen == 3
+
+
+@pytest.mark.parametrize(
+    "body", [b"old 3\n\n" + b"x" * MAX_REQUEST_BYTES, b"old 3" + b"\n" * MAX_REQUEST_BYTES]
+)
+def test_what_is_too_large_is_refused_before_it_is_read(scene: Scene, body: bytes) -> None:
+    with pytest.raises(MalformedError) as caught:
+        scene.witness.add_checkpoint(body)
+    assert caught.value.expected == MAX_REQUEST_BYTES
 
 
 def test_a_missing_memory_is_never_made_in_passing(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ because a liar may well be a witness whom somebody trusts.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -92,9 +93,15 @@ def served_witness(
 def _served(app: Callable[..., object], port: int) -> Iterator[str]:
     import uvicorn
 
+    class QuickServer(uvicorn.Server):
+        async def main_loop(self) -> None:
+            # uvicorn looks ten times a second whether it is to stop; tests stop dozens of witnesses.
+            while not self.should_exit:
+                await asyncio.sleep(0.005)
+
     with socket.create_server(("127.0.0.1", port)) as listener:
         config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, ws="none")
-        server = uvicorn.Server(config)
+        server = QuickServer(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
