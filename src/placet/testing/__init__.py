@@ -18,6 +18,7 @@ Modules:
     private_sigstore: issuer, Fulcio, Rekor v1 and v2, and a timestamp authority, all on loopback.
     log_store: a log in memory.
     object_storage: a real S3 server, and a wire to it that can break.
+    witness: witnesses of logs on loopback, real ones and ones that lie.
     mds_blob: a FIDO metadata service under a root of its own.
 """
 
