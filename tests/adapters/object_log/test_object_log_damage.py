@@ -83,6 +83,7 @@ def test_what_was_put_back_to_an_older_state_is_noticed_before_anything_is_signe
                 await log.append([entry("another third")])
         assert told.value.reason is Reason.LOG_DAMAGED
         assert not after.puts("/checkpoint")
+        assert not after.puts("/private/journal")
 
     asyncio.run(scenario())
 
