@@ -19,6 +19,7 @@ from placet.adapters.sqlite import _log_index
 from placet.adapters.sqlite import database as sqlite_database
 from placet.adapters.sqlite._log_open import declare_log
 from placet.adapters.sqlite._log_place import checkpoint_path
+from placet.adapters.sqlite._log_tables import LOG_TABLES
 from placet.adapters.sqlite.check import check_database, salvage
 from placet.adapters.sqlite.log import SqliteLog
 from placet.adapters.sqlite.store import SqliteRequestStore
@@ -399,6 +400,46 @@ def test_leaves_are_found_wherever_they_stand(path: Path, monkeypatch: pytest.Mo
         assert connection.execute("SELECT indexed FROM log").fetchone()[0] >= 1000
         count = "SELECT count(*) FROM log_index WHERE leaf_index < 1000"
         assert connection.execute(count).fetchone() == (1000,)
+
+
+def test_a_move_into_the_index_that_a_restart_interrupts_loses_no_leaf(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_log_index, "MAX_RECENT", 500)
+    monkeypatch.setattr(_log_index, "_SLICE", 30)
+
+    async def fill(log: LogStore) -> None:
+        for start in range(0, 600, 100):
+            await log.append(entries(start, start + 100))
+
+    async def look(log: LogStore) -> None:
+        assert [one[::2] for one in await log.append(entries(0, 600))] == [(n, False) for n in range(600)]
+
+    with_log(path, fill)
+    with closing(sqlite3.connect(path)) as connection:
+        assert 0 < connection.execute("SELECT count(*) FROM log_index").fetchone()[0] < 500
+    assert check_database(path).findings == ()
+    with_log(path, look)
+
+
+def test_a_move_into_the_index_that_was_rolled_back_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_log_index, "MAX_RECENT", 500)
+    monkeypatch.setattr(_log_index, "_SLICE", 300)
+    hashes = {hash_leaf(entry(number).leaf): number for number in range(520)}
+    index = _log_index.LogIndex(0, dict(hashes))
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.executescript(LOG_TABLES)
+        for fails in (True, False, True, False):
+            connection.execute("BEGIN")
+            index.grow(connection, 1)
+            connection.execute("ROLLBACK" if fails else "COMMIT")
+            if fails:
+                index.forget()
+            index.settle({})
+        assert connection.execute("SELECT count(*) FROM log_index").fetchone() == (512,)
+    assert [number for leaf_hash, number in hashes.items() if index.find_recent(leaf_hash) is None] == list(
+        range(512)
+    )
 
 
 def test_one_group_has_one_signature(path: Path) -> None:
