@@ -1,1 +1,1 @@
-"""The witnessed log; a later version fills this room."""
+"""The log's services: the server, the witness, the monitor."""
