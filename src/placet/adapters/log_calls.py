@@ -17,11 +17,12 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
-from placet.adapters.bounded_http import check_address
+from placet.adapters.bounded_http import LOOPBACK, check_address
 from placet.core.decode import read_decimal, read_list, read_string
 from placet.core.encoding import b64decode_strict, parse_json
-from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason, visible
+from placet.core.errors import IndeterminateError, MalformedError, PlacetError, PolicyError, Reason, visible
 from placet.core.tlog.note import MAX_SIGNATURES
 
 T = TypeVar("T")
@@ -118,11 +119,11 @@ class LogCall(NamedTuple, Generic[T]):
     waits: float = 0.0
     token: str | None = None
 
-    def headers(self) -> dict[str, str]:
-        """Returns what is sent beside the body."""
+    def headers(self, token: str | None = None) -> dict[str, str]:
+        """Returns what is sent beside the body; `token` is the caller's, where the call has none."""
         found = {} if self.content is None else {"Content-Type": "application/json"}
-        if self.token is not None:
-            found["Authorization"] = f"Bearer {self.token}"
+        if shown := self.token or token:
+            found["Authorization"] = f"Bearer {shown}"
         return found
 
     def judge(self, log: str, reply: LogReply) -> T:
@@ -182,6 +183,21 @@ def check_log_url(url: str) -> str:
         MalformedError: BAD_VALUE.
     """
     return check_address(url, "a log", "http://127.0.0.1:8472")
+
+
+def check_token_is_safe(url: str, headers: Mapping[str, str]) -> None:
+    """Refuses to show a token to everybody on the way.
+
+    Raises:
+        MalformedError: BAD_VALUE.
+    """
+    parts = urlsplit(url)
+    if "Authorization" in headers and parts.scheme != "https" and parts.hostname not in LOOPBACK:
+        raise MalformedError(
+            Reason.BAD_VALUE,
+            "The log's address begins with http: everybody on the way could read the token.",
+            hint="Use the log's https address.",
+        )
 
 
 def unavailable(message: str, hint: str = "", *, retry_after: float = 0.0) -> LogUnavailableError:

@@ -42,6 +42,7 @@ class LogClient:
         url: the log's address, such as ``http://127.0.0.1:8472`` or ``https://relay.example/log``.
         seconds: how long one call may take, beside what the log is asked to wait.
         ca_file: a PEM file with the authorities to believe, where they are your own.
+        token: a caller's, for a relay that serves known callers only.
         tries: how often a call is made where the log cannot be reached.
         sleep: waits between tries.
 
@@ -55,12 +56,14 @@ class LogClient:
         *,
         seconds: float = DEFAULT_SECONDS,
         ca_file: str | os.PathLike[str] | None = None,
+        token: str | None = None,
         tries: int = 1 + len(_PAUSES),
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.url = check_log_url(url)
         self._seconds = seconds
         self._ca_file = ca_file
+        self._token = token
         self._tries = tries
         self._sleep = sleep
 
@@ -137,11 +140,16 @@ class LogClient:
         raise AssertionError("unreachable")
 
     def _exchange(self, call: LogCall[Any]) -> LogReply:
-        url = f"{self.url}/{call.path}"
+        url, headers = f"{self.url}/{call.path}", call.headers(self._token)
+        calls.check_token_is_safe(url, headers)
         try:
             with BoundedHttp(seconds=self._seconds + call.waits, ca_file=self._ca_file) as http:
                 reply = http.send(
-                    call.method, url, max_bytes=call.max_bytes, headers=call.headers(), content=call.content
+                    call.method,
+                    url,
+                    max_bytes=call.max_bytes,
+                    headers=headers,
+                    content=call.content,
                 )
         except HttpError as e:
             raise unavailable(f"The log cannot be asked: {e}", e.hint) from e

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -61,7 +62,8 @@ def open_log(url: str | None, *, trust: str | None, ca_file: str | None) -> LogC
         MalformedError: BAD_VALUE: no log can be at this address.
     """
     chosen = setting(url, "log") or _address_in_trust(trust) or DEFAULT_LOG
-    return LogClient(chosen, ca_file=ca_file or setting(None, "log_ca_file"))
+    token = os.environ.get("PLACET_LOG_TOKEN") or None
+    return LogClient(chosen, ca_file=ca_file or setting(None, "log_ca_file"), token=token)
 
 
 def _address_in_trust(path: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -96,10 +97,10 @@ def open_log(url: str, *, patient: bool) -> LogAppender:
     """Opens the log at an address; satisfies `placet.ports.log_appender.LogOpener`."""
     from placet.adapters.log_client import LogClient
 
-    ca_file = setting(None, "log_ca_file")
+    ca_file, token = setting(None, "log_ca_file"), os.environ.get("PLACET_LOG_TOKEN") or None
     if patient:
-        return LogClient(url, seconds=_PATIENT_SECONDS, ca_file=ca_file)
-    return LogClient(url, seconds=_HASTY_SECONDS, ca_file=ca_file, tries=1)
+        return LogClient(url, seconds=_PATIENT_SECONDS, ca_file=ca_file, token=token)
+    return LogClient(url, seconds=_HASTY_SECONDS, ca_file=ca_file, token=token, tries=1)
 
 
 def warn_unlogged(ledger: UseLedger, log: UseLog | None) -> None:
