@@ -27,7 +27,14 @@ from placet.core.tlog.log_policy import parse_log_policy
 from placet.core.tlog.note import VerifierKey, parse_verifier_key
 from placet.core.tlog.proof import parse_proof, verify_proof
 from placet.core.tlog.records import leaf_of_record
-from placet.testing.object_storage import BUCKET, ENVIRONMENT, ObjectStorage, StorageWire, refusal
+from placet.testing.object_storage import (
+    BUCKET,
+    ENVIRONMENT,
+    ObjectStorage,
+    StorageWire,
+    refusal,
+    start_object_storage,
+)
 from placet.testing.world import ALICE, BOB, World
 
 
@@ -93,6 +100,25 @@ def test_two_processes_serve_one_log_and_one_is_killed(scene: Scene) -> None:
         client = LogClient(url)
         assert verify_checkpoint(client.fetch_checkpoint(), scene.key).tree_size == 6
         assert [client.append(record).leaf_index for record in records] == places
+
+
+def test_a_public_bucket_is_followed_without_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    with start_object_storage(open_to_all=True) as server:
+        scene = Scene(tmp_path, server)
+        with scene.serving() as url:
+            for person in (ALICE, BOB):
+                LogClient(url).append(scene.record(person))
+        (tmp_path / "policy").write_text(f"log {scene.key}\nquorum none\n")
+        (tmp_path / "snapshot.json").write_bytes(scene.world.snapshot())
+        where = f"{server.url}/{BUCKET}/{scene.prefix}"
+        options = ["--log-policy", "policy", "--trust", "snapshot.json", "--json"]
+        followed = placet(tmp_path, "audit", "--log", where, *options)
+        assert (followed.returncode, '"treeSize":"2"' in followed.stdout.replace(" ", "")) == (0, True)
+        shown = placet(tmp_path, "log", "show", "--log", where, "--key", str(scene.key))
+        assert (shown.returncode, re.search(r"Leaves +2", shown.stdout) is not None) == (0, True)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from placet.testing.contracts._log_scene import (
     signer,
     verified,
 )
-from placet.testing.object_storage import StorageWire
+from placet.testing.object_storage import Fate, StorageWire, WireRequest
 
 # As a leaf's object it says that the leaf comes later.
 HELD = b"0" * 64 + b" 0000000000000000009\n"
@@ -176,6 +176,36 @@ def test_damage_stops_the_log(place: Place) -> None:
             assert await refused(log.prove_inclusion(0, 300)) is Reason.LOG_DAMAGED
             for call in (log.append([entry("x")]), log.check_health(), log.read_tile(0, 0, 1)):
                 assert await refused(call) is Reason.LOG_DAMAGED
+
+    asyncio.run(scenario())
+
+
+def test_damage_stops_what_is_waiting_already(place: Place, wire: Wires) -> None:
+    async def scenario() -> None:
+        watched = wire()
+        async with place.open() as log:
+            await fill(log, 300)
+        async with place.open(watched) as log:
+            put(place, "tile/0/000", bytes(8192))
+            met = asyncio.Event()
+            loop = asyncio.get_running_loop()
+
+            def hold(request: WireRequest) -> Fate:
+                # The leaf's lookup waits until a reader has met the damage.
+                if "/private/leaves/" in request.path:
+                    asyncio.run_coroutine_threadsafe(met.wait(), loop).result()
+                return Fate.PASS
+
+            watched.fate = hold
+            first = asyncio.create_task(log.append([entry(0)]))
+            await asyncio.sleep(0)
+            second = asyncio.create_task(log.append([entry("second")]))
+            await asyncio.sleep(0)
+            assert await refused(log.read_tile(0, 0, 1)) is Reason.LOG_DAMAGED
+            met.set()
+            await asyncio.gather(first, return_exceptions=True)
+            assert await refused(second) is Reason.LOG_DAMAGED
+        assert not watched.puts("/private/journal")
 
     asyncio.run(scenario())
 

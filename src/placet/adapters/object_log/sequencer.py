@@ -116,7 +116,7 @@ class Sequencer:
                 async with self._turn:
                     outcomes = await self._append_all(calls)
             except Exception as e:
-                # Whatever it was, the round may be in the journal all the same.
+                # Whatever it was, the round may be in the journal: the next one begins by reading.
                 self._in_doubt = True
                 for call in calls:
                     if not call.future.done():
@@ -197,12 +197,9 @@ class Sequencer:
             tree=TreeState(edge.compact.size, edge.compact.root()),
             entries=tuple(new),
         )
-        # In doubt until the round is whole: whatever stops it here, the next one begins by reading.
-        self._in_doubt = True
         data = encode_journal(journal)
         stored = await exchange(self._bucket, JOURNAL, data, Kind.PRIVATE, base.journal)
         self.state = await finish_round(self._bucket, self._owner, base._replace(journal=stored), journal)
-        self._in_doubt = False
         self._announce()
 
     async def _reload(self) -> None:
