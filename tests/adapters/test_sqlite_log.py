@@ -1,94 +1,45 @@
-"""What is the SQLite log's own: its file, restored and edited ones (A14 by name), and the store around it."""
+"""What is the SQLite log's own: its file, restored and edited ones (A14 by name)."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import shutil
 import sqlite3
 import stat
-from collections.abc import Callable, Coroutine
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
+from sqlite_log_scene import (
+    NOW,
+    execute,
+    grow_to,
+    why_not_opened,
+    with_log,
+)
 
 from placet.adapters.sqlite import _log_index
 from placet.adapters.sqlite import database as sqlite_database
 from placet.adapters.sqlite._log_open import declare_log
 from placet.adapters.sqlite._log_place import checkpoint_path
 from placet.adapters.sqlite._log_tables import LOG_TABLES
-from placet.adapters.sqlite.check import check_database, salvage
+from placet.adapters.sqlite.check import check_database
 from placet.adapters.sqlite.log import SqliteLog
-from placet.adapters.sqlite.store import SqliteRequestStore
-from placet.core.encoding import Digest
 from placet.core.errors import IndeterminateError, Reason
 from placet.core.tlog.checkpoint import verify_checkpoint
-from placet.core.tlog.merkle import hash_leaf, verify_consistency
-from placet.core.tlog.note import COSIGNATURE_ED25519, NoteSigner
+from placet.core.tlog.merkle import hash_leaf
+from placet.core.tlog.note import COSIGNATURE_ED25519
 from placet.ports.log_store import LogEntry, LogStore
 from placet.ports.request_store import (
-    NewAnswer,
-    NewRequest,
-    RequestClosedError,
-    RequestId,
     StoreFailedError,
-    UnknownRequestError,
 )
-from placet.testing.contracts.log_store import SIGNER, entries, entry, refused, signer, verified
-
-NOW = 1_800_000_000
-LATER = NOW + 60
-
-Scenario = Callable[[Any], Coroutine[Any, Any, None]]
+from placet.testing.contracts.log_store import SIGNER, entries, entry, refused, signer
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "log.sqlite3"
-
-
-def with_log(path: Path, scenario: Scenario, key: NoteSigner = SIGNER) -> None:
-    async def main() -> None:
-        log = SqliteLog.open(path, key)
-        try:
-            await scenario(log)
-        finally:
-            await log.close()
-
-    asyncio.run(main())
-
-
-def with_store(path: Path, scenario: Scenario, **options: Any) -> None:
-    async def main() -> None:
-        store = SqliteRequestStore.open(path, log_signer=SIGNER, **options)
-        try:
-            await scenario(store)
-        finally:
-            await store.close()
-
-    asyncio.run(main())
-
-
-def grow_to(path: Path, start: int, end: int, key: NoteSigner = SIGNER) -> None:
-    async def scenario(log: LogStore) -> None:
-        await log.append(entries(start, end))
-
-    with_log(path, scenario, key)
-
-
-def why_not_opened(path: Path, key: NoteSigner = SIGNER) -> IndeterminateError:
-    with pytest.raises(IndeterminateError) as refusal:
-        SqliteLog.open(path, key)
-    assert refusal.value.hint
-    return refusal.value
-
-
-def execute(path: Path, statement: str) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        assert connection.execute(statement).rowcount > 0
 
 
 # Restored, copied and edited logs: what the store itself notices of A14.
@@ -223,24 +174,6 @@ def test_a14_a_log_that_changes_while_it_runs_signs_nothing_more(path: Path) -> 
     with_log(path, scenario)
 
 
-def test_a_damaged_log_lets_requests_through(path: Path) -> None:
-    async def scenario(store: SqliteRequestStore) -> None:
-        assert store.log is not None
-        await store.submit(request("a"), now=NOW)
-        execute(path, "UPDATE log SET checkpoint = CAST(checkpoint || X'0A' AS BLOB)")
-        both = await asyncio.gather(
-            store.submit(request("b"), now=NOW),
-            store.add_answer(request("a").id, answer("yes"), now=NOW),
-            return_exceptions=True,
-        )
-        assert isinstance(both[1], IndeterminateError) and both[1].reason is Reason.LOG_DAMAGED
-        assert (await store.fetch(request("b").id)).container == b"b"
-        # An answer that is not logged is not stored: there are no approvals without a trace.
-        assert (await store.fetch(request("a").id)).answers == ()
-
-    with_store(path, scenario)
-
-
 # What an operator can declare.
 
 
@@ -337,18 +270,6 @@ def test_a_log_that_died_before_it_began_begins(path: Path) -> None:
     with_log(path, lambda log: asyncio.sleep(0))
     path.unlink()  # The mark is written before the row.
     grow_to(path, 0, 1)
-
-
-def test_a_full_disk_refuses_and_loses_nothing(path: Path) -> None:
-    async def scenario(store: SqliteRequestStore) -> None:
-        log = store.log
-        assert log is not None
-        await log.append(entries(0, 3))
-        assert await refused(log.append([entry(9, bytes(1_000_000))])) is Reason.LOG_UNAVAILABLE
-        await log.append([entry(3)])
-        assert (await verified(log)).tree_size == 4
-
-    with_store(path, scenario, max_bytes=300_000)
 
 
 def test_a_locked_database_is_unavailable_and_recovers(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,166 +372,3 @@ def test_one_group_has_one_signature(path: Path) -> None:
         assert sum(groups) == 200 and len(groups) < 100
 
     with_log(path, scenario)
-
-
-# The store of a relay, with the log in its file.
-
-
-def request(name: str, expires_at: int = LATER) -> NewRequest:
-    digest = Digest(hashlib.sha256(name.encode()).hexdigest())
-    return NewRequest(RequestId(digest), name.encode(), digest, expires_at)
-
-
-def answer(name: str) -> NewAnswer:
-    digest = Digest(hashlib.sha256(name.encode()).hexdigest())
-    return NewAnswer(digest, name.encode(), entry=LogEntry(f"leaf of {name}".encode(), name.encode()))
-
-
-def test_an_answer_its_leaf_and_its_checkpoint_are_one(path: Path) -> None:
-    async def scenario(store: SqliteRequestStore) -> None:
-        log = store.log
-        assert log is not None
-        await store.submit(request("a"), now=NOW)
-        waiting = asyncio.create_task(log.wait_beyond(0, 30))
-        assert await store.add_answer(request("a").id, answer("yes"), now=NOW)
-        assert await waiting
-        assert not await store.add_answer(request("a").id, answer("yes"), now=NOW)
-        assert await log.find(hash_leaf(b"leaf of yes")) == 0
-        assert (await verified(log)).tree_size == 1
-        assert await log.read_records(0, 5) == ((0, b"yes"),)
-
-    with_store(path, scenario)
-
-
-def test_an_answer_that_is_refused_leaves_no_leaf(path: Path) -> None:
-    async def scenario(store: SqliteRequestStore) -> None:
-        assert store.log is not None
-        await store.submit(request("a"), now=NOW)
-        results = await asyncio.gather(
-            store.add_answer(request("a").id, answer("in time"), now=NOW),
-            store.add_answer(request("a").id, answer("late"), now=LATER),
-            store.add_answer(request("unknown").id, answer("lost"), now=NOW),
-            return_exceptions=True,
-        )
-        assert [type(result) for result in results] == [bool, RequestClosedError, UnknownRequestError]
-        assert await store.log.read_records(0, 5) == ((0, b"in time"),)
-
-    with_store(path, scenario)
-
-
-def test_an_answer_from_before_there_was_a_log_is_logged_when_it_comes_again(path: Path) -> None:
-    async def main() -> None:
-        store = SqliteRequestStore.open(path)
-        assert store.log is None
-        await store.submit(request("a"), now=NOW)
-        with pytest.raises(StoreFailedError, match="keeps no log"):
-            await store.add_answer(request("a").id, answer("yes"), now=NOW)
-        await store.add_answer(request("a").id, answer("yes")._replace(entry=None), now=NOW)
-        await store.close()
-
-    asyncio.run(main())
-
-    async def scenario(store: SqliteRequestStore) -> None:
-        assert store.log is not None
-        assert not await store.add_answer(request("a").id, answer("yes"), now=LATER)
-        assert await store.log.find(hash_leaf(b"leaf of yes")) == 0
-
-    with_store(path, scenario)
-
-
-def test_deleting_closed_requests_never_touches_the_log(path: Path) -> None:
-    async def scenario(store: SqliteRequestStore) -> None:
-        log = store.log
-        assert log is not None
-        for number in range(20):
-            await store.submit(request(str(number)), now=NOW)
-            await store.add_answer(request(str(number)).id, answer(f"to {number}"), now=NOW)
-        before, old = await log.checkpoint(), await verified(log)
-        assert await store.delete_closed(closed_before=LATER + 1) == 20
-        assert await log.checkpoint() == before
-        assert len(await log.read_records(0, 50)) == 20
-        await store.submit(request("next"), now=NOW)
-        await store.add_answer(request("next").id, answer("to the next"), now=NOW)
-        new = await verified(log)
-        proof = await log.prove_consistency(20, 21)
-        verify_consistency(20, old.root_hash, 21, new.root_hash, proof)
-
-    with_store(path, scenario)
-
-
-def test_a_database_of_the_version_before_gets_its_log(path: Path) -> None:
-    async def fill(store: SqliteRequestStore) -> None:
-        await store.submit(request("a"), now=NOW)
-
-    with_store(path, fill)
-    checkpoint_path(path).unlink()
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for table in ("log", "log_entries", "log_tiles", "log_index", "log_cosigned"):
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("PRAGMA user_version = 2")
-
-    async def scenario(store: SqliteRequestStore) -> None:
-        assert store.log is not None
-        await store.add_answer(request("a").id, answer("yes"), now=NOW)
-        assert (await store.fetch(request("a").id)).answers == (b"yes",)
-        assert (await verified(store.log)).tree_size == 1
-
-    with_store(path, scenario)
-
-
-# `placet relay check`.
-
-
-def fill_with_answers(path: Path) -> None:
-    async def fill(store: SqliteRequestStore) -> None:
-        assert store.log is not None
-        await store.submit(request("a"), now=NOW)
-        await store.add_answer(request("a").id, answer("yes"), now=NOW)
-        await store.log.append(entries(0, 300))
-
-    with_store(path, fill)
-
-
-@pytest.mark.parametrize(
-    ("statement", "finding"),
-    [
-        (
-            "UPDATE log_entries SET leaves = CAST(replace(leaves, 'leaf 7', 'leaf X') AS BLOB)",
-            "are not those",
-        ),
-        ("UPDATE log_entries SET records = CAST(replace(records, '7', 'X') AS BLOB)", "are damaged"),
-        ("DELETE FROM log_entries WHERE first_index = 1", "is missing"),
-        ("UPDATE log SET checkpoint = CAST(replace(checkpoint, '301', '300') AS BLOB)", "does not hold"),
-        ("UPDATE log SET indexed = 256", "has lost some"),
-    ],
-)
-def test_a_check_names_what_is_wrong_with_the_log(path: Path, statement: str, finding: str) -> None:
-    fill_with_answers(path)
-    assert check_database(path).findings == ()
-    execute(path, statement)
-    (found,) = check_database(path).findings
-    assert found.startswith("the log: ") and finding in found
-
-
-def test_a_whole_log_is_salvaged_with_the_requests(path: Path, tmp_path: Path) -> None:
-    fill_with_answers(path)
-    saved = tmp_path / "saved.sqlite3"
-    assert salvage(path, saved).findings == ()
-    declare_log(saved, SIGNER)
-
-    async def look(store: SqliteRequestStore) -> None:
-        assert store.log is not None
-        assert (await store.fetch(request("a").id)).answers == (b"yes",)
-        assert (await verified(store.log)).tree_size == 301
-        assert (await store.log.append([entry(299)]))[0].leaf_index == 300
-
-    with_store(saved, look)
-
-
-def test_a_damaged_log_is_not_salvaged_in_part(path: Path, tmp_path: Path) -> None:
-    fill_with_answers(path)
-    execute(path, "UPDATE log_entries SET leaves = CAST(replace(leaves, 'leaf 7', 'leaf X') AS BLOB)")
-    saved = tmp_path / "saved.sqlite3"
-    assert salvage(path, saved).requests == 1
-    with closing(sqlite3.connect(saved)) as connection:
-        assert connection.execute("SELECT count(*) FROM log_entries").fetchone() == (0,)
