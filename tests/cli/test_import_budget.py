@@ -40,6 +40,7 @@ PLACET = {
     "placet.core.evidence.requester",
     "placet.core.expected",
     "placet.core.levels",
+    "placet.core.gates",
     "placet.core.people",
     "placet.core.patterns",
     "placet.core.policy",
