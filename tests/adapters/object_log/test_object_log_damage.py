@@ -12,7 +12,7 @@ from object_log_world import (
 )
 
 from placet.adapters.object_log.journal import TreeState, encode_journal, parse_journal
-from placet.adapters.object_log.leaves import leaf_key
+from placet.adapters.object_log.leaves import encode_leaf_object, leaf_key
 from placet.adapters.object_log.store import ObjectLog
 from placet.core.errors import IndeterminateError, Reason
 from placet.core.tlog.cosignature import cosign
@@ -55,7 +55,7 @@ def test_a_copied_log_is_not_signed_until_its_operator_says_that_it_moved(place:
 
 
 @pytest.mark.parametrize(
-    "what", ["checkpoint", "private/journal", "both", "cosigned", "gone", "no-checkpoint"]
+    "what", ["checkpoint", "private/journal", "both", "cosigned", "all-but-cosigned", "gone", "no-checkpoint"]
 )
 def test_what_was_put_back_to_an_older_state_is_noticed_before_anything_is_signed(
     place: Place, wire: Wires, what: str
@@ -72,10 +72,13 @@ def test_what_was_put_back_to_an_older_state_is_noticed_before_anything_is_signe
             delete(place, "cosigned/1")
         if what in ("gone", "no-checkpoint"):
             delete(place, "private/journal" if what == "gone" else "checkpoint")
-        else:
-            both = ("checkpoint", "private/journal")
-            for name in both if what in ("both", "cosigned") else (what,):
-                put(place, name, old[name])
+        both = {"checkpoint", "private/journal"}
+        put_back = {"both": both, "cosigned": both, "all-but-cosigned": old.keys()}.get(what, {what} & both)
+        for name in put_back:
+            put(place, name, old[name])
+        if what == "all-but-cosigned":
+            for name in place.objects().keys() - old.keys() - {"cosigned/1"}:
+                delete(place, name)
         after = wire()
         with pytest.raises(IndeterminateError) as told:
             async with place.open(after) as log:
@@ -176,6 +179,22 @@ def test_damage_stops_the_log(place: Place) -> None:
             assert await refused(log.prove_inclusion(0, 300)) is Reason.LOG_DAMAGED
             for call in (log.append([entry("x")]), log.check_health(), log.read_tile(0, 0, 1)):
                 assert await refused(call) is Reason.LOG_DAMAGED
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("asked", ["find", "append", "records"])
+def test_a_leaf_that_is_given_the_place_of_another_is_noticed(place: Place, asked: str) -> None:
+    async def scenario() -> None:
+        async with place.open() as log:
+            await fill(log, 3)
+            put(place, leaf_key(hash_leaf(entry(0).leaf)), encode_leaf_object(1, entry(0).record))
+            call = {
+                "find": lambda: log.find(hash_leaf(entry(0).leaf)),
+                "append": lambda: log.append([entry(0)]),
+                "records": lambda: log.read_records(0, 1),
+            }[asked]
+            assert await refused(call()) is Reason.LOG_DAMAGED  # type: ignore[operator]
 
     asyncio.run(scenario())
 
