@@ -199,6 +199,17 @@ def test_a_leaf_that_is_given_the_place_of_another_is_noticed(place: Place, aske
     asyncio.run(scenario())
 
 
+def test_what_is_larger_than_it_can_be_is_not_fetched(place: Place) -> None:
+    async def scenario() -> None:
+        async with place.open() as log:
+            await fill(log, 1)
+        put(place, "checkpoint", bytes(100_000))
+        with pytest.raises(IndeterminateError, match="larger than it can be"):
+            await ObjectLog.open(place.address(), SIGNER)
+
+    asyncio.run(scenario())
+
+
 def test_damage_stops_what_is_waiting_already(place: Place, wire: Wires) -> None:
     async def scenario() -> None:
         watched = wire()

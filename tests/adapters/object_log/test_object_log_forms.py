@@ -49,12 +49,21 @@ def test_only_our_errors_escape(data: bytes) -> None:
         parse_journal(data)
 
 
-@pytest.mark.parametrize("lengths", [["4 4"], ["4 4", "4 4", "0 0"], ["8 9"], ["04 4", "4 4"], ["4", "4"]])
+@pytest.mark.parametrize(
+    "lengths",
+    [["4 4"], ["4 4", "4 1"], ["4 4", "4 3"], ["4 4", "4 4", "0 0"], ["8 9"], ["04 4", "4 4"], ["4", "4"]],
+)
 def test_a_journal_whose_lengths_are_not_its_own_is_refused(lengths: list[str]) -> None:
     encoded = encode_journal(journal_of([LogEntry(b"leaf", b"reco"), LogEntry(b"leaf", b"rd")]))
     text = '["' + '","'.join(lengths) + '"]'
     with pytest.raises(MalformedError):
         parse_journal(encoded.replace(b'["4 4","4 2"]', text.encode()))
+
+
+def test_a_journal_that_does_not_lead_from_its_base_to_its_tree_is_refused() -> None:
+    journal = journal_of([LogEntry(b"leaf", b"record")])
+    with pytest.raises(MalformedError):
+        parse_journal(encode_journal(journal._replace(tree=TreeState(9, EMPTY_ROOT))))
 
 
 @pytest.mark.parametrize(
