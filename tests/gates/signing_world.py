@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from use_log_world import FileLog, use_log_of
+from use_log_world import FileLog, FixedClock, use_log_of
 
 from placet.adapters.sigstore.signing import SigstoreSigner, load_instance
 from placet.adapters.sqlite.ledger import SqliteLedger, declare_new_birth
@@ -67,16 +67,6 @@ def request_signature(
 
 def digests_of(*artifacts: bytes) -> frozenset[Digest]:
     return frozenset(sha256_hex(data) for data in artifacts)
-
-
-class FixedClock:
-    """The gate's clock; tests move it."""
-
-    def __init__(self, now: int) -> None:
-        self.at = now
-
-    def now(self) -> int:
-        return self.at
 
 
 class Gate:

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from use_log_world import FileLog, down, name_log, use_log_of
+from use_log_world import FileLog, FixedClock, down, name_log, use_log_of
 
 from placet.adapters.private_file import write_atomically
 from placet.adapters.sqlite.ledger import SqliteLedger, declare_new_birth
@@ -29,14 +29,6 @@ AT = NOW + 120
 FORK = multiprocessing.get_context("fork")
 
 
-class Clock:
-    """A clock that stands still."""
-
-    def now(self) -> int:
-        """Returns Unix seconds."""
-        return AT
-
-
 class Gate:
     """A gate with a ledger and a folder for links; its links are not signed, which in-toto's tests show."""
 
@@ -46,15 +38,18 @@ class Gate:
         declare_new_birth(self.path, now=NOW - 100)
         self.link = folder / "gate.link"
         self.log: FileLog | None = None
+        self.clock = FixedClock(AT)
 
-    def verify(self, request: IntentRequest, expected: Expected | None = None) -> VerifiedApproval:
+    def verify(
+        self, request: IntentRequest, expected: Expected | None = None, now: int = AT
+    ) -> VerifiedApproval:
         """Verifies the approval of two people."""
         return verify_for_use(
             self.world.bundle(request, ALICE, BOB),
             trust=self.world.trust(),
             gate=GATE,
             expected=expected or expected_of(request),
-            now=AT,
+            now=now,
         )
 
     def write(
@@ -69,11 +64,11 @@ class Gate:
         with SqliteLedger(self.path) as ledger:
             return write_gate_link(
                 "gate",
-                verify=lambda _now: self.verify(request, expected),
+                verify=lambda now: self.verify(request, expected, now),
                 write=lambda payload: write_atomically(self.link, payload),
                 ledger=ledger,
                 log=use_log_of(self.world, self.log, self.world.bundle(request, ALICE, BOB)),
-                clock=Clock(),
+                clock=self.clock,
                 observe=observe,
             )
 
@@ -151,13 +146,17 @@ def test_a_rehearsal_uses_nothing_up(gate: Gate) -> None:
     with SqliteLedger(gate.path) as ledger:
         for _ in range(2):
             rehearse_gate_link(
-                "gate", verify=lambda _now: gate.verify(request), ledger=ledger, log=None, clock=Clock()
+                "gate",
+                verify=lambda _now: gate.verify(request),
+                ledger=ledger,
+                log=None,
+                clock=FixedClock(AT),
             )
         assert ledger.list_latest(9) == ()
     gate.write(request)
     with SqliteLedger(gate.path) as ledger, pytest.raises(PlacetError) as caught:
         rehearse_gate_link(
-            "gate", verify=lambda _now: gate.verify(request), ledger=ledger, log=None, clock=Clock()
+            "gate", verify=lambda _now: gate.verify(request), ledger=ledger, log=None, clock=FixedClock(AT)
         )
     assert caught.value.reason is Reason.ALREADY_USED
 
@@ -197,6 +196,14 @@ def test_a14_no_link_where_the_log_misses_one_of_several_uses(gate: Gate, fails_
         assert [use.exit_code for use in ledger.list_latest(9)] == [NOT_EXECUTED] * 2
         assert ledger.count_unlogged().uses == 3 - fails_at
     assert refused(gate, request) is Reason.ALREADY_USED
+
+
+def test_a18_a_log_that_is_slow_cannot_put_the_link_off_beyond_its_window(gate: Gate) -> None:
+    log = gate.log = name_log(gate.world, gate.path.parent)
+    log.at = {"append": lambda: setattr(gate.clock, "at", AT + 3600)}
+    assert refused(gate, gate.world.request_release({"a.whl": b"a", "b.whl": b"b"})) is Reason.EXPIRED
+    with SqliteLedger(gate.path) as ledger:
+        assert [use.exit_code for use in ledger.list_latest(9)] == [NOT_EXECUTED] * 2
 
 
 def test_each_use_of_a_link_is_in_the_log_before_it_is_written(gate: Gate) -> None:

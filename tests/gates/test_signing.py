@@ -320,6 +320,16 @@ def test_a14_nothing_is_signed_that_the_log_does_not_hold(world: World, gate: Ga
         assert ledger.count_unlogged().uses == 0  # the second act handed in what the first one left
 
 
+def test_a18_a_log_that_is_slow_cannot_put_a_signature_off_beyond_its_window(
+    world: World, gate: Gate, tmp_path: Path
+) -> None:
+    gate.log = name_log(world, tmp_path)
+    bundle = approved(world, request_signature(world, {"app.whl": WHEEL}))
+    gate.log.at = {"proof": lambda: setattr(gate.clock, "at", gate.clock.at + 3600)}
+    assert refusal(lambda: gate.sign(bundle, digests_of(WHEEL))).reason is Reason.EXPIRED
+    assert (gate.kept, gate.outcomes(bundle)) == ([], [NOT_EXECUTED])
+
+
 def test_the_same_event_signs_once(world: World, gate: Gate) -> None:
     bundle = approved(world, request_signature(world, {"app.whl": WHEEL}))
     first = gate.sign(bundle, digests_of(WHEEL), event_id="upload-1")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_world import Verifier, plan_of
-from use_log_world import QUEUED, STEPS, LoggedWorld, die, down, use_key
+from use_log_world import QUEUED, STEPS, FixedClock, LoggedWorld, die, down, use_key
 
 from placet.adapters.system_clock import SystemClock
 from placet.core.bundle import parse_bundle
@@ -48,6 +48,7 @@ def run(
     log: UseLog | None = None,
     event_id: str | None = None,
     observe: Callable[[Step], None] = lambda step: None,
+    clock: FixedClock | None = None,
 ) -> RunResult:
     with world.open_ledger() as ledger:
         return run_approved(
@@ -55,7 +56,7 @@ def run(
             verify=Verifier(world, bundle),
             ledger=ledger,
             log=log or world.use_log(bundle),
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             inputs_from=world.inputs,
             folders=world.folders,
             event_id=event_id,
@@ -176,6 +177,21 @@ def test_a14_a_log_that_acknowledges_and_proves_nothing_is_not_believed(world: L
     assert waiting(world) == 3
     del world.log.fetch_proof  # type: ignore[method-assign]
     assert flush(world) == (3, 0, None)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a18_a_log_that_is_slow_cannot_put_the_act_off_beyond_its_window(
+    world: LoggedWorld, step: str
+) -> None:
+    """Whoever stands between gate and log could otherwise choose when an approved command runs."""
+    clock = FixedClock(SystemClock().now())
+    bundle = world.approve("touch", str(world.folder / "ran"), expires_at=clock.at + 30)
+    world.log.at = {step: lambda: setattr(clock, "at", clock.at + 31)}
+    error = refusal(lambda: run(world, bundle, clock=clock))
+
+    assert error.reason is Reason.EXPIRED
+    assert "Nothing was done, and the approval is used up" in error.hint
+    assert (ran(world), outcomes(world), waiting(world)) == (False, [NOT_EXECUTED], 0)
 
 
 def test_a14_what_answers_in_the_logs_place_is_found_out_before_anything_is_used(world: LoggedWorld) -> None:

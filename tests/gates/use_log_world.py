@@ -94,6 +94,17 @@ class FileLog:
         return proof
 
 
+class FixedClock:
+    """The gate's clock; tests move it."""
+
+    def __init__(self, now: int) -> None:
+        self.at = now
+
+    def now(self) -> int:
+        """Returns Unix seconds."""
+        return self.at
+
+
 def down() -> None:
     """What a dead log does."""
     raise IndeterminateError(Reason.LOG_UNAVAILABLE, "The log cannot be reached: connection refused.")

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,7 +29,7 @@ from placet.core.statement import IntentStatement
 from placet.core.verify import VerifiedApproval
 from placet.gates._child import ChildCommand, SignalForwarder, forward_signals, start_child, wait_for_child
 from placet.gates.private_folder import Copy, PrivateFolder, open_private_folder
-from placet.gates.uses import check_uses, consume_use, record_outcomes
+from placet.gates.uses import check_uses, consume_use, judge_after_wait, record_outcomes
 from placet.ports.clock import Clock
 from placet.ports.use_ledger import Consumption, UseLedger
 
@@ -184,6 +185,9 @@ def run_approved(
             consumption = consume_use(approval, ledger, now, event_id, log=log)
             if consumption.repeated:
                 return _recorded_answer(approval, consumption)
+            now = clock.now()
+            judge = partial(verify_prepared, prepared, verify, now)
+            judge_after_wait(judge, (consumption,), ledger, now, log=log)
             observe(Step.CONSUMED)
             exit_code, problem = execute_command(prepared, signals, observe)
             observe(Step.EXECUTED)

@@ -26,7 +26,7 @@ from placet.core.errors import PlacetError
 from placet.core.levels import level_name
 from placet.core.verify import VerifiedApproval
 from placet.documents.approve_step import ACTION_MATERIAL
-from placet.gates.uses import check_uses, consume_uses, record_outcomes
+from placet.gates.uses import check_uses, consume_uses, judge_after_wait, record_outcomes
 from placet.ports.clock import Clock
 from placet.ports.use_ledger import UseLedger
 
@@ -91,6 +91,8 @@ def write_gate_link(
     payload = gate_link_payload(approval, step)
     observe(Step.VERIFIED)
     consumptions = consume_uses(approval, ledger, now, log=log)
+    now = clock.now()
+    judge_after_wait(lambda: verify(now), consumptions, ledger, now, log=log)
     observe(Step.CONSUMED)
     try:
         write(payload)

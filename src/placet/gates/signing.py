@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from placet.core.encoding import Digest
@@ -37,7 +38,7 @@ from placet.gates.signing_plan import (
     plan_signing,
     prepare_signing,
 )
-from placet.gates.uses import consume_all, describe_use, record_outcomes
+from placet.gates.uses import consume_all, describe_use, judge_after_wait, record_outcomes
 from placet.ports.artifact_signer import ArtifactSigner, SignerIdentity
 from placet.ports.clock import Clock
 from placet.ports.use_ledger import Consumption, Use, UseLedger
@@ -151,6 +152,8 @@ def sign_approved(
         if consumptions[0].repeated:
             repeated.append(piece)
             continue
+        judge = partial(_verify, plan, gate, digests)
+        judge_after_wait(judge, consumptions, gate.ledger, gate.clock.now(), log=gate.log)
         gate.observe(Step.CONSUMED)
         done = sign_piece(piece, signer, gate)
         gate.observe(Step.SIGNED)

@@ -7,6 +7,7 @@ root names no log, or not where it is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,15 @@ from placet.ports.use_ledger import (
 if TYPE_CHECKING:
     from placet.gates.use_log import UseLog
 
-__all__ = ["check_uses", "consume_all", "consume_use", "consume_uses", "describe_use", "record_outcomes"]
+__all__ = [
+    "check_uses",
+    "consume_all",
+    "consume_use",
+    "consume_uses",
+    "describe_use",
+    "judge_after_wait",
+    "record_outcomes",
+]
 
 
 def consume_use(
@@ -85,12 +94,12 @@ def consume_all(uses: tuple[Use, ...], ledger: UseLedger, *, log: UseLog | None)
         try:
             log.log_before_act(ledger)
         except PlacetError:
-            _record_not_executed(uses, consumptions, ledger)
+            _record_not_executed(consumptions, ledger, uses[0].now)
             raise
     if any(consumption.repeated and consumption.exit_code == NOT_EXECUTED for consumption in consumptions):
         raise PolicyError(
             Reason.ALREADY_USED,
-            "This event was delivered before, and nothing was done then: the log did not take the use.",
+            "This event was delivered before, and nothing was done then: the log took too long.",
             hint="The approval is used up. Request a new one.",
         )
     return consumptions
@@ -104,14 +113,43 @@ def _consume_recorded(use: Use, ledger: UseLedger, log: UseLog) -> Consumption:
     return consumption
 
 
-def _record_not_executed(
-    uses: tuple[Use, ...], consumptions: tuple[Consumption, ...], ledger: UseLedger
+def judge_after_wait(
+    judge: Callable[[], object],
+    consumptions: tuple[Consumption, ...],
+    ledger: UseLedger,
+    now: int,
+    *,
+    log: UseLog | None,
 ) -> None:
+    """Has the approval judged once more where the gate waited for the log before it acts (USE-12).
+
+    Whoever stands between gate and log chooses how long that takes, and must not choose when the gate acts.
+
+    Args:
+        judge: verifies the approval as of `now`, or raises.
+
+    Raises:
+        PlacetError: it does not hold any more; the uses stay consumed, with that outcome.
+    """
+    if log is None or not log.must_be_logged:
+        return
+    try:
+        judge()
+    except PlacetError as error:
+        _record_not_executed(consumptions, ledger, now)
+        error.hint = (
+            "Nothing was done, and the approval is used up: it ended while the gate waited for the log. "
+            "Request a new one."
+        )
+        raise
+
+
+def _record_not_executed(consumptions: tuple[Consumption, ...], ledger: UseLedger, now: int) -> None:
     # Where even this fails, the outcome stays unknown, which is what people are then told.
-    for use, consumption in zip(uses, consumptions, strict=True):
+    for consumption in consumptions:
         if not consumption.repeated:
             with suppress(PlacetError):
-                ledger.record_outcome(consumption, NOT_EXECUTED, now=use.now)
+                ledger.record_outcome(consumption, NOT_EXECUTED, now=now)
 
 
 def record_outcomes(
