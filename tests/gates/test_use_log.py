@@ -360,3 +360,31 @@ def test_two_uses_share_no_id_even_if_they_are_alike(world: LoggedWorld) -> None
     alike = a_use()
     ids = {parse_use_record(log.make_record(alike)).use.id for _ in range(3)}
     assert len(ids) == 3
+
+
+@pytest.mark.parametrize("lie", [b"no record", None])
+def test_a14_one_record_that_cannot_be_logged_holds_up_no_other(
+    queued: LoggedWorld, lie: bytes | None
+) -> None:
+    """A damaged row, or a log that proves something else of one use, would hide all later ones."""
+    with queued.open_ledger() as ledger:
+        ledger.consume(a_use(record=lie or _record_of(queued), now=SystemClock().now(), issued_at=2**40))
+    genuine, first = queued.log.fetch_proof, []
+
+    def fetch_proof(leaf_hash: bytes) -> str:
+        first.append(leaf_hash)
+        return queued.log.small.proof(0, times={}) if leaf_hash == first[0] else genuine(leaf_hash)
+
+    if lie is None:
+        queued.log.fetch_proof = fetch_proof  # type: ignore[method-assign]
+    queued.log.at = {"checkpoint": down}
+    run(queued, touch(queued))
+    queued.log.at = {}
+    done, left, trouble = flush(queued)
+    assert (done, left) == (1, 1)
+    assert trouble is not None
+
+
+def _record_of(world: LoggedWorld) -> bytes:
+    use = a_use(now=SystemClock().now())
+    return world.use_log(touch(world, "another")).make_record(use)

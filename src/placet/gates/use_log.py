@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from placet.core.bundle import IntentBundle
-from placet.core.errors import IndeterminateError, PlacetError, PolicyError, Reason
+from placet.core.errors import IndeterminateError, PlacetError, Reason
 from placet.core.rules import applicable_rules
 from placet.core.statement import parse_statement
 from placet.core.tlog.checkpoint import verify_checkpoint
@@ -186,7 +186,8 @@ def flush_uses(
 ) -> Flushed:
     """Hands in the records that no log is known to hold; failures are told, never raised.
 
-    A record that the log refuses keeps its place in the queue and does not stop the others.
+    A record that is damaged, or that the log refuses or proves wrongly, keeps its place in the queue and does
+    not stop the others.
 
     Args:
         first: uses that come before the oldest.
@@ -202,7 +203,9 @@ def flush_uses(
             try:
                 _log_one(log, access.policy, ledger, use)
                 appended += 1
-            except PolicyError as error:
+            except IndeterminateError:
+                raise  # log or ledger cannot be used just now: the next record would fare no better
+            except PlacetError as error:
                 trouble = trouble or error
     except PlacetError as error:
         trouble = error
