@@ -20,7 +20,7 @@ from placet.core.tlog.log_policy import (
     parse_log_policy,
 )
 from placet.core.tlog.merkle import hash_leaf
-from placet.core.tlog.note import COSIGNATURE_ED25519, encode_signatures, parse_note
+from placet.core.tlog.note import COSIGNATURE_ED25519, VerifierKey, encode_signatures, parse_note
 from placet.core.tlog.proof import (
     MAX_EXTRA_BYTES,
     TlogProof,
@@ -224,3 +224,14 @@ def test_a_log_under_a_known_name_with_another_key_is_unknown() -> None:
     with pytest.raises(PolicyError) as caught:
         verify_proof(parse_proof(imitation.proof(5, times={})), hash_leaf(LEAF), POLICY)
     assert caught.value.reason is Reason.LOG_UNKNOWN
+
+
+def test_a14_keys_that_notes_cannot_tell_apart_are_refused() -> None:
+    """Of two such keys one signature is found for both: a bought witness could spoil every proof of a log."""
+    one, two = (VerifierKey("w.example", 4, number.to_bytes(32, "little")) for number in (44405, 109081))
+    assert one.key_id == two.key_id
+    assert one.public_key != two.public_key
+    lines = f"witness a {one}\nwitness b {two}\ngroup both all a b\nquorum both\n"
+    with pytest.raises(MalformedError) as caught:
+        parse_log_policy(lines.encode())
+    assert caught.value.reason is Reason.DUPLICATE_VALUE

@@ -155,9 +155,13 @@ class _Reader:
         for items in (self.logs, self.witnesses, self.groups):
             if len(items) > MAX_OF_EACH:
                 raise _refuse(f"At most {MAX_OF_EACH} of a kind are accepted.", Reason.TOO_MANY)
-        keys = [log.key.public_key for log in self.logs] + [w.key.public_key for w in self.witnesses]
-        if len(set(keys)) != len(keys):  # a log that is its own witness would prove nothing twice
+        keys = [log.key for log in self.logs] + [witness.key for witness in self.witnesses]
+        # A log that is its own witness would prove nothing twice.
+        if len({key.public_key for key in keys}) != len(keys):
             raise _refuse("One key is named twice.", Reason.DUPLICATE_VALUE)
+        # Four bytes can be made to match: then one's signature is found for the other, and fails.
+        if len({(key.name, key.key_id) for key in keys}) != len(keys):
+            raise _refuse("Two keys have the same name and ID.", Reason.DUPLICATE_VALUE)
         return LogPolicy(tuple(self.logs), tuple(self.witnesses), tuple(self.groups), self.quorum)
 
 
