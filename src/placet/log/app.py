@@ -12,9 +12,7 @@ Refusals are ``{"error": {"reason", "message", "hint"}}``.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -182,21 +180,7 @@ def create_app(
         door.route("/healthz", GET=(Wants.FREE, handlers.health)),
     ]
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.ensure_future(run()) for run in background]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            if close is not None:
-                await close()
-
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: door.no_such_path})
-    app.router.redirect_slashes = False
-    return app
+    return door.make_app(routes, background=background, close=close)
 
 
 def describe(error: CallRefused | RequestStoreError | PlacetError) -> Refusal:

@@ -11,8 +11,7 @@ are ``{"error": {"reason", "message", "hint"}}``, except for a conflict, whose f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from starlette.applications import Starlette
@@ -101,16 +100,10 @@ def create_app(
         door.route("/healthz", GET=(None, handlers.health)),
     ]
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            close()
+    async def shut_down() -> None:
+        close()
 
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: door.no_such_path})
-    app.router.redirect_slashes = False
-    return app
+    return door.make_app(routes, close=shut_down)
 
 
 def _describe(error: CallRefused | RequestStoreError | PlacetError) -> Refusal:

@@ -16,9 +16,7 @@ Refusals are ``{"error": {"reason", "message", "hint"}}`` (`placet.relay.errors`
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -191,21 +189,7 @@ def create_app(
         *([] if log_app is None else [Mount(LOG_PATH, app=log_app)]),
     ]
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.ensure_future(run()) for run in background]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            if close is not None:
-                await close()
-
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: door.no_such_path})
-    app.router.redirect_slashes = False
-    return app
+    return door.make_app(routes, background=background, close=close)
 
 
 def _read_request_id(request: Request) -> RequestId:

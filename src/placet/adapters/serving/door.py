@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from placet.adapters.serving.http import JsonResponse, check_head, encode
 from placet.adapters.serving.refusals import CallRefused, Refusal
@@ -95,6 +98,36 @@ class Door(Generic[K, C]):
         route = Route(path, endpoint)
         route.methods = None
         return route
+
+    def make_app(
+        self,
+        routes: Sequence[BaseRoute],
+        *,
+        background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> Starlette:
+        """Makes the ASGI application behind this door.
+
+        Args:
+            background: run beside the application, until it shuts down.
+            close: awaited when the application shuts down.
+        """
+
+        @asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            tasks = [asyncio.ensure_future(run()) for run in background]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                if close is not None:
+                    await close()
+
+        app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: self.no_such_path})
+        app.router.redirect_slashes = False
+        return app
 
     async def no_such_path(self, request: Request, error: Exception) -> Response:
         """Answers for everything that is no path of the API."""
