@@ -28,6 +28,7 @@ from relay_process import (
 
 from placet.adapters.log_calls import Acknowledged, LogRefusedError, LogUnavailableError
 from placet.adapters.log_client import AsyncLogClient, LogClient
+from placet.adapters.system_clock import SystemClock
 from placet.client import RelayClient
 from placet.core.bundle import Answer, IntentRequest, encode_answer
 from placet.core.encoding import encode_canonical
@@ -39,7 +40,9 @@ from placet.core.tlog.note import parse_signer_key
 from placet.core.tlog.proof import parse_proof, verify_proof
 from placet.core.tlog.records import leaf_of_record
 from placet.core.tlog.tiles import parse_tile, read_node_from_tiles, tile_path
+from placet.ports.request_store import RequestStore, StoredRequest
 from placet.relay._shape import parse_answering
+from placet.relay.courier import Courier
 from placet.relay.decision_log import ExternalLog
 from placet.relay.errors import RelayError
 from placet.testing.world import ALICE, BOB, World
@@ -216,6 +219,31 @@ def test_an_acknowledgement_of_something_else_is_none(caplog: pytest.LogCaptureF
         asyncio.run(lying.prepare(shaped, is_verified=True, now=int(time.time())))
     assert caught.value.reason == "log-unavailable"
     assert "another leaf" in caplog.text
+
+
+class SilentLog:
+    url = "http://log.example"
+
+    async def fetch_proof(self, leaf: bytes) -> str:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+
+def test_a17_a_log_that_never_answers_keeps_no_answer_from_whoever_waits() -> None:
+    world = new_world()
+    request = world.request_run(argv=["/usr/bin/true"], executable=b"x")
+    answers = tuple(
+        encode_answer(world.approve(request, who, terminal=t)) for who, t in ((ALICE, "t1"), (BOB, "t2"))
+    )
+    found = StoredRequest(request.id, b"", request.id, 0, 1, None, answers)
+
+    async def scenario() -> None:
+        silent = ExternalLog(cast(AsyncLogClient, SilentLog()), cosignatures=0, patience=0.01)
+        courier = Courier(cast(RequestStore, None), SystemClock(), decision_log=silent)
+        async with asyncio.timeout(10):
+            assert await courier.proofs(found) == {}
+
+    asyncio.run(scenario())
 
 
 class Appender(threading.Thread):

@@ -10,6 +10,7 @@ relay cannot know what it is for, and no garbage gets into the log.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -32,6 +33,8 @@ from placet.relay.errors import RelayError
 
 log = logging.getLogger("placet.relay")
 
+# Answers are worth more than their proofs: `placet log attach` adds those later.
+PATIENCE_SECONDS = 2.0
 # Proofs of the answers that are being waited for.  Each has one to four kilobytes.
 _MAX_KEPT = 2048
 
@@ -113,10 +116,14 @@ class ExternalLog:
     Args:
         client: asks it.
         cosignatures: how many make a proof as good as it gets.
+        patience: how many seconds answers wait for their proofs.
     """
 
-    def __init__(self, client: AsyncLogClient, *, cosignatures: int) -> None:
+    def __init__(
+        self, client: AsyncLogClient, *, cosignatures: int, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self._client = client
+        self._patience = patience
         self._proofs = _Proofs(self._fetch, cosignatures)
 
     async def prepare(self, shaped: ShapedAnswer, *, is_verified: bool, now: int) -> LogEntry | None:
@@ -150,8 +157,12 @@ class ExternalLog:
 
     async def _fetch(self, leaf: bytes) -> str | None:
         try:
-            return await self._client.fetch_proof(leaf)
+            async with asyncio.timeout(self._patience):
+                return await self._client.fetch_proof(leaf)
         except LogRefusedError:
+            return None
+        except TimeoutError:
+            log.error("the log %s does not answer; answers go out without its proofs", self._client.url)
             return None
 
 
