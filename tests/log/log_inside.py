@@ -29,6 +29,7 @@ POLICY: LogPolicy = parse_log_policy(SMALL.policy())
 
 class Caller(NamedTuple):
     name: str = ""
+    key: str = ""
 
 
 class Clock:
@@ -60,7 +61,11 @@ def with_log(
     async def main() -> None:
         kept = store or MemoryLog(SIGNER)
         made = LogService(kept, Clock(), trust=current, **service)
-        app = create_app(made, admit=lambda request, wants: Caller(), readers=lambda: readers)
+        app = create_app(
+            made,
+            admit=lambda request, wants: Caller(key=request.headers.get("x-caller", "")),
+            readers=lambda: readers,
+        )
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://log") as http:
             await scenario(Inside(http, kept, made))

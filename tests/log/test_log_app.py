@@ -302,6 +302,22 @@ def test_waiting_places_are_bounded() -> None:
     with_log(scenario, cosignatures=1, max_waiters=1)
 
 
+def test_a17_nobody_takes_all_places_by_waiting_for_cosignatures_that_never_come() -> None:
+    async def scenario(log: Inside) -> None:
+        (appended,) = await log.store.append([LogEntry(b"leaf", b"record")])
+        path = f"/v1/proofs/{appended.leaf_hash.hex()}?wait=60"
+        greedy = [asyncio.ensure_future(log.http.get(f"{path}&witnesses=64")) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            assert reason(await log.http.get(path)) == (503, "too-many-waiters")
+        other = asyncio.ensure_future(log.http.get(path, headers={"X-Caller": "another"}))
+        await asyncio.sleep(0.01)
+        log.service.stop_waiting()
+        assert {response.status_code for response in await asyncio.gather(other, *greedy)} == {200}
+
+    with_log(scenario, cosignatures=1, max_waiters=16)
+
+
 def test_monitors_see_the_cosigned_checkpoint_and_silent_witnesses_do_not_blind_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

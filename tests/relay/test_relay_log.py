@@ -221,6 +221,29 @@ def test_an_acknowledgement_of_something_else_is_none(caplog: pytest.LogCaptureF
     assert "another leaf" in caplog.text
 
 
+def test_a17_a_stranger_cannot_fill_the_log_which_never_gives_room_back(tmp_path: Path) -> None:
+    world = new_world()
+    request = world.request_run(argv=["/usr/bin/true"], executable=b"x")
+    answers = [world.approve(request, who, terminal=t) for who, t in ((ALICE, "t1"), (BOB, "t2"))]
+    size = len(encode_answer(answers[0]))
+    callers, snapshot = tmp_path / "callers.toml", tmp_path / "snapshot.json"
+    callers.write_text(f"[address]\nlogged_bytes_per_day = {size * 3 // 2}\n")
+    snapshot.write_bytes(world.snapshot())
+
+    with running(tmp_path / "without", "--callers", str(callers)) as relay:
+        first, second = send(relay, request, *answers)
+        assert (first.status_code, second.status_code) == (201, 429)
+        assert second.json()["error"]["reason"] == "rate-limited"
+        # The log's own door is no way around it.
+        with pytest.raises(LogUnavailableError) as caught:
+            LogClient(f"{relay.url}/log", tries=1).append(encode_answer(answers[1]))
+        assert "rate-limited" in str(caught.value)
+    options = ["--callers", str(callers), "--trust-snapshot", str(snapshot)]
+    with running(tmp_path / "with", *options) as relay:
+        assert [sent.status_code for sent in send(relay, request, *answers)] == [201, 201]
+        assert LogClient(f"{relay.url}/log").append(encode_answer(answers[1])).created is False
+
+
 class SilentLog:
     url = "http://log.example"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from placet.adapters.followed_trust import FollowedTrust
-    from placet.adapters.serving.door import Named, Observer
+    from placet.adapters.serving.door import Observer
     from placet.adapters.tuf.logged_changes import TrustChain
     from placet.core.tlog.log_policy import LogPolicy
     from placet.core.tlog.note import NoteSigner
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from placet.log.service import LogService
     from placet.ports.clock import Clock
     from placet.ports.log_store import LogStore
+    from placet.relay.callers import Caller
     from placet.relay.gatekeeper import Gatekeeper
 
 log = logging.getLogger("placet.log")
@@ -220,6 +221,8 @@ def build_log(
     app = create_app(
         service,
         admit=_admit_by(gatekeeper),
+        # With a snapshot, what is logged was signed by somebody enrolled.
+        spend=gatekeeper.spend_log if followed is None else _spend_nothing,
         readers=lambda: readers.book,
         witnesses=tuple if cosigning is None else cosigning.statuses,
         observers=observers,
@@ -269,7 +272,11 @@ def _verify_change(followed: FollowedTrust | None) -> Callable[[bytes], object]:
     return verify
 
 
-def _admit_by(gatekeeper: Gatekeeper) -> Callable[[Request, Wants], Named]:
+def _spend_nothing(caller: Caller, size: int) -> None:
+    """Where records are not limited."""
+
+
+def _admit_by(gatekeeper: Gatekeeper) -> Callable[[Request, Wants], Caller]:
     from placet.log.app import Wants
     from placet.relay.gatekeeper import Kind
 

@@ -103,6 +103,7 @@ def _run(
         parts.clock,
         admission=parts.admission,
         decision_log=relay_log.decisions,
+        spend=parts.gatekeeper.spend_log,
         on_new=parts.announcer.note if parts.announcer else _tell_nobody,
         on_full=janitor.hurry,
     )

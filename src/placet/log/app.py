@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -82,28 +82,48 @@ class Wants(StrEnum):
     """Health, and what has tokens of its own."""
 
 
-class _Handlers:
+class Guest(Named, Protocol):
+    """Somebody who calls; `key` is what limits count by."""
+
+    @property
+    def key(self) -> str:
+        """The key."""
+        ...
+
+
+G = TypeVar("G", bound=Guest)
+
+
+def _spend_nothing(caller: Guest, size: int) -> None:
+    """Where records are not limited."""
+
+
+class _Handlers(Generic[G]):
     def __init__(
         self,
         service: LogService,
+        spend: Callable[[G, int], None],
         readers: Callable[[], ReaderBook],
         witnesses: Callable[[], Sequence[WitnessStatus]],
     ) -> None:
         self._service = service
+        self._spend = spend
         self._readers = readers
         self._witnesses = witnesses
 
-    async def checkpoint(self, request: Request, caller: Named) -> Response:
+    async def checkpoint(self, request: Request, caller: G) -> Response:
         return Response(await self._service.checkpoint(), headers=_TEXT)
 
-    async def tile(self, request: Request, caller: Named) -> Response:
+    async def tile(self, request: Request, caller: G) -> Response:
         path = f"tile/{request.path_params['path']}"
         data, is_full = await self._service.read_tile(path)
         return Response(data, headers=_FULL if is_full else _PARTIAL)
 
-    async def append(self, request: Request, caller: Named) -> Response:
+    async def append(self, request: Request, caller: G) -> Response:
         read_query(request)
-        logged = await self._service.append(await read_body(request, MAX_RECORD_BYTES))
+        record = await read_body(request, MAX_RECORD_BYTES)
+        self._spend(caller, len(record))
+        logged = await self._service.append(record)
         body = {
             "leafHash": logged.appended.leaf_hash.hex(),
             "leafIndex": str(logged.appended.leaf_index),
@@ -111,7 +131,7 @@ class _Handlers:
         }
         return JsonResponse(encode(body), 201 if logged.appended.created else 200)
 
-    async def prove(self, request: Request, caller: Named) -> Response:
+    async def prove(self, request: Request, caller: G) -> Response:
         text: str = request.path_params["leaf"]
         query = read_query(request, "wait", "witnesses")
         wait = read_number(query, "wait", default=0, minimum=0, maximum=MAX_WAIT_SECONDS)
@@ -124,10 +144,12 @@ class _Handlers:
                 "No such leaf is in this log.",
                 hint="A leaf is named by the 64 hexadecimal characters of its hash, in lower case.",
             )
-        proof = await unless_gone(request, self._service.prove(bytes.fromhex(text), wait, wanted))
+        proof = await unless_gone(
+            request, self._service.prove(bytes.fromhex(text), wait, wanted, caller=caller.key)
+        )
         return Response(proof.encode(), headers={**_TEXT, "Cache-Control": "no-store"})
 
-    async def records(self, request: Request, caller: Named) -> Response:
+    async def records(self, request: Request, caller: G) -> Response:
         request.state.caller = admit_reader(request, self._readers())
         query = read_query(request, "from", "limit")
         start = read_number(query, "from", default=0, minimum=0, maximum=10**9 - 1)
@@ -136,7 +158,7 @@ class _Handlers:
         records = [{"leafIndex": str(index), "record": b64encode(record)} for index, record in found]
         return JsonResponse(encode({"records": records}))
 
-    async def health(self, request: Request, caller: Named) -> Response:
+    async def health(self, request: Request, caller: G) -> Response:
         await self._service.check_health()
         # A log whose witnesses are down still logs, and a lone witness's word is no proof: only told.
         witnesses = [status_to_object(status) for status in self._witnesses()]
@@ -146,7 +168,8 @@ class _Handlers:
 def create_app(
     service: LogService,
     *,
-    admit: Callable[[Request, Wants], Named],
+    admit: Callable[[Request, Wants], G],
+    spend: Callable[[G, int], None] = _spend_nothing,
     readers: Callable[[], ReaderBook] = ReaderBook,
     witnesses: Callable[[], Sequence[WitnessStatus]] = tuple,
     observers: Sequence[Observer] = (),
@@ -158,14 +181,15 @@ def create_app(
     Args:
         service: does the work.
         admit: returns who calls, if they may come in now; raises `CallRefused`.
+        spend: asked before a record of so many bytes is judged and logged; raises `CallRefused`.
         readers: returns the monitors that may see records.
         witnesses: returns how it stands with the witnesses that are asked.
         observers: told of each call.
         background: run beside the application, until it shuts down.
         close: awaited when the application shuts down.
     """
-    handlers = _Handlers(service, readers, witnesses)
-    door: Door[Wants, Named] = Door(
+    handlers = _Handlers(service, spend, readers, witnesses)
+    door: Door[Wants, G] = Door(
         "log",
         admit=admit,
         describe=describe,

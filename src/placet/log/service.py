@@ -7,6 +7,7 @@ logged, the time of day, how long to wait for witnesses, and how many may wait a
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -28,6 +29,8 @@ from placet.ports.log_store import Appended, LogStore, NotInLogError
 PATIENCE_SECONDS = 60.0
 # Witnesses' silence has to be noticed, too.
 _NEWS_SECONDS = 10.0
+# Of the places for those who wait for a proof, one caller has an eighth.
+_SHARE = 8
 
 
 async def no_trust() -> Trust | None:
@@ -78,7 +81,8 @@ class LogService:
         self._clock = clock
         self._trust = trust
         self._verify_change = verify_change
-        self._free_waiters = max_waiters
+        self._free_waiters = self._max_waiters = max_waiters
+        self._waiting: Counter[str] = Counter()
         self._behind: tuple[int, float] | None = None
         self._stopping = asyncio.Event()
 
@@ -115,7 +119,9 @@ class LogService:
         if not leaf.approvals:
             raise PolicyError(Reason.LOG_REFUSED, "The use names no approval.")
 
-    async def prove(self, leaf_hash: bytes, wait: float, cosignatures: int | None = None) -> str:
+    async def prove(
+        self, leaf_hash: bytes, wait: float, cosignatures: int | None = None, *, caller: str = ""
+    ) -> str:
         """Returns the proof of a leaf under the newest checkpoint with so many cosignatures that covers it.
 
         Where none comes within `wait` seconds, it is the one with the most that there is, or without any.
@@ -124,6 +130,7 @@ class LogService:
             leaf_hash: of the leaf.
             wait: seconds.
             cosignatures: how many are waited for; None is as many as the log's policy asks for.
+            caller: who asks, of whom not too many calls may wait at once.
 
         Raises:
             CallRefused: ``unknown-leaf``, ``too-many-waiters``.
@@ -138,7 +145,7 @@ class LogService:
             )
         wanted = self.cosignatures if cosignatures is None else cosignatures
         if wait > 0 and wanted > 0:
-            with self._one_waiter():
+            with self._one_waiter(caller):
                 await self._wait_for(index, wait, wanted)
         return await self.prove_now(index, wanted)
 
@@ -249,18 +256,23 @@ class LogService:
         self._stopping.set()
 
     @contextmanager
-    def _one_waiter(self) -> Iterator[None]:
-        if self._free_waiters <= 0:
+    def _one_waiter(self, caller: str) -> Iterator[None]:
+        # One caller, who waits for what never comes, must leave places to the others.
+        if self._free_waiters <= 0 or self._waiting[caller] >= max(1, self._max_waiters // _SHARE):
             raise CallRefused(
                 "too-many-waiters",
                 "Too many clients are waiting at this log.",
                 hint="Try again in a moment, or ask without waiting.",
             )
         self._free_waiters -= 1
+        self._waiting[caller] += 1
         try:
             yield
         finally:
             self._free_waiters += 1
+            self._waiting[caller] -= 1
+            if not self._waiting[caller]:
+                del self._waiting[caller]
 
 
 def tree_size_of(checkpoint: bytes) -> int:

@@ -39,7 +39,7 @@ _ANSWERS_PER_SIGNER = 4
 
 
 class CallerLimits(NamedTuple):
-    """What one caller may do.  The rates hold per relay process, the rest for the whole store."""
+    """What one caller may do.  Rates and logged bytes hold per process, the rest for the whole store."""
 
     requests_per_minute: int = 300
     answers_per_minute: int = 300
@@ -50,6 +50,8 @@ class CallerLimits(NamedTuple):
     requests_per_day: int = 5_000
     kept_bytes: int = 256 * 1024**2
     answers_per_request: int = 8
+    # Of what nobody enrolled vouches for.  A log never forgets: this is room that does not come back.
+    logged_bytes_per_day: int = 32 * 1024**2
 
 
 KNOWN = CallerLimits(
@@ -61,6 +63,7 @@ KNOWN = CallerLimits(
     requests_per_day=50_000,
     kept_bytes=1024**3,
     answers_per_request=16,
+    logged_bytes_per_day=1024**3,
 )
 _UNLIMITED = CallerLimits._make([NO_LIMIT] * len(CallerLimits._fields))
 

@@ -59,6 +59,7 @@ class Courier:
         max_waiters: how many long polls may be open at once.
         admission: asked before an answer is kept; without it, limits per caller have to do.
         decision_log: logs decisions, and proves them; without it nothing is logged.
+        spend: asked before bytes are logged that nobody enrolled vouches for; raises `RelayError`.
         on_new: told of each new request, once it is stored.
         on_full: told when there was no room.
     """
@@ -71,6 +72,7 @@ class Courier:
         max_waiters: int = MAX_WAITERS,
         admission: Admission | None = None,
         decision_log: DecisionLog | None = None,
+        spend: Callable[[Caller, int], None] = lambda caller, size: None,
         on_new: Callable[[NewRequest], None] = lambda request: None,
         on_full: Callable[[], None] = lambda: None,
     ) -> None:
@@ -82,6 +84,7 @@ class Courier:
         self._waiting: Counter[str] = Counter()
         self._admission = admission
         self._log = decision_log
+        self._spend = spend
         self._on_new = on_new
         self._on_full = on_full
         self._pauses: set[asyncio.Timeout] = set()
@@ -142,6 +145,8 @@ class Courier:
             limits = caller.vouched_limits
         answer = shaped.answer._replace(caller=caller.key, signer=signer)
         if self._log is not None:
+            if not signer:
+                self._spend(caller, len(shaped.answer.container))
             entry = await self._log.prepare(shaped, is_verified=bool(signer), now=self.now())
             answer = answer._replace(entry=entry)
         with self._noticing_full():

@@ -25,6 +25,8 @@ log = logging.getLogger("placet.relay")
 _FORWARDED_FOR = "x-forwarded-for"
 # A chain of proxies is short; a header that a client filled is not read to its end.
 _MAX_HOPS = 20
+_DAY = 86_400.0
+_MINUTES_PER_DAY = 1440
 
 
 class Kind(StrEnum):
@@ -106,6 +108,23 @@ class Gatekeeper:
                 retry_after=math.ceil(seconds),
             )
         return caller
+
+    def spend_log(self, caller: Caller, size: int) -> None:
+        """Takes from what a caller may have logged a day; for records that nobody enrolled vouches for.
+
+        Raises:
+            RelayError: ``rate-limited``.
+        """
+        limit = caller.limits.logged_bytes_per_day
+        seconds = self._throttle.take((caller.key, "log"), limit / _MINUTES_PER_DAY, count=size, burst=_DAY)
+        if seconds > 0:
+            raise RelayError(
+                "rate-limited",
+                f"From you, this log takes {limit} bytes a day, and these were more.",
+                hint="Wait as long as Retry-After says. The log's operator can raise the limit, or give it a "
+                "trust snapshot: what enrolled keys signed has none.",
+                retry_after=math.ceil(seconds),
+            )
 
     def _address(self, request: Request) -> str:
         peer = parse_address(request.client.host if request.client else "")

@@ -27,15 +27,24 @@ class Throttle:
         # Least recently used first; the value is the level, and when it was that.
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
-    def take(self, key: Hashable, per_minute: float) -> float:
-        """Takes one token; returns 0.0, or after how many seconds there will be one."""
+    def take(
+        self, key: Hashable, per_minute: float, *, count: float = 1.0, burst: float = _BURST_SECONDS
+    ) -> float:
+        """Takes tokens; returns 0.0, or after how many seconds there will be so many.
+
+        Args:
+            key: whose bucket.
+            per_minute: how many come back.
+            count: how many are taken, all or none.
+            burst: how many seconds' worth the bucket holds.
+        """
         rate = per_minute / 60
-        capacity = max(1.0, rate * _BURST_SECONDS)
+        capacity = max(count, rate * burst)
         now = self._clock()
         level, then = self._buckets.pop(key, (capacity, now))
         level = min(capacity, level + (now - then) * rate)
-        missing = 1.0 - level
-        self._buckets[key] = (level if missing > 0 else level - 1.0, now)
+        missing = count - level
+        self._buckets[key] = (level if missing > 0 else level - count, now)
         if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
         return missing / rate if missing > 0 else 0.0
