@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -150,3 +151,14 @@ def test_without_a_known_root_nothing_is_called_forged(log: ScriptedLog, tmp_pat
     trust.publish(ANNA, BEN)
     log_record(log, encode_trust_record(metadata(trust, "1.targets")))
     assert audit(trust, log, tmp_path) == ["trust-changed"]
+
+
+def test_a_run_that_reads_no_trust_record_knows_administrators_keys(trust: TrustWorld) -> None:
+    """Nothing new in the log is the ordinary run; what is followed is read all the same, in a fresh process."""
+    words = (
+        "import sys, pathlib; from placet.adapters.tuf.logged import read_followed; "
+        "print(*(it.role for it in read_followed(pathlib.Path(sys.argv[1]))))"
+    )
+    command = [sys.executable, "-c", words, str(trust.snapshot)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["root", "targets"], done.stderr

@@ -114,6 +114,7 @@ def read_known(snapshot: Path) -> KnownMetadata:
 
 def read_followed(snapshot: Path) -> tuple[FollowedFile, ...]:
     """Returns the newest root and targets files, those of scopes included, that this machine follows."""
+    register()  # a run that reads no new trust record comes here first
     roots = read_followed_roots(snapshot)
     files = {ROOT: roots[max(roots)]} if roots else {}
     for path in sorted((snapshot.with_suffix(".tuf") / "metadata").glob("*.json")):
