@@ -140,6 +140,7 @@ SIGNER = f'signers = [{{ key = "{"c" * 64}" }}]'
         ('max_window = "1h"', f'max_window = "1h"\nevidence = [{{ kind = "sbom", {SIGNER} }}]', "c" * 64),
         ('max_window = "1h"', 'max_window = "1h"\nlayout = "layouts/app.layout"', "layouts/app.layout"),
         ('["group:release"]', '["group:release", "person:dana"]', "person:dana"),
+        ('max_window = "1h"', 'max_window = "1h"\nuses = "queued"', "USES MAY BE LOGGED LATER"),
     ],
 )
 def test_every_part_of_a_rule_is_shown(old: str, new: str, shown: str) -> None:

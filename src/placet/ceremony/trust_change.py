@@ -291,6 +291,7 @@ def describe_rule(rule: Rule) -> str:
         "the requester does not count" if rule.exclude_requester else "THE REQUESTER COUNTS",
         "each on another terminal" if rule.distinct_terminals else "any terminals",
         f"at most {_describe_duration(rule.max_window)} from request to use",
+        "each use logged before the act" if rule.uses == "logged" else "USES MAY BE LOGGED LATER",
     ]
     parts += [f"evidence {_word(e.kind)} {_plain(e.options)}" for e in rule.evidence]
     if rule.layout:
