@@ -154,7 +154,7 @@ def test_without_a_known_root_nothing_is_called_forged(log: ScriptedLog, tmp_pat
 
 
 def test_a_run_that_reads_no_trust_record_knows_administrators_keys(trust: TrustWorld) -> None:
-    """Nothing new in the log is the ordinary run; what is followed is read all the same, in a fresh process."""
+    """Nothing new in the log is the ordinary run; what is followed is read all the same."""
     words = (
         "import sys, pathlib; from placet.adapters.tuf.logged import read_followed; "
         "print(*(it.role for it in read_followed(pathlib.Path(sys.argv[1]))))"

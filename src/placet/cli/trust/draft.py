@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             keys, uses = _read_keys(args.verdict_key), _read_keys(args.use_key)
             ledger = args.ledger or args.id
             changes = trust_gates.add_gate(before, args.id, ledger=ledger, verdict_keys=keys, use_keys=uses)
-            said = f"Gate {args.id} is in the draft, with the ledger {ledger}{_say_keys(keys, uses)}."
+            said = _say_gate(args.id, [f"the ledger {ledger}", *_say_keys(keys, uses)])
         case "set-gate":
             changes, said = _set_gate(args, before)
         case _:
@@ -108,9 +108,9 @@ def _set_gate(args: argparse.Namespace, before: dict[str, bytes]) -> tuple[dict[
             "Name it: --ledger NAME, --verdict-key FILE.pub, --no-verdict-keys, or --use-key FILE.pub.",
         )
     changes = trust_gates.set_gate(before, args.id, ledger=args.ledger, verdict_keys=keys, use_keys=uses)
-    ledger = f" has the ledger {args.ledger}" if args.ledger else ""
-    signs = _say_keys(keys or [], uses or []) + (" without verdict keys" if keys == [] else "")
-    return changes, f"Gate {args.id}{ledger}{signs} in the draft."
+    said = [f"the ledger {args.ledger}"] if args.ledger else []
+    said += ["no verdict key"] if keys == [] else []
+    return changes, _say_gate(args.id, [*said, *_say_keys(keys or [], uses or [])])
 
 
 def _read_keys(paths: list[str]) -> list[bytes]:
@@ -119,12 +119,13 @@ def _read_keys(paths: list[str]) -> list[bytes]:
     return [read_public_key(Path(path)).der for path in paths]
 
 
-def _say_keys(verdicts: list[bytes], uses: list[bytes]) -> str:
-    said = ""
-    for name, keys in (("verdict key", verdicts), ("use key", uses)):
-        digests = " and ".join(group_digits(sha256_hex(key)) for key in keys)
-        said += f" with the {name} {digests}" if keys else ""
-    return said
+def _say_gate(gate: str, parts: list[str]) -> str:
+    return f"Gate {gate} is in the draft, with {' and '.join(parts)}."
+
+
+def _say_keys(verdicts: list[bytes], uses: list[bytes]) -> list[str]:
+    named = [("verdict", key) for key in verdicts] + [("use", key) for key in uses]
+    return [f"the {name} key {group_digits(sha256_hex(key))}" for name, key in named]
 
 
 def _set_policy(
