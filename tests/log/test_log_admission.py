@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from log_inside import Inside, decision, post, reason, with_log
 
+from placet.core.bundle import encode_answer, parse_answer
 from placet.core.encoding import Digest, b64encode, encode_canonical, sha256_hex
+from placet.core.sshsig import encode_sshsig, parse_sshsig
+from placet.core.sshwire import ssh_mpint
 from placet.core.tlog.leaf import leaf_hash
 from placet.core.tlog.records import Use, leaf_of_record
 from placet.core.tlog.uses import make_use_record
 from placet.core.verdict.keys import parse_gate_key
 from placet.testing.world import GATE, NOW, World
 
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 KEY = ec.derive_private_key(4711, ec.SECP256R1())
 PUBLIC = parse_gate_key(KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
@@ -64,3 +69,27 @@ def test_without_a_snapshot_a_use_must_name_approvals_of_this_log() -> None:
         assert reason(await post(log.http, use_record((strange, leaf)))) == (403, "not-admitted")
 
     with_log(scenario)
+
+
+def altered(record: bytes) -> bytes:
+    """Returns a decision with the other of the two ECDSA signatures that anybody can compute from one."""
+    answer = parse_answer(record)
+    (signature,) = answer.envelope.signatures
+    sshsig = parse_sshsig(signature.sig)
+    assert sshsig.numbers is not None
+    r, s = sshsig.numbers
+    other = encode_sshsig(sshsig._replace(signature=ssh_mpint(r) + ssh_mpint(P256_ORDER - s)))
+    envelope = answer.envelope._replace(signatures=(signature._replace(sig=other),))
+    return encode_answer(answer._replace(envelope=envelope))
+
+
+@pytest.mark.parametrize("with_snapshot", [True, False])
+def test_a14_a_decision_makes_one_leaf_though_its_signature_has_two_forms(with_snapshot: bool) -> None:
+    world = World()
+    record = decision(world)
+
+    async def scenario(log: Inside) -> None:
+        assert reason(await post(log.http, altered(record))) == (403, "not-admitted")
+        assert (await post(log.http, record)).status_code == 201
+
+    with_log(scenario, trust=world.trust() if with_snapshot else None)
