@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -191,6 +193,18 @@ def test_a18_a_log_that_is_slow_cannot_put_the_act_off_beyond_its_window(
 
     assert error.reason is Reason.EXPIRED
     assert "Nothing was done, and the approval is used up" in error.hint
+    assert (ran(world), outcomes(world), waiting(world)) == (False, [NOT_EXECUTED], 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_whoever_interrupts_a_gate_that_waits_for_the_log_stops_the_act(
+    world: LoggedWorld, number: signal.Signals
+) -> None:
+    """Signals before the start are kept for the command; but nobody presses Ctrl-C to have it started."""
+    bundle = touch(world)
+    world.log.at = {"append": lambda: os.kill(os.getpid(), number)}
+    with pytest.raises(KeyboardInterrupt):
+        run(world, bundle)
     assert (ran(world), outcomes(world), waiting(world)) == (False, [NOT_EXECUTED], 0)
 
 

@@ -51,6 +51,11 @@ class SignalForwarder:
         self._group: int | None = None
         self._pending: list[int] = []
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether a signal came that the command did not get yet."""
+        return bool(self._pending)
+
     def attach(self, group: int) -> None:
         """Forwards to the process group from now on."""
         self._group = group

@@ -174,6 +174,7 @@ def run_approved(
 
     Raises:
         PlacetError: placet refuses, or cannot decide; nothing was executed.
+        KeyboardInterrupt: a signal came while the gate waited for the log; nothing was executed.
     """
     with open_private_folder(folders) as folder:
         prepared = prepare_command(plan, folder, inputs_from)
@@ -186,7 +187,7 @@ def run_approved(
             if consumption.repeated:
                 return _recorded_answer(approval, consumption)
             now = clock.now()
-            judge = partial(verify_prepared, prepared, verify, now)
+            judge = partial(_judge_again, prepared, verify, now, signals)
             judge_after_wait(judge, (consumption,), ledger, now, log=log)
             observe(Step.CONSUMED)
             exit_code, problem = execute_command(prepared, signals, observe)
@@ -328,6 +329,14 @@ def verify_prepared(prepared: PreparedCommand, verify: Verifier, now: int) -> Ve
             hint="Verify the bundle that the command was read from.",
         )
     return approval
+
+
+def _judge_again(
+    prepared: PreparedCommand, verify: Verifier, now: int, signals: SignalForwarder
+) -> VerifiedApproval:
+    if signals.has_pending:  # whoever stops a gate that waits does not want the command started
+        raise KeyboardInterrupt
+    return verify_prepared(prepared, verify, now)
 
 
 def _recorded_answer(approval: VerifiedApproval, consumption: Consumption) -> RunResult:

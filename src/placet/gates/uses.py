@@ -130,11 +130,15 @@ def judge_after_wait(
 
     Raises:
         PlacetError: it does not hold any more; the uses stay consumed, with that outcome.
+        KeyboardInterrupt: as `judge` raised it; likewise.
     """
     if log is None or not log.must_be_logged:
         return
     try:
         judge()
+    except KeyboardInterrupt:
+        _record_not_executed(consumptions, ledger, now)
+        raise
     except PlacetError as error:
         _record_not_executed(consumptions, ledger, now)
         error.hint = (
