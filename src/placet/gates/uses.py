@@ -94,7 +94,7 @@ def consume_all(uses: tuple[Use, ...], ledger: UseLedger, *, log: UseLog | None)
         try:
             log.log_before_act(ledger)
         except PlacetError:
-            _record_not_executed(consumptions, ledger, uses[0].now)
+            _record_not_executed(consumptions, ledger, max((use.now for use in uses), default=0))
             raise
     if any(consumption.repeated and consumption.exit_code == NOT_EXECUTED for consumption in consumptions):
         raise PolicyError(
