@@ -23,7 +23,7 @@ from placet.core.tlog.leaf import UseLeaf, parse_leaf
 from placet.core.verify import VerifiedApproval, verify_for_use
 from placet.gates.functionary import GateLink, Step, rehearse_gate_link, write_gate_link
 from placet.ports.use_ledger import NOT_EXECUTED
-from placet.testing.world import ALICE, BOB, GATE, NOW, RELEASE, RELEASE_TARGET, World, expected_of
+from placet.testing.world import ALICE, BOB, GATE, NOW, RELEASE, RELEASE_TARGET, RUN, World, expected_of
 
 AT = NOW + 120
 FORK = multiprocessing.get_context("fork")
@@ -108,6 +108,18 @@ def test_a8_the_same_approval_makes_no_second_link(gate: Gate) -> None:
     request = gate.world.request_deploy()
     gate.write(request)
     gate.link.unlink()
+    assert refused(gate, request) is Reason.ALREADY_USED
+
+
+def test_a8_where_each_artifact_is_a_use_an_approval_without_any_is_used_once_all_the_same(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take no use at all: the gate acts again and again, and nothing of it is logged."""
+    trust = gate.world.trust()
+    by_subject = trust.actions[RUN]._replace(use_unit="subject")
+    monkeypatch.setattr(gate.world, "trust", lambda: trust._replace(actions={RUN: by_subject}))
+    request = gate.world.request_run(argv=["/usr/bin/true"], executable=b"x")
+    gate.write(request)
     assert refused(gate, request) is Reason.ALREADY_USED
 
 

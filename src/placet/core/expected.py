@@ -80,6 +80,7 @@ def use_units_of(
     statement: IntentStatement, definition: ActionDefinition, subjects: Set[str]
 ) -> tuple[str, ...]:
     """Returns what is used up: the action, or each subject where each is a use of its own."""
-    if definition.use_unit == "subject":
+    # Without artifacts there is the action alone; nothing at all would be an approval that is never used up.
+    if definition.use_unit == "subject" and statement.has_artifacts:
         return tuple(sorted(subjects))
     return ("action",)
