@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import httpx
 import pytest
@@ -28,6 +28,7 @@ from relay_process import (
 
 from placet.adapters.log_calls import Acknowledged, LogRefusedError, LogUnavailableError
 from placet.adapters.log_client import AsyncLogClient, LogClient
+from placet.adapters.sqlite.store import SqliteRequestStore
 from placet.adapters.system_clock import SystemClock
 from placet.client import RelayClient
 from placet.core.bundle import Answer, IntentRequest, encode_answer
@@ -40,8 +41,8 @@ from placet.core.tlog.note import parse_signer_key
 from placet.core.tlog.proof import parse_proof, verify_proof
 from placet.core.tlog.records import leaf_of_record
 from placet.core.tlog.tiles import parse_tile, read_node_from_tiles, tile_path
-from placet.ports.request_store import RequestStore, StoredRequest
-from placet.relay._shape import parse_answering
+from placet.ports.request_store import RequestClosedError, RequestStore, StoredRequest, UnknownRequestError
+from placet.relay._shape import parse_answering, parse_submission
 from placet.relay.courier import Courier
 from placet.relay.decision_log import ExternalLog
 from placet.relay.errors import RelayError
@@ -242,6 +243,37 @@ def test_a17_a_stranger_cannot_fill_the_log_which_never_gives_room_back(tmp_path
     with running(tmp_path / "with", *options) as relay:
         assert [sent.status_code for sent in send(relay, request, *answers)] == [201, 201]
         assert LogClient(f"{relay.url}/log").append(encode_answer(answers[1])).created is False
+
+
+class CountingLog:
+    url = "http://log.example"
+    records: ClassVar[list[bytes]] = []
+
+    async def append(self, record: bytes) -> Acknowledged:
+        self.records.append(record)
+        return Acknowledged(0, leaf_hash(leaf_of_record(record)), True, 1)
+
+
+def test_a17_an_outside_log_is_not_filled_with_answers_that_the_relay_does_not_take(tmp_path: Path) -> None:
+    world = new_world()
+    unknown = world.request_run(argv=["/usr/bin/true"], executable=b"x")
+    shaped = parse_answering(encode_canonical(answering(world.approve(unknown, ALICE))))
+
+    async def scenario() -> None:
+        store = SqliteRequestStore.open(tmp_path / "relay.sqlite3")
+        outside = ExternalLog(cast(AsyncLogClient, CountingLog()), cosignatures=0)
+        courier = Courier(store, SystemClock(), decision_log=outside)
+        with pytest.raises(UnknownRequestError):
+            await courier.answer(unknown.id, shaped)
+        request = parse_submission(encode_canonical(submission(unknown)))
+        await store.submit(request, now=world.now)
+        await store.withdraw(unknown.id, now=world.now)
+        with pytest.raises(RequestClosedError):
+            await courier.answer(unknown.id, shaped)
+        await store.close()
+
+    asyncio.run(scenario())
+    assert CountingLog.records == []
 
 
 class SilentLog:

@@ -135,22 +135,27 @@ class Courier:
             RelayError: the answer is about another request, not worth a place, or not logged.
             RequestStoreError: as `RequestStore.add_answer`.
         """
+        now = self.now()  # one time: what is not logged because it is late must be late for the store, too
         if shaped.statement.payload_digest != request_id:
             # Not its very bytes: either a denial of it, or sent to the wrong place.
             check_answer_belongs(shaped, (await self._store.fetch(request_id)).container)
         limits = caller.store_limits
         signer = ""
         if self._admission is not None:
-            signer = await self._admission.check(shaped, now=self.now())
+            signer = await self._admission.check(shaped, now=now)
             limits = caller.vouched_limits
         answer = shaped.answer._replace(caller=caller.key, signer=signer)
-        if self._log is not None:
+        if self._log is not None and (not self._log.is_outside or await self._is_open(request_id, now)):
             if not signer:
                 self._spend(caller, len(shaped.answer.container))
-            entry = await self._log.prepare(shaped, is_verified=bool(signer), now=self.now())
+            entry = await self._log.prepare(shaped, is_verified=bool(signer), now=now)
             answer = answer._replace(entry=entry)
         with self._noticing_full():
-            return await self._store.add_answer(request_id, answer, now=self.now(), limits=limits)
+            return await self._store.add_answer(request_id, answer, now=now, limits=limits)
+
+    async def _is_open(self, request_id: RequestId, now: int) -> bool:
+        # Asked before an outside log keeps what the store then refuses.  What is closed stays so.
+        return (await self._store.fetch(request_id)).state(now) is RequestState.OPEN
 
     async def proofs(self, found: StoredRequest) -> dict[Digest, str]:
         """Returns the log's proofs of a request's answers that there are, by the answer's digest."""

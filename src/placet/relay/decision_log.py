@@ -40,7 +40,16 @@ _MAX_KEPT = 2048
 
 
 class DecisionLog(Protocol):
-    """Logs decisions and proves them."""
+    """Logs decisions and proves them.
+
+    Attributes:
+        is_outside: whether `prepare` logs by itself, rather than the store's own transaction.
+    """
+
+    @property
+    def is_outside(self) -> bool:
+        """See there."""
+        ...
 
     async def prepare(self, shaped: ShapedAnswer, *, is_verified: bool, now: int) -> LogEntry | None:
         """Returns what the store must append together with the answer, or None.
@@ -98,6 +107,8 @@ class EmbeddedLog:
         cosignatures: how many make a proof as good as it gets.
     """
 
+    is_outside = False
+
     def __init__(self, prove_now: Callable[[bytes], Awaitable[str | None]], *, cosignatures: int) -> None:
         self._proofs = _Proofs(prove_now, cosignatures)
 
@@ -118,6 +129,8 @@ class ExternalLog:
         cosignatures: how many make a proof as good as it gets.
         patience: how many seconds answers wait for their proofs.
     """
+
+    is_outside = True
 
     def __init__(
         self, client: AsyncLogClient, *, cosignatures: int, patience: float = PATIENCE_SECONDS
