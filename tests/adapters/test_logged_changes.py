@@ -17,7 +17,10 @@ from placet.adapters.tuf.logged_changes import TrustChain
 from placet.adapters.tuf.trust import assemble, encode_signed
 from placet.core.encoding import sha256_hex
 from placet.core.errors import PlacetError, Reason
-from placet.core.sshsig import NAMESPACE_TRUST
+from placet.core.sshsig import NAMESPACE_TRUST, encode_sshsig, parse_sshsig
+from placet.core.sshwire import ssh_mpint
+
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 @pytest.fixture
@@ -149,3 +152,32 @@ def test_a_root_follows_the_one_before_by_its_quorum(published: TrustWorld, tmp_
     root: Root = Metadata.from_bytes(second).signed
     root.version += 2
     assert refusal(chain, signed_by(published, root, ANNA, BEN)) is Reason.BAD_TRUST
+
+
+def in_other_forms(data: bytes) -> bytes:
+    """Returns a file with the other ECDSA signatures that anybody can compute from those in it."""
+    value = json.loads(data)
+    for signature in value["signatures"]:
+        sshsig = parse_sshsig(bytes.fromhex(signature["sig"]))
+        if sshsig.numbers is not None:
+            r, s = sshsig.numbers
+            other = sshsig._replace(signature=ssh_mpint(r) + ssh_mpint(P256_ORDER - s))
+            signature["sig"] = encode_sshsig(other).hex()
+    return bytes(Metadata.from_dict(value).to_bytes(JSONSerializer()))
+
+
+@pytest.mark.parametrize("has_snapshot", [True, False])
+def test_a14_nobody_logs_a_version_again_by_changing_the_form_of_its_signatures(
+    published: TrustWorld, has_snapshot: bool
+) -> None:
+    if has_snapshot:
+        published.refresh(root_sha256=sha256_hex(metadata(published, "1.root.json")))
+    chain = TrustChain(published.snapshot if has_snapshot else None)
+    for name in ("1.root.json", "1.targets.json"):
+        genuine = metadata(published, name)
+        other = in_other_forms(genuine)
+        assert other != genuine
+        if not has_snapshot:
+            chain.verify(genuine)
+        assert refusal(chain, other) is Reason.BAD_TRUST
+        chain.verify(genuine)

@@ -20,6 +20,7 @@ from tuf.api.serialization.json import JSONSerializer
 from placet.adapters.securesystemslib import register
 from placet.adapters.tuf.delegations import read_delegations
 from placet.adapters.tuf.trust import ROOT, TARGETS, check_people_hold_one_key, named_errors, parse_metadata
+from placet.core.encoding import Digest, sha256_hex
 from placet.core.errors import MalformedError, PlacetError, Reason, VerificationError
 
 # More versions than administrators sign while a log runs; bounds what a process remembers.
@@ -39,6 +40,7 @@ class TrustChain:
         self._kept = None if snapshot is None else snapshot.with_suffix(".tuf") / "metadata"
         self._roots: dict[int, bytes] = {}
         self._targets: dict[int, bytes] = {}
+        self._forms: dict[tuple[str, Digest], Digest] = {}
 
     def verify(self, metadata: bytes) -> None:
         """Verifies a metadata file, and remembers it where others are judged by it.
@@ -91,17 +93,35 @@ class TrustChain:
         roots = [parse_metadata(found, ROOT).signed for found in self._known_roots().values()]
         for root in reversed(roots):
             if _is_signed(parsed, root, TARGETS):
+                self._check_only_form(TARGETS, parsed, data)
                 _remember(self._targets, parsed.signed.version, data)
                 return
         for targets in self._known_targets():
             for role in read_delegations(targets):
                 if _is_signed(parsed, targets, role):
+                    self._check_only_form(role, parsed, data)
                     return
         raise VerificationError(
             Reason.BAD_TRUST,
             "The metadata is not signed by enough of the people whom the log knows for it, or by others too.",
             hint=_HINT,
         )
+
+    def _check_only_form(self, role: str, parsed: Metadata[Any], data: bytes) -> None:
+        """Refuses what was signed once and comes with other signatures; call it once those hold.
+
+        From each ECDSA signature anybody can compute a second, and leave one out that is not needed.
+        """
+        if role != TARGETS and not parsed.signed.targets:
+            return  # two scopes of the same owners are alike as long as they are empty
+        if self._kept is not None and role == TARGETS and (path := self._kept / "targets.json").is_file():
+            kept = path.read_bytes()
+            self._forms[_name_form(role, parse_metadata(kept, TARGETS))] = sha256_hex(kept)
+        digest = sha256_hex(data)
+        if self._forms.setdefault(_name_form(role, parsed), digest) != digest:
+            raise VerificationError(Reason.BAD_TRUST, "The log knows this version with other signatures.")
+        while len(self._forms) > _MAX_REMEMBERED:
+            del self._forms[next(iter(self._forms))]
 
     def _known_roots(self) -> dict[int, bytes]:
         """Returns version → file, oldest first; what the TUF client verified counts above the rest."""
@@ -140,6 +160,10 @@ def _is_signed(parsed: Metadata[Any], judge: Root | Targets, role: str) -> bool:
     except (ValueError, StorageError):
         return False
     return bool(result.verified) and result.signed.keys() == parsed.signatures.keys()
+
+
+def _name_form(role: str, parsed: Metadata[Any]) -> tuple[str, Digest]:
+    return role, sha256_hex(parsed.signed_bytes)
 
 
 def _remember(known: dict[int, bytes], version: int, data: bytes) -> None:
