@@ -6,15 +6,19 @@ import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from placet.ceremony.trust_change import split_facts
 from placet.core.encoding import sha256_hex
 from placet.core.errors import PlacetError, Reason
+from placet.core.tlog.note import COSIGNATURE_ED25519, ED25519, NoteSigner
 from placet.documents.pinned import (
     MAX_PINNED_BYTES,
     check_pinned,
     describe_pinned,
     is_pinned,
+    missing_of_log_policy,
     public_key_digest,
 )
 
@@ -82,3 +86,38 @@ def test_other_names_are_refused(name: str) -> None:
 def test_what_does_not_belong_there_is_refused(name: str, data: bytes) -> None:
     with pytest.raises(PlacetError):
         check_pinned(name, data)
+
+
+LOG_VKEY = str(NoteSigner("log.example", ED25519, Ed25519PrivateKey.generate()).verifier_key)
+WITNESS_VKEY = str(NoteSigner("w1", COSIGNATURE_ED25519, Ed25519PrivateKey.generate()).verifier_key)
+
+
+def log_policy(*lines: str) -> bytes:
+    return "\n".join((*lines, "")).encode()
+
+
+def test_a_log_policy_is_described_by_the_keys_that_count() -> None:
+    """Who signs it compares keys; a count would be the same for a witness of the attacker's."""
+    data = log_policy(f"log {LOG_VKEY} https://log.example", f"witness w1; {WITNESS_VKEY}", "quorum w1;")
+    *facts, digest = split_facts(describe_pinned("log-policy", data))
+    assert facts == [
+        f"log {LOG_VKEY} at https://log.example",
+        f'witness "w1;" {WITNESS_VKEY} without an address',
+        'quorum "w1;"',
+    ]
+    assert digest == f"SHA-256 {sha256_hex(data)}"
+    assert missing_of_log_policy(data) == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ((f"witness w {WITNESS_VKEY}", "quorum w"), ("address", "level 3")),
+        ((f"log {LOG_VKEY}", f"witness w {WITNESS_VKEY}", "quorum w"), ("address",)),
+        ((f"log {LOG_VKEY} https://log.example", "quorum none"), ("level 3",)),
+        ((f"log {LOG_VKEY} https://log.example", f"witness w {WITNESS_VKEY}", "quorum none"), ("level 4",)),
+    ],
+)
+def test_what_a_log_policy_leaves_out_is_said(lines: tuple[str, ...], said: tuple[str, ...]) -> None:
+    notes = missing_of_log_policy(log_policy(*lines))
+    assert len(notes) == len(said) and all(word in note for word, note in zip(said, notes, strict=True))

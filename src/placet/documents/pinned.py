@@ -12,6 +12,7 @@ described, so that nobody signs one blind.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -21,6 +22,7 @@ from placet.core.trust import LOG_POLICY_FILE
 
 MAX_PINNED_BYTES = 1024 * 1024
 SIGSTORE_ROOT = "sigstore/trusted_root.json"
+_PLAIN = re.compile(r"""[^\s,;()"'\\]+""")
 _NAME = "[a-z0-9][a-z0-9._-]{0,63}"
 _FOLDERS = re.compile(rf"(?:sigstore/{_NAME}\.json|layouts/{_NAME}\.layout|(?:layouts/)?keys/{_NAME}\.pub)")
 _PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\n([A-Za-z0-9+/=\n]+)-----END PUBLIC KEY-----\n?")
@@ -57,11 +59,7 @@ def describe_pinned(name: str, data: bytes) -> str:
         raise MalformedError(Reason.TOO_LARGE, f"{name} is too large.", expected=MAX_PINNED_BYTES)
     digest = f"SHA-256 {sha256_hex(data)}"
     if name == LOG_POLICY_FILE:
-        from placet.core.tlog.log_policy import parse_log_policy
-
-        policy = parse_log_policy(data)
-        logs, witnesses = len(policy.logs), len(policy.witnesses)
-        return f"log policy: {logs} log(s), {witnesses} witness(es), quorum {policy.quorum!r}; {digest}"
+        return visible("; ".join((*_describe_log_policy(data), digest)))
     if name.endswith(".pub"):
         return f"public key {public_key_digest(data)}"
     value = parse_json(data, max_bytes=MAX_PINNED_BYTES, what=name)
@@ -71,6 +69,47 @@ def describe_pinned(name: str, data: bytes) -> str:
     if said is None:
         raise MalformedError(Reason.BAD_VALUE, f"{name} is not a file of that kind.")
     return visible(f"{said}; {digest}")
+
+
+def _describe_log_policy(data: bytes) -> list[str]:
+    """Returns each log, witness and group: which of them count is what is signed here."""
+    from placet.core.tlog.log_policy import parse_log_policy
+
+    policy = parse_log_policy(data)
+    said = [f"log {_word(str(log.key))}{_at(log.url)}" for log in policy.logs] or ["no log"]
+    said += [f"witness {_word(w.name)} {_word(str(w.key))}{_at(w.url)}" for w in policy.witnesses]
+    for group in policy.groups:
+        members = ", ".join(map(_word, group.members))
+        said.append(f"group {_word(group.name)} {group.threshold} of {members}")
+    return [*said, f"quorum {_word(policy.quorum)}"]
+
+
+def _at(url: str) -> str:
+    return f" at {_word(url)}" if url else " without an address"
+
+
+def _word(text: str) -> str:
+    # In quotation marks unless it is plain: no name passes for a fact of its own.
+    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+
+
+def missing_of_log_policy(data: bytes) -> tuple[str, ...]:
+    """Returns what people and gates go without under this policy, in words.
+
+    Raises:
+        MalformedError: it is no log policy.
+    """
+    from placet.core.tlog.log_policy import NO_QUORUM, parse_log_policy
+
+    policy = parse_log_policy(data)
+    found = []
+    if not any(log.url for log in policy.logs):
+        found.append("It gives no log an address, so gates log no use.")
+    if not policy.logs or not policy.witnesses:
+        found.append("It needs a log and a witness for any approval to reach level 3.")
+    elif policy.quorum == NO_QUORUM:
+        found.append("Without a quorum no approval reaches level 4, and no audit has a time from the log.")
+    return tuple(found)
 
 
 def public_key_digest(pem: bytes) -> str:

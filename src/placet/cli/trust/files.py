@@ -6,11 +6,19 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from placet.ceremony.trust_change import split_facts
 from placet.cli import UserError
 from placet.cli._shared import read_file
 from placet.cli.trust.init import shipped_actions
 from placet.cli.trust.shared import add_repository, open_repository, stage
-from placet.documents.pinned import MAX_PINNED_BYTES, check_pinned, describe_pinned, is_pinned
+from placet.core.trust import LOG_POLICY_FILE
+from placet.documents.pinned import (
+    MAX_PINNED_BYTES,
+    check_pinned,
+    describe_pinned,
+    is_pinned,
+    missing_of_log_policy,
+)
 
 if TYPE_CHECKING:
     from placet.adapters.tuf.repository import TrustRepository
@@ -54,11 +62,10 @@ def run(args: argparse.Namespace) -> int:
         return stage(repository, {}, f"{args.name} is no longer pinned.", removals=[args.name])
     data = read_file(args.file, "file", MAX_PINNED_BYTES)
     check_pinned(args.name, data)
-    return stage(
-        repository,
-        {args.name: data},
-        f"{args.name} is pinned in the draft.\n{describe_pinned(args.name, data)}",
-    )
+    said = [f"{args.name} is pinned in the draft.", *split_facts(describe_pinned(args.name, data))]
+    if args.name == LOG_POLICY_FILE:
+        said += [f"Note: {missing}" for missing in missing_of_log_policy(data)]
+    return stage(repository, {args.name: data}, "\n".join(said))
 
 
 def _add_action(repository: TrustRepository, name: str) -> int:
