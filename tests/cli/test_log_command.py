@@ -144,6 +144,20 @@ def test_another_logs_key_is_no_key_of_this_one(place: Place) -> None:
     other = made.stdout.split()[1]
     found = placet(place.folder, "log", "show", "--log", place.url, "--key", other)
     assert (found.returncode, "log-unknown" in found.stderr) == (1, True)
+    assert "key you named" in found.stderr
+
+
+def test_a_logs_line_is_printed_again(tmp_path: Path) -> None:
+    """Whoever lost what `init` printed, or has a relay that made its own key, needs it for the policy."""
+    url = "https://log.example"
+    made = placet(tmp_path, "log", "init", "log.example", "--state", "one", "--url", url)
+    again = placet(tmp_path, "log", "key", "--state", "one", "--url", url)
+    assert (again.returncode, again.stdout) == (0, made.stdout)
+    assert placet(tmp_path, "log", "key", "--key", "one/log.key").stdout == made.stdout.replace(f" {url}", "")
+    missing = placet(tmp_path, "log", "key", "--state", "two")
+    assert (missing.returncode, "placet log init" in missing.stderr) == (3, True)
+    broken = placet(tmp_path, "log", "key", "--state", "one", "--url", "https://log.example x")
+    assert broken.returncode == 2
 
 
 def test_records_are_handed_in_and_proven(place: Place) -> None:

@@ -16,15 +16,23 @@ from placet.cli._log_trust import log_trust
 from placet.cli._shared import load_trust, name_file, read_file, setting
 from placet.core.bundle import MAX_BUNDLE_BYTES, IntentBundle, LogProof, encode_answer, parse_bundle
 from placet.core.encoding import Digest, format_time, is_hex, sha256_hex
-from placet.core.errors import IndeterminateError, PlacetError, Reason, visible
+from placet.core.errors import (
+    IndeterminateError,
+    MalformedError,
+    PlacetError,
+    PolicyError,
+    Reason,
+    visible,
+)
 
 if TYPE_CHECKING:
     from placet.core.bundle import Answer
     from placet.core.tlog.log_policy import LogPolicy
-    from placet.core.tlog.proof import VerifiedInclusion
+    from placet.core.tlog.proof import VerifiedInclusion, WitnessedCheckpoint
 
 DEFAULT_LOG = "http://127.0.0.1:8472"
 _MAX_WAIT = 60
+_RECORDS = "Records are people's answers, gates' signed uses, and trust changes (docs/how-to-run-a-log.md)."
 
 
 class _Decision(NamedTuple):
@@ -96,17 +104,40 @@ def _policy_or_key(args: argparse.Namespace) -> LogPolicy:
     from placet.core.tlog.log_policy import LogEntryKey, LogPolicy
     from placet.core.tlog.note import parse_verifier_key
 
-    return LogPolicy((LogEntryKey(parse_verifier_key(args.key)),)) if args.key else _policy(args)
+    if not args.key:
+        return _policy(args)
+    try:
+        return LogPolicy((LogEntryKey(parse_verifier_key(args.key)),))
+    except PlacetError as e:
+        hint = "The log's operator has its key: placet log key"
+        raise MalformedError(e.reason, f"{args.key} is no log's key. {e.message}", hint=hint) from e
+
+
+def _verify_shown(note: bytes, policy: LogPolicy, args: argparse.Namespace) -> WitnessedCheckpoint:
+    """Verifies the checkpoint that a log shows; one key that was named is no trust root."""
+    from placet.core.tlog.proof import verify_witnessed
+
+    try:
+        return verify_witnessed(note, policy)
+    except PolicyError as e:
+        if not args.key:
+            raise
+        raise PolicyError(
+            Reason.LOG_UNKNOWN,
+            "The log at this address is not the one whose key you named.",
+            expected=policy.logs[0].key.name,
+            actual=e.actual,
+            hint="Check the address and the key: its operator has both (placet log key).",
+        ) from e
 
 
 def _copy_tiles(args: argparse.Namespace) -> int:
-    from placet.core.tlog.proof import verify_witnessed
     from placet.log.mirror import MirrorSource
     from placet.log.tiles_export import export_tiles
 
     policy, client = _policy_or_key(args), _open(args)
     note = client.fetch_checkpoint()
-    checkpoint, _ = verify_witnessed(note, policy)
+    checkpoint, _ = _verify_shown(note, policy, args)
     source = MirrorSource(client.fetch_tile, note, checkpoint)
     source.check_root()
     done = asyncio.run(export_tiles(source, args.folder))
@@ -118,11 +149,9 @@ def _copy_tiles(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from placet.core.tlog.proof import verify_witnessed
-
     policy = _policy_or_key(args)
     client = _open(args)
-    checkpoint, times = verify_witnessed(client.fetch_checkpoint(), policy)
+    checkpoint, times = _verify_shown(client.fetch_checkpoint(), policy, args)
     missing = _why_missing(client, [it.name for it in policy.witnesses if it.name not in times])
     if args.json:
         value = {
@@ -236,7 +265,12 @@ def _append(args: argparse.Namespace) -> int:
     client = _open(args)
     # All are read before any is sent: half of them logged would be a riddle.
     records = [(path, read_file(path, "record", MAX_RECORD_BYTES)) for path in args.records]
-    leaves = [leaf_hash(leaf_of_record(record)) for _, record in records]
+    leaves = []
+    for path, record in records:
+        try:
+            leaves.append(leaf_hash(leaf_of_record(record)))
+        except PlacetError as e:
+            raise MalformedError(e.reason, f"{path} is no record: {e}", hint=e.hint or _RECORDS) from e
     for (path, record), leaf in zip(records, leaves, strict=True):
         logged = client.append(record)
         new = "Logged" if logged.created else "Was logged"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from placet.adapters.paths import state_dir
 from placet.cli import EXIT_ALLOW, HelpFormatter, UserError, _log_export, _log_ots, _log_timestamp
@@ -13,6 +14,9 @@ from placet.cli._log_store import add_store_options
 from placet.cli._relay_options import add_limits, add_listening
 from placet.core.errors import visible
 from placet.ports.request_store import RequestStoreError
+
+if TYPE_CHECKING:
+    from placet.core.tlog.note import NoteSigner
 
 DEFAULT_PORT = 8472
 # What other people's logs and clocks are asked for; each has a module of its own.
@@ -49,7 +53,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="log_command", required=True, metavar="COMMAND")
     init = commands.add_parser("init", help="make the key of a new log")
     init.add_argument("name", metavar="NAME", help="its name in checkpoints, such as log.example.com/placet")
-    init.add_argument("--url", default="", metavar="URL", help="where gates and people will reach it")
+    key = commands.add_parser(
+        "key",
+        help="print the line of a log policy that names a log",
+        description="Prints what `init` printed, for whoever relies on the log; also for a relay's own log, "
+        "which makes its key at its first start (--key ~/.local/state/placet/relay/log.key).",
+    )
+    key.add_argument("--key", type=Path, metavar="FILE", help=f"its key (default: {KEY_NAME} in its folder)")
+    for command in (init, key):
+        command.add_argument("--url", default="", metavar="URL", help="where gates and people will reach it")
     serve = commands.add_parser(
         "serve",
         help="run the log",
@@ -59,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     kept = serve.add_argument_group("what it keeps")
     keeping = kept.add_argument
     keeping("--key", type=Path, metavar="FILE", help=f"the log's key (default: {KEY_NAME} in its folder)")
-    for add in (init.add_argument, keeping):
+    for add in (init.add_argument, key.add_argument, keeping):
         add("--state", type=Path, metavar="DIR", help="the folder of the log (default: the user's state)")
     add_store_options(kept)
     add_limits(serve, "take records of enrolled keys, terminals and gates only")
@@ -141,11 +153,13 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code."""
     if args.log_command in _FOR_OTHERS:
         return _FOR_OTHERS[args.log_command][2](args)
-    if args.log_command in ("init", "serve", "declare"):
+    if args.log_command in ("init", "key", "serve", "declare"):
         folder: Path = args.state or state_dir() / "log"
         match args.log_command:
             case "init":
                 return _init(folder, args.name, args.url)
+            case "key":
+                return _show_key(args.key or folder / KEY_NAME, args.url)
             case "serve":
                 return _serve(folder, args)
             case _:
@@ -159,11 +173,10 @@ def _init(folder: Path, name: str, url: str) -> int:
     from placet.adapters.note_key import create_note_key
     from placet.core.tlog.note import ED25519
 
-    if url and not url.startswith(("https://", "http://")):
-        raise UserError("An address begins with https:// or http://.", "Such as https://log.example.com")
+    _check_url(url)
     signer = create_note_key(folder / KEY_NAME, name, ED25519)
     # Alone on standard output, for `>> log-policy`.
-    print(f"log {signer.verifier_key}{f' {url}' if url else ''}")
+    print(_policy_line(signer, url))
     for line in (
         f"The log's key is {folder / KEY_NAME}; whoever can read it can sign another history in its name.",
         "The line above goes into the log policy of those who rely on this log.",
@@ -171,6 +184,25 @@ def _init(folder: Path, name: str, url: str) -> int:
     ):
         print(line, file=sys.stderr)
     return EXIT_ALLOW
+
+
+def _show_key(path: Path, url: str) -> int:
+    from placet.adapters.note_key import load_note_key
+    from placet.core.tlog.note import ED25519
+
+    _check_url(url)
+    print(_policy_line(load_note_key(path, ED25519), url))
+    return EXIT_ALLOW
+
+
+def _check_url(url: str) -> None:
+    # As a policy's line it must be one word, or nobody could read the line.
+    if url and (not url.startswith(("https://", "http://")) or len(url.split()) != 1):
+        raise UserError("An address begins with https:// or http://.", "Such as https://log.example.com")
+
+
+def _policy_line(signer: NoteSigner, url: str) -> str:
+    return f"log {signer.verifier_key}{f' {url}' if url else ''}"
 
 
 def _serve(folder: Path, args: argparse.Namespace) -> int:

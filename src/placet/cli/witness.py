@@ -180,7 +180,7 @@ def _read_log_keys(args: argparse.Namespace) -> tuple[VerifierKey, ...]:
         else:
             keys = (parse_verifier_key(args.key),)
     except PlacetError as e:
-        hint = e.hint or "The log's operator shows its key: placet log show"
+        hint = e.hint or "The log's operator has its key: placet log key"
         raise UserError(f"No log's key can be read there: {e}", hint) from e
     if not keys:
         raise UserError(f"The log policy {args.policy} names no log.")
