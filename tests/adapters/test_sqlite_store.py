@@ -109,7 +109,7 @@ def test_a_locked_database_is_busy_and_recovers(path: Path, monkeypatch: pytest.
 
 def test_a_second_relay_on_the_same_folder_is_refused(path: Path) -> None:
     async def scenario(store: SqliteRequestStore) -> None:
-        with pytest.raises(StoreFailedError, match="Another relay is using"):
+        with pytest.raises(StoreFailedError, match="Another relay or log is using"):
             SqliteRequestStore.open(path)
 
     with_store(path, scenario)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import resource
 import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "log"))
 
 from monitor_world import LogWorld, log_answer, log_record, use_record
 
+from placet.adapters.sqlite._audit_file import AuditStateError, open_file
 from placet.core.bundle import LogProof, encode_bundle, parse_bundle
 from placet.core.encoding import sha256_hex
 from placet.core.tlog.log_policy import encode_log_policy
@@ -137,6 +139,24 @@ def test_what_could_not_be_checked_is_neither_well_nor_found(place: Place) -> No
     assert json.loads(place.placet("--log", "http://127.0.0.1:9", "--trust", "trust.json", "--json").stdout)[
         "unchecked"
     ]
+
+
+def test_all_is_not_well_with_records_that_nobody_showed(place: Place) -> None:
+    place.use(*place.approve())
+    assert "without a monitor's token" in place.audit(records=False).stdout
+    assert "without a monitor's token" not in place.audit().stdout
+
+
+def test_a_full_disk_is_no_reason_to_remove_the_state(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
+    try:
+        with pytest.raises(AuditStateError) as caught:
+            open_file(tmp_path / "audit.sqlite")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "cannot be used" in str(caught.value) and "Remove" not in caught.value.hint
+    open_file(tmp_path / "audit.sqlite").close()
 
 
 def test_an_expired_trust_knows_nobody_new(place: Place) -> None:

@@ -53,7 +53,7 @@ def test_a_port_in_use_is_named_with_what_to_do(tmp_path: Path) -> None:
 def test_a_second_relay_on_the_same_state_is_refused(tmp_path: Path) -> None:
     with running(tmp_path):
         said = refused("--port", "0", state=tmp_path)
-    assert "Another relay is using" in said
+    assert "Another relay or log is using" in said
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "relay.example"])

@@ -8,6 +8,7 @@ A module of a command has two functions: ``configure(parser)`` declares its argu
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import importlib
 import io
@@ -120,7 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return EXIT_UNDECIDED
     except OSError as e:
-        _explain(f"placet: {e.strerror or e}{f': {e.filename}' if e.filename else ''}.", "")
+        full = "Free disk space, then try again." if e.errno == errno.ENOSPC else ""
+        _explain(f"placet: {e.strerror or e}{f': {e.filename}' if e.filename else ''}.", full)
         return EXIT_UNDECIDED
     except Exception as e:  # a bug of ours: the user still gets a sentence, and the gate still denies
         if os.environ.get("PLACET_DEBUG"):

@@ -70,6 +70,7 @@ def run_audit(args: argparse.Namespace, folder: Path) -> int:
         print_json(_to_object(audited, told, still_open, code))
     elif code != EXIT_ALLOW or not args.quiet:
         _print(audited, told, still_open, code, has_trust=trust is not None)
+        _print_unread(logs)
     return code
 
 
@@ -288,6 +289,14 @@ def _print(
         print(visible(f"  Not told  {why} It is tried again by the next audit."))
     if not has_trust:
         print("  Note      without a trust root no signature of a person or gate was verified")
+
+
+def _print_unread(logs: Sequence[WatchedLog]) -> None:
+    for log in logs:
+        if not log.has_records:
+            served = isinstance(log.source, ServedLog)
+            why = "without a monitor's token (--token-file)" if served else "in a folder of tiles"
+            print(f"  Note      no records of {visible(log.origin)} {why}: who decided what was not checked")
 
 
 def _print_findings(audited: Audited, still_open: Sequence[StoredFinding]) -> None:

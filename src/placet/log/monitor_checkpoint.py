@@ -109,10 +109,18 @@ def check_checkpoint(
     if max_age is not None and not_before is not None and now - not_before > max_age:
         text = (
             f"The newest state that {about} shows was witnessed at {format_time(not_before)}, "
-            f"{(now - not_before) // 60} minutes ago."
+            f"{_describe_age(now - not_before)} ago."
         )
         found.append(finding(FindingName.CHECKPOINT_STALE, "age", text, log_origin=about))
     return CheckedCheckpoint(data, checkpoint, tuple(good), policy.seen_by(times), not_before, tuple(found))
+
+
+def _describe_age(seconds: int) -> str:
+    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        if seconds >= 2 * size or unit == "second":
+            break
+    count = seconds // size
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def _bad_cosignature(

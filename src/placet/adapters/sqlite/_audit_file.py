@@ -7,6 +7,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+from placet.adapters.sqlite.errors import is_damage
+
 SCHEMA_VERSION = 1
 # "plca": tells our file from anybody else's SQLite database.
 _APPLICATION_ID = 0x706C6361
@@ -137,6 +139,11 @@ def open_file(path: Path) -> sqlite3.Connection:
         _prepare(db, path)
     except sqlite3.Error as e:
         db.close()
+        if not is_damage(e):
+            raise AuditStateError(
+                f"The monitor's state {path} cannot be used: {e}.",
+                "Look whether the disk is full (df) or broken (dmesg). What is in the file stays.",
+            ) from e
         raise AuditStateError(
             f"The monitor's state {path} is damaged or is not a database.",
             "Remove it: the next audit reads the logs from their beginning, and tells people again.",

@@ -106,7 +106,7 @@ def take_lock(path: Path) -> int:
     except OSError as e:
         os.close(lock)
         raise StoreFailedError(
-            f"Another relay is using {path}.",
+            f"Another relay or log is using {path}.",
             hint="Stop it first, or give this one another folder with --state.",
         ) from e
     return lock

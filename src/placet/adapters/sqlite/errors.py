@@ -56,7 +56,8 @@ def translate(error: sqlite3.Error, path: str) -> RequestStoreError:
     if code == sqlite3.SQLITE_IOERR:
         return StoreFailedError(
             f"The disk failed while using the database {path}.",
-            hint="Check the disk (dmesg), then restart the relay: it will read back what was really stored.",
+            hint="Look whether it is full (df) or broken (dmesg), then start this again: it reads back what "
+            "was really stored.",
         )
     if code in _DENIED:
         return StoreFailedError(
