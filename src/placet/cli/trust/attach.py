@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from placet.cli import UserError
     from placet.cli._shared import name_file, read_file, setting
     from placet.cli.trust.gate import read_source
-    from placet.core.bundle import MAX_BUNDLE_BYTES
+    from placet.core.bundle import MAX_BUNDLE_BYTES, parse_bundle
     from placet.core.errors import PlacetError
 
     snapshot = args.snapshot or snapshot_path()
@@ -57,5 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{args.out} cannot be written: {e.strerror}.") from e
     print(f"Wrote {args.out}: {len(attached):,} bytes, with the trust under which it was approved.")
     print("It names all people of the deployment: give it to auditors, and to nobody else.")
-    print(f"Next: placet verify {args.out} --audit --at TIME --root-sha256 HEX")
+    # With the log's proofs in it, the time is theirs to say.
+    at = "" if parse_bundle(attached).log else "--at TIME "
+    print(f"Next: placet verify {args.out} --audit {at}--root-sha256 HEX")
     return 0
