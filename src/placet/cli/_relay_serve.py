@@ -85,7 +85,6 @@ def _run(
 ) -> None:
     from placet.adapters.serving.server import serve as serve_on
     from placet.relay.app import create_app
-    from placet.relay.courier import Courier
     from placet.relay.janitor import Janitor, Retention
 
     observers = set_up_output(args.log_format, "relay")
@@ -98,15 +97,7 @@ def _run(
         followed=parts.admission.followed if parts.admission else None,
         observers=observers,
     )
-    courier = Courier(
-        store,
-        parts.clock,
-        admission=parts.admission,
-        decision_log=relay_log.decisions,
-        spend=parts.gatekeeper.spend_log,
-        on_new=parts.announcer.note if parts.announcer else _tell_nobody,
-        on_full=janitor.hurry,
-    )
+    courier = _make_courier(parts, store, relay_log, on_full=janitor.hurry)
     background: list[Callable[[], Coroutine[Any, Any, None]]] = [janitor.run, *relay_log.background]
     if parts.announcer is not None:
         background.append(parts.announcer.run)
@@ -132,6 +123,22 @@ def _run(
         on_stop=partial(_stop_waiting, courier, relay_log),
         on_hangup=partial(_reload, args, parts, relay_log),
         trusted_proxies=args.trusted_proxy,
+    )
+
+
+def _make_courier(
+    parts: _Parts, store: RequestStore, relay_log: RelayLog, *, on_full: Callable[[], None]
+) -> Courier:
+    from placet.relay.courier import Courier
+
+    return Courier(
+        store,
+        parts.clock,
+        admission=parts.admission,
+        decision_log=relay_log.decisions,
+        spend=parts.gatekeeper.spend_log,
+        on_new=parts.announcer.note if parts.announcer else _tell_nobody,
+        on_full=on_full,
     )
 
 
