@@ -27,7 +27,9 @@ from placet.core.tlog.tiles import ReadTile, read_node_from_tiles
 
 # Overwritten in place, and never longer: a power failure leaves the old one or the new one.
 _BLOCK = 512
-_DECLARE = "If it was moved as it is, say so with `placet log declare`. If it was restored, see there."
+_DECLARE = (
+    "If it was moved as it is, say so with `placet log declare`. If it was restored, leaves may be lost."
+)
 
 
 def checkpoint_path(database: Path) -> Path:
