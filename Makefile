@@ -4,6 +4,8 @@
 .DEFAULT_GOAL := help
 
 PY := .venv/bin/python
+# Most tests wait for processes of theirs; beyond four at once they would wait for each other.
+PYTEST := $(PY) -m pytest -n auto --maxprocesses 4
 
 help:             ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 17
@@ -17,7 +19,7 @@ demo:             ## walk one real approval from trust root to gate
 
 test:             ## run all tests
 	@scripts/setup test
-	@$(PY) -m pytest
+	@$(PYTEST)
 
 test-interop:     ## ask cosign, sigstore-go, rekor-cli, litewitness, gh, sigstore-js, aics-tlog, ots, OPA and CEL; fetches them once
 	@scripts/setup test
@@ -35,7 +37,7 @@ check: setup      ## format, lint, types, layers, tests: what CI runs
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports
-	@$(PY) -m pytest
+	@$(PYTEST)
 
 bench: setup      ## measure, and print the table of benchmarks/README.md
 	@$(PY) benchmarks/run_all.py
