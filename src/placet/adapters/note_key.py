@@ -61,7 +61,9 @@ def load_note_key(path: Path, algorithm: int) -> NoteSigner:
         raise IndeterminateError(
             Reason.LOG_UNAVAILABLE,
             f"The key {path} cannot be read: {e.strerror}.",
-            hint=f"For a new {command}: `placet {command} init`.",
+            hint=f"For a new {command}: `placet {command} init`."
+            if isinstance(e, FileNotFoundError)
+            else "It must belong to the user who runs this, and be a file.",
         ) from e
     signer = parse_signer_key(text)
     if signer.algorithm != algorithm:

@@ -218,4 +218,4 @@ def _say_done(made: Decision, delivery: Delivery, progress: Progress) -> None:
     for text in describe_outcome(made.decision, progress):
         print("\n".join(wrap(text, "  ")))
     if delivery.state == "kept":
-        print("  Start `placet terminal` when the relay is back; it sends what is kept.")
+        print("  Start `placet terminal`; it sends what is kept when the relay takes it.")

@@ -42,7 +42,10 @@ from placet.terminal.trust_file import TrustFile
 RENDERER = "placet-terminal/1"
 # Open tabs of one person; the oldest view is forgotten first.
 MAX_VIEWS = 64
-NOTHING_LEFT = "Nothing is left to do on this terminal; the history shows the records."
+NOTHING_LEFT = (
+    "Nothing is left to sign on this terminal; the history shows the records. What the relay has not taken "
+    "yet, `placet terminal` sends."
+)
 
 
 class OpenView(NamedTuple):

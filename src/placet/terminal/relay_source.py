@@ -155,8 +155,9 @@ class RelaySource:
                 self._troubles = (Trouble(e.message, e.hint),)
             return Delivery(
                 "kept",
-                "Signed and kept on this terminal; it is sent as soon as the relay answers. "
-                "Sign no second time.",
+                # The relay may answer well, and its log not: the person is told which it is.
+                "Signed and kept on this terminal; it is sent as soon as the relay takes it. "
+                f"Sign no second time. {e.message}",
             )
         self._outbox.done(letter)
         self._remember(request, answer)

@@ -99,7 +99,7 @@ def take_lock(path: Path) -> int:
     except OSError as e:
         raise StoreFailedError(
             f"The folder {path.parent} cannot be used: {e.strerror}.",
-            hint="Give a folder that belongs to the user who runs the relay.",
+            hint="Give a folder that belongs to the user who runs this.",
         ) from e
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -152,7 +152,7 @@ def open_database(path: Path, max_bytes: int) -> tuple[sqlite3.Connection, str]:
     except OSError as e:
         raise StoreFailedError(
             f"The database {path} cannot be opened: {e.strerror}.",
-            hint="Make the file and its folder belong to the user who runs the relay.",
+            hint="Make the file and its folder belong to the user who runs this.",
         ) from e
     except sqlite3.Error as e:
         raise translate(e, str(path)) from e
@@ -187,7 +187,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, max_bytes: int) -> str:
         # Writing into a damaged database damages more of it.
         raise StoreFailedError(
             f"The database {path} is damaged.",
-            hint="`placet relay check` says how much of it, and saves what is whole into a new one.",
+            hint="A relay's: `placet relay check` says how much of it, and saves what is whole into a new "
+            "one. A log's: docs/how-to-run-a-log.md.",
         )
     page_size = _pragma(connection, "page_size")
     _pragma(connection, f"max_page_count = {max(1, max_bytes // page_size)}")

@@ -62,6 +62,6 @@ def translate(error: sqlite3.Error, path: str) -> RequestStoreError:
     if code in _DENIED:
         return StoreFailedError(
             f"The database {path} cannot be opened for writing.",
-            hint="Make the file and its folder belong to the user who runs the relay.",
+            hint="Make the file and its folder belong to the user who runs this.",
         )
     return StoreFailedError(f"The database {path} failed: {error}.")
