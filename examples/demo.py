@@ -81,7 +81,7 @@ class Demo:
             self.admin.placet("trust", "publish", "--to", str(self.published), "--json", quiet=True)
         )
         first, self.root_sha256 = not self.root_sha256, published["rootSha256"]
-        for machine in (self.terminal, self.gate, self.pipeline):
+        for machine in (self.terminal, self.gate, self.pipeline, self.courier):
             told = ["--root-sha256", self.root_sha256] if first else []
             machine.placet("trust", "refresh", "--from", str(self.published), *told, quiet=True)
 
@@ -108,8 +108,12 @@ class Demo:
         monitors.write_text(
             f'[[monitor]]\nname = "admin"\ntoken_sha256 = "{hashlib.sha256(token.encode()).hexdigest()}"\n'
         )
-        words = ["serve", "--port", str(RELAY_PORT), "--state", kept]
-        words += ["--log-policy", str(self.log_policy), "--monitors", str(monitors)]
+
+    def relay(self) -> None:
+        """Starts the relay, whose log takes what the trust root's people and gates sign."""
+        kept, monitors = self.courier.home / "db", self.courier.home / "monitors.toml"
+        words = ["serve", "--port", str(RELAY_PORT), "--state", str(kept), "--monitors", str(monitors)]
+        words += ["--trust-snapshot", str(self.courier.home / "data/placet/trust/snapshot.json")]
         self.start(self.courier, "relay", str(RELAY_PORT), *words)
 
     def start(self, machine: Machine, name: str, sign: str, *words: str) -> None:
@@ -213,6 +217,7 @@ class Demo:
             "It may be hostile: it can ask, and never approve. The request binds this exact command, program, environment "
             "and wheel, and is valid for half an hour, once, at one gate.",
         )
+        self.relay()
         words = [
             "request",
             "run",

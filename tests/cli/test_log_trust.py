@@ -22,17 +22,20 @@ def test_each_published_version_becomes_one_leaf(tmp_path: Path) -> None:
     world = TrustWorld(tmp_path)
     assert placet(tmp_path, "log", "init", "log.example/a", "--state", "log").returncode == 0
     publish = ["trust", "publish", "--repository", str(world.repository.path)]
-    with serving("log", tmp_path / "log") as url:
+    root = world.publish(ANNA, BEN).root_sha256
+    world.refresh(root_sha256=root)
+    world.stage_policy(world.world.policy + "\n# of today\n")
+    with serving("log", tmp_path / "log", "--trust-snapshot", str(world.snapshot)) as url:
         world.sign(ANNA, BEN)
         first = placet(tmp_path, *publish, "--log", url)
-        assert (first.returncode, "2 of them are new there" in first.stdout) == (0, True), first.stderr
+        assert (first.returncode, "3 of them are new there" in first.stdout) == (0, True), first.stderr
         world.stage_policy(world.world.policy + "\n# another\n")
         world.sign(BEN, CLEO)
         assert "1 of them are new there" in placet(tmp_path, *publish, "--log", url).stdout
         # What machines renew is no leaf.
         again = placet(tmp_path, "log", "publish-trust", str(world.public), "--log", url)
-        assert (again.returncode, "all 3 published versions; 0 are new" in again.stdout) == (0, True)
-        leaves = [parse_leaf(e) for e in parse_entries(LogClient(url).fetch_tile("tile/entries/000.p/3"))]
+        assert (again.returncode, "all 4 published versions; 0 are new" in again.stdout) == (0, True)
+        leaves = [parse_leaf(e) for e in parse_entries(LogClient(url).fetch_tile("tile/entries/000.p/4"))]
     assert all(isinstance(leaf, TrustLeaf) and len(leaf.keyids) == 2 for leaf in leaves)
     world.stage_policy(world.world.policy + "\n# a third\n")
     world.sign(ANNA, CLEO)

@@ -1,8 +1,9 @@
 """What may be logged: the log verifies a record before it appends it, so no garbage gets in.
 
 With a trust snapshot, a decision must be by an enrolled key and reported by an enrolled terminal, a use by
-one of its gate's use keys.  Without one, a signature must at least hold under the key that it names itself.
-Trust changes are verified by the chain that the log knows (`placet.adapters.tuf.logged_changes`).
+one of its gate's use keys, and trust changes are verified by the chain that the log knows
+(`placet.adapters.tuf.logged_changes`).  Without one, only decisions are taken, whose signature must hold
+under the key that it names itself.
 
 This decides nothing about anybody's approval: gates verify everything again with their own snapshots.  A log
 that takes what it should not costs room and attention; one that refuses what it should take is seen, because
@@ -18,12 +19,12 @@ from placet.core.approvals import verify_approvals
 from placet.core.bundle import Answer, IntentBundle, parse_answer
 from placet.core.dsse import PAYLOAD_TYPE, pae
 from placet.core.encoding import KeyId, sha256_hex
-from placet.core.errors import MalformedError, Reason, VerificationError
+from placet.core.errors import MalformedError, PolicyError, Reason, VerificationError
 from placet.core.report import parse_report
 from placet.core.signature import verify_sshsig
 from placet.core.sshsig import NAMESPACE_INTENT, parse_public_key, parse_sshsig
 from placet.core.statement import IntentStatement, parse_statement
-from placet.core.tlog.leaf import DecisionLeaf, Leaf, TrustLeaf, UseLeaf, encode_leaf
+from placet.core.tlog.leaf import DecisionLeaf, TrustLeaf, UseLeaf, encode_leaf
 from placet.core.tlog.records import leaf_of_record, parse_trust_record
 from placet.core.tlog.uses import verify_use_record
 from placet.core.trust import Trust
@@ -33,10 +34,8 @@ VerifyChange = Callable[[bytes], object]
 """Verifies TUF metadata by the chain that is known, and raises a `PlacetError` where it does not hold."""
 
 
-def verify_record(
-    record: bytes, *, trust: Trust | None, verify_change: VerifyChange, now: int
-) -> tuple[LogEntry, Leaf]:
-    """Verifies what somebody hands in, and returns the entry to append, and its leaf.
+def verify_record(record: bytes, *, trust: Trust | None, verify_change: VerifyChange, now: int) -> LogEntry:
+    """Verifies what somebody hands in, and returns the entry to append.
 
     Args:
         record: a decision, a use or a trust change, in its canonical form.
@@ -58,11 +57,27 @@ def verify_record(
             answer = parse_answer(record)
             verify_decision(answer, parse_statement(answer.envelope.payload), trust=trust, now=now)
         case UseLeaf():
-            if trust is not None:
-                verify_use_record(record, trust)
+            verify_use_record(record, _need_trust(trust))
         case TrustLeaf():
+            _need_trust(trust)
             verify_change(parse_trust_record(record))
-    return LogEntry(encode_leaf(leaf), record), leaf
+    return LogEntry(encode_leaf(leaf), record)
+
+
+def _need_trust(trust: Trust | None) -> Trust:
+    """Returns the trust by which a log tells a gate's use, or an administrator's change, from a stranger's.
+
+    Raises:
+        PolicyError: LOG_REFUSED without one: whoever came first could say who gates and administrators are.
+    """
+    if trust is None:
+        raise PolicyError(
+            Reason.LOG_REFUSED,
+            "This log follows no trust root, so it takes decisions only: it cannot tell whose use, or whose "
+            "change of trust, this is.",
+            hint="Its operator runs `placet trust refresh` there, and starts it with --trust-snapshot FILE.",
+        )
+    return trust
 
 
 def verify_decision(answer: Answer, statement: IntentStatement, *, trust: Trust | None, now: int) -> KeyId:

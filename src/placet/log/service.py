@@ -17,7 +17,6 @@ from placet.adapters.serving.refusals import CallRefused
 from placet.ceremony.log_records import VerifyChange, verify_record
 from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason, VerificationError
 from placet.core.tlog.checkpoint import parse_checkpoint
-from placet.core.tlog.leaf import Leaf, UseLeaf
 from placet.core.tlog.note import parse_note
 from placet.core.tlog.proof import TlogProof, encode_proof
 from placet.core.tlog.tiles import TILE_WIDTH, parse_tile_path
@@ -95,29 +94,13 @@ class LogService:
         """
         trust = await self._trust()
         try:
-            entry, leaf = verify_record(
+            entry = verify_record(
                 record, trust=trust, verify_change=self._verify_change, now=self._clock.now()
             )
-            if trust is None:
-                await self._check_use(leaf)
         except PlacetError as e:
             raise _not_admitted(e) from e
         (appended,) = await self.store.append([entry])
         return Logged(appended, tree_size_of(await self.store.checkpoint()))
-
-    async def _check_use(self, leaf: Leaf) -> None:
-        """Refuses a use that nobody can have made: without trust, nothing else tells it from garbage."""
-        if not isinstance(leaf, UseLeaf):
-            return
-        for approval in leaf.approvals:
-            if await self.store.find(bytes.fromhex(approval)) is None:
-                raise PolicyError(
-                    Reason.LOG_REFUSED,
-                    "The use names an approval that is not in this log.",
-                    hint="Log the approval first. A log with a trust snapshot takes uses by the gate's key.",
-                )
-        if not leaf.approvals:
-            raise PolicyError(Reason.LOG_REFUSED, "The use names no approval.")
 
     async def prove(
         self, leaf_hash: bytes, wait: float, cosignatures: int | None = None, *, caller: str = ""
