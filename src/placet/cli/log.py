@@ -79,6 +79,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     serve.add_argument(
         "--log-format", choices=("text", "json"), default="text", help="json: a line for each call, too"
     )
+    _configure_declare(commands)
+    _configure_asking(commands)
+    for name, (summary, configure_other, _) in _FOR_OTHERS.items():
+        configure_other(commands.add_parser(name, help=summary, formatter_class=HelpFormatter))
+
+
+def _configure_declare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     declare = commands.add_parser(
         "declare",
         help="say that a log which was moved or restored may go on",
@@ -95,9 +102,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="you vouch that this key has signed no checkpoint beyond what is in the file",
     )
-    _configure_asking(commands)
-    for name, (summary, configure_other, _) in _FOR_OTHERS.items():
-        configure_other(commands.add_parser(name, help=summary, formatter_class=HelpFormatter))
 
 
 def _configure_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
