@@ -176,7 +176,7 @@ class _Question(NamedTuple):
         )
 
 
-def _run(args: argparse.Namespace) -> int:
+def _check_arguments(args: argparse.Namespace) -> None:
     if args.intent is None:
         named = (
             f": --intent {args.command[0]}" if args.command[:1] and args.command[0].endswith(".json") else ""
@@ -184,6 +184,10 @@ def _run(args: argparse.Namespace) -> int:
         raise UserError("Which approval? No bundle is named.", f"Name it with --intent{named or ' BUNDLE'}.")
     if args.event_id is not None and not (args.event_id.isascii() and args.event_id.isprintable()):
         raise UserError("An event ID has printable ASCII characters only.", "Give another.")
+
+
+def _run(args: argparse.Namespace) -> int:
+    _check_arguments(args)
     chosen = setting(None if args.trust is None else str(args.trust), "trust")
     trust = load_trust(None if chosen is None else Path(chosen))
     bundle = read_file(args.intent, "bundle", MAX_BUNDLE_BYTES)
