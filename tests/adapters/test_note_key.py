@@ -43,11 +43,11 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> Non
 
 def test_no_part_of_a_damaged_key_is_shown(tmp_path: Path) -> None:
     create_note_key(tmp_path / "key", "name", ED25519)
-    secret = (tmp_path / "key").read_text().rstrip("\n").rpartition("+")[2]
+    secret = (tmp_path / "key").read_text().rstrip("\n").split("+", 4)[4]  # base64 has a + of its own
     for text in (f"PRIVATE+KEY+name+00000000+{secret}\n", secret, f"PRIVATE+KEY+name+{secret}\n"):
         (tmp_path / "key").write_text(text)
         with pytest.raises(MalformedError) as caught:
             load_note_key(tmp_path / "key", ED25519)
-        assert caught.value.reason in (Reason.BAD_KEY, Reason.BAD_VALUE)
+        assert caught.value.reason in (Reason.BAD_KEY, Reason.BAD_VALUE, Reason.BAD_BASE64)
         shown = f"{caught.value} {caught.value.actual} {caught.value.expected} {caught.value.hint}"
         assert secret not in shown

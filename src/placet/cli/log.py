@@ -178,6 +178,12 @@ def _init(folder: Path, name: str, url: str) -> int:
     from placet.core.tlog.note import ED25519
 
     _check_url(url)
+    if (folder / KEY_NAME).exists():
+        raise UserError(
+            f"There is already a key in {folder / KEY_NAME}.",
+            "Whoever relies on it would have to learn a new one. `placet log key` prints its line; for "
+            "another log, choose another folder with --state.",
+        )
     signer = create_note_key(folder / KEY_NAME, name, ED25519)
     # Alone on standard output, for `>> log-policy`.
     print(_policy_line(signer, url))
