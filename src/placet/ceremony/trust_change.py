@@ -57,7 +57,8 @@ _TITLES = {
     "evidence file": "What evidence is verified with",
 }
 _OTHER = "Everything else"
-_PLAIN_WORD = re.compile(r'[^\s,;()"\\]+')
+# An apostrophe at its beginning would open a quotation.
+_PLAIN_WORD = re.compile(r"""[^\s,;()"'\\][^\s,;()"\\]*""")
 
 
 class Change(NamedTuple):
