@@ -188,13 +188,16 @@ def _unlogged(
     bundle: IntentBundle, approvers: tuple[Approver, ...], log: LogFacts | None, trust: Trust
 ) -> tuple[str, ...]:
     """Returns whose approval is not in the log yet, as well witnessed as the trust root's policy asks."""
-    if trust.log_policy is None:
+    policy = trust.log_policy
+    if policy is None:
         return ()
     signatures = {signature.keyid: sha256_hex(signature.sig) for signature in bundle.envelope.signatures}
     people = set()
     for approver in approvers:
         decision = log.decisions.get(signatures[approver.keyid]) if log else None
-        if decision is None or (trust.log_policy.witnesses and not decision.has_quorum):
+        # A policy may name witnesses and ask for no quorum of them; one is what level 3 needs.
+        seen = decision is not None and (decision.witnesses or not policy.witnesses)
+        if decision is None or not seen or not policy.is_quorum(decision.witnesses):
             people.add(approver.person_id)
     return tuple(sorted(people))
 
