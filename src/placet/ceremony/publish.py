@@ -105,7 +105,7 @@ def assemble(
 
     Args:
         answers: as they came from the relay, which may have altered or invented them.
-        proofs: log proofs, no more to be trusted; of several that hold for one signature the last stays.
+        proofs: log proofs, no more to be trusted; of several that hold for one signature the best stays.
         now: Unix seconds.
         evidence: verifies what the request carries.
 
@@ -155,7 +155,8 @@ def add_proofs(
     """Adds the log proofs that hold under the trust root's log policy.
 
     Args:
-        proofs: of several that hold for one signature the last stays; those of other signatures are left out.
+        proofs: of several that hold for one signature the best witnessed stays, the last of equals; those of
+            other signatures are left out.
 
     Returns:
         The bundle, what its proofs prove, and why proofs of its signatures were left out.
@@ -168,6 +169,7 @@ def add_proofs(
     here = dict.fromkeys(sha256_hex(signature.sig) for signature in bundle.envelope.signatures)
     payload = sha256_hex(bundle.envelope.payload)
     kept: dict[Digest, LogProof] = {}
+    best: dict[Digest, tuple[bool, int]] = {}
     refused: list[PlacetError] = []
     for candidate in candidates:
         if candidate.signature_digest not in here:
@@ -178,7 +180,12 @@ def add_proofs(
         except PlacetError as e:  # one bad proof from a relay must not spoil the bundle
             refused.append(e)
             continue
-        if candidate.signature_digest in found.decisions:
+        decision = found.decisions.get(candidate.signature_digest)
+        if decision is None:
+            continue
+        rank = (decision.has_quorum, len(decision.witnesses))
+        if rank >= best.get(candidate.signature_digest, (False, 0)):
+            best[candidate.signature_digest] = rank
             kept[candidate.signature_digest] = candidate
     bundle = bundle._replace(log=tuple(kept[digest] for digest in here if digest in kept))
     return bundle, verify_log(bundle, policy=trust.log_policy, payload_digest=payload), refused
