@@ -163,7 +163,7 @@ def test_a_disk_that_fails_is_named_and_a_restart_finds_everything(tmp_path: Pat
         assert http.get("/healthz").status_code == 500
         check_all_there(http, acknowledged)
         relay.kill()
-        assert "restart the relay" in relay.said
+        assert "start this again" in relay.said
     with running(tmp_path, "--no-limits") as relay, client(relay) as http:
         check_all_there(http, acknowledged)
         assert http.post("/v1/requests", json=submission(make_request())).status_code == 201
