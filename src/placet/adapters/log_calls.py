@@ -50,8 +50,8 @@ _NEXT = {
     "unknown-leaf": "Hand the record in first: `placet log append FILE`; a gate or relay does it by itself.",
     "unknown-monitor": "Ask the log's operator for a monitor's token.",
     "rate-limited": "Ask less often, or ask the log's operator for a larger limit.",
-    "not-admitted": "The log takes records of enrolled keys, by the trust snapshot that its operator gives it "
-    "(--trust-snapshot). If one was enrolled lately, the operator runs `placet trust refresh`.",
+    "not-admitted": "The log takes records of enrolled keys, by the trust snapshot that its operator gives "
+    "it (--trust-snapshot). If one was enrolled lately, the operator runs `placet trust refresh`.",
 }
 _TRY_AGAIN = "Try again later: the same record is never logged twice."
 
