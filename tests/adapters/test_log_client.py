@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from placet.adapters import log_calls
 from placet.adapters.bounded_http import Reply
 from placet.adapters.log_calls import LogCall, LogRefusedError, LogUnavailableError
-from placet.adapters.log_client import LogClient
+from placet.adapters.log_client import AsyncLogClient, LogClient
 from placet.core.errors import MalformedError, PlacetError, Reason
 
 LOG = "http://log.example"
@@ -113,6 +114,13 @@ def test_no_token_goes_where_others_can_read_it() -> None:
         LogClient(LOG).fetch_records(0, 1, token="secret")
     with pytest.raises(LogUnavailableError):
         LogClient("http://127.0.0.1:1", token="secret", tries=1).fetch_checkpoint()
+    with pytest.raises(MalformedError):
+        AsyncLogClient(LOG, token="secret")
+
+
+def test_authorities_that_cannot_be_used_are_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(LogUnavailableError):
+        AsyncLogClient("https://log.example", ca_file=tmp_path / "nowhere.pem")
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from placet.adapters.sqlite.store import SqliteRequestStore
 from placet.adapters.system_clock import SystemClock
 from placet.client import RelayClient
 from placet.core.bundle import Answer, IntentRequest, encode_answer
-from placet.core.encoding import encode_canonical
+from placet.core.encoding import encode_canonical, sha256_hex
 from placet.core.tlog.checkpoint import verify_checkpoint
 from placet.core.tlog.leaf import leaf_hash
 from placet.core.tlog.log_policy import LogEntryKey, LogPolicy
@@ -200,6 +200,20 @@ def test_a_relay_with_a_log_elsewhere_logs_first_and_refuses_when_it_cannot(tmp_
             with RelayClient(relay.url) as client:
                 assert len(client.fetch(request.id).proofs) == 2
     assert not (tmp_path / "relay" / "log.key").exists()
+
+
+def test_a_relay_shows_a_log_elsewhere_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the log a relay is one caller: without a name, all its people would share one address's limits."""
+    world, callers = new_world(), tmp_path / "callers.toml"
+    request = world.request_run(argv=["/usr/bin/true"], executable=b"x")
+    answer = world.approve(request, ALICE)
+    callers.write_text(f'[[caller]]\nname = "relay"\ntoken_sha256 = "{sha256_hex(b"of the relay")}"\n')
+    known = ("--port", "0", "--callers", str(callers), "--require-caller")
+    with log_running(tmp_path / "log", *known) as log:
+        for token, status in (("another", 503), ("of the relay", 201)):
+            monkeypatch.setenv("PLACET_LOG_TOKEN", token)
+            with running(tmp_path / token, "--log", log.url) as relay:
+                assert [r.status_code for r in send(relay, request, answer)] == [status]
 
 
 class LyingLog:

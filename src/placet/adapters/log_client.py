@@ -160,12 +160,28 @@ class AsyncLogClient:
     """The same for one event loop; tasks may share it.  Close it with `close`.
 
     The arguments, the results and what is raised are those of `LogClient`.
+
+    Raises:
+        MalformedError: BAD_VALUE where the address is none, or the token would be sent where others read it.
+        LogUnavailableError: LOG_UNAVAILABLE where the file of authorities cannot be used.
     """
 
-    def __init__(self, url: str, *, seconds: float = DEFAULT_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        seconds: float = DEFAULT_SECONDS,
+        ca_file: str | os.PathLike[str] | None = None,
+        token: str | None = None,
+    ) -> None:
         self.url = check_log_url(url)
         self._seconds = seconds
-        self._http = AsyncBoundedHttp(self.url)
+        self._token = token
+        calls.check_token_is_safe(self.url, {} if token is None else {"Authorization": token})
+        try:
+            self._http = AsyncBoundedHttp(self.url, ca_file=ca_file)
+        except HttpError as e:
+            raise unavailable(f"The log cannot be asked: {e}", e.hint) from e
 
     async def __aenter__(self) -> Self:
         return self
@@ -205,7 +221,7 @@ class AsyncLogClient:
                 call.path,
                 seconds=self._seconds + call.waits,
                 max_bytes=call.max_bytes,
-                headers=call.headers(),
+                headers=call.headers(self._token),
                 content=call.content,
             )
         except HttpError as e:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from placet.cli._log_parts import (
     load_or_make_key,
     read_log_policy,
 )
+from placet.cli._shared import setting
 from placet.core.errors import visible
 
 if TYPE_CHECKING:
@@ -111,7 +113,9 @@ def make_relay_log(
         from placet.adapters.log_client import AsyncLogClient
         from placet.relay.decision_log import ExternalLog
 
-        client = AsyncLogClient(args.log)
+        # All answers reach it from this one address; a token of the relay's own gives it limits of its own.
+        token = os.environ.get("PLACET_LOG_TOKEN") or None
+        client = AsyncLogClient(args.log, ca_file=setting(None, "log_ca_file"), token=token)
         cosignatures = fewest_cosignatures(read_log_policy(args.log_policy, followed))
         decisions = ExternalLog(client, cosignatures=cosignatures)
         return RelayLog(f"logs decisions at {visible(client.url)}", decisions, client=client)

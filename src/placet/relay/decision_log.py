@@ -33,6 +33,8 @@ from placet.relay.errors import RelayError
 
 log = logging.getLogger("placet.relay")
 
+# Refusals of a log that are about the relay and not about the answer: only its operator can do something.
+_ABOUT_US = frozenset({"unknown-caller", "unknown-path"})
 # Answers are worth more than their proofs: `placet log attach` adds those later.
 PATIENCE_SECONDS = 2.0
 # Proofs of the answers that are being waited for.  Each has one to four kilobytes.
@@ -147,13 +149,10 @@ class ExternalLog:
         try:
             logged = await self._client.append(entry.record)
         except LogUnavailableError as e:
-            log.error("the log cannot be used: %s %s", e, e.hint)
-            raise RelayError(
-                "log-unavailable",
-                "The relay's log cannot be used just now; nothing was stored.",
-                hint="Try again in a moment: nothing is stored or logged twice.",
-            ) from e
+            raise _unusable(e) from e
         except LogRefusedError as e:
+            if e.log_reason in _ABOUT_US:
+                raise _unusable(e) from e
             raise RelayError(
                 "answer-not-logged",
                 "The relay's log does not take this decision, so the relay does not carry it.",
@@ -177,6 +176,16 @@ class ExternalLog:
         except TimeoutError:
             log.error("the log %s does not answer; answers go out without its proofs", self._client.url)
             return None
+
+
+def _unusable(error: PlacetError) -> RelayError:
+    """Returns what a terminal is told while the log is of no use; the operator is told why."""
+    log.error("the log cannot be used: %s %s", error, error.hint)
+    return RelayError(
+        "log-unavailable",
+        "The relay's log cannot be used just now; nothing was stored.",
+        hint="Try again in a moment: nothing is stored or logged twice.",
+    )
 
 
 async def _unless_trouble(proofs: _Proofs, container: bytes) -> str | None:
