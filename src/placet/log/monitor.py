@@ -48,6 +48,10 @@ from placet.log.monitor_trust import TrustHistory
 # A use may be queued at its gate while the log is down; an approval counts as unused after that.
 _UNUSED_AFTER = 86_400
 _UNUSED_LOOKS_BACK = 400 * 86_400
+# A log that cannot show records just now may do so soon; one that never does must not keep people from
+# hearing what stands in it.
+_RECORDS_MAY_TAKE = 3600
+_CLOCKS_APART = 300
 
 
 class WatchedLog(NamedTuple):
@@ -188,7 +192,7 @@ class Audit:
         except PlacetError as e:
             self._unchecked.append(Unchecked(f"the records of {log.origin}", e))
             # With a token that is not taken, waiting would keep people from ever hearing of anything.
-            return isinstance(e, LogRefusedError)
+            return isinstance(e, LogRefusedError) or self._waits_long(log.origin)
         if (missing := self._store.first_without_record(log.origin, 0)) is not None:
             text = f"{log.origin} shows no record for some of its entries; the first is entry {missing}."
             gap = finding(
@@ -197,6 +201,11 @@ class Audit:
             with self._store.transaction():
                 self._keep((gap,))
         return True
+
+    def _waits_long(self, origin: str) -> bool:
+        waiting = self._store.leaves_in(origin, NEW)
+        since = Event.from_object(waiting[0].event).seen_at if waiting else self._settings.now
+        return not -_CLOCKS_APART <= self._settings.now - since < _RECORDS_MAY_TAKE
 
     def _read_leaves(self, origin: str) -> None:
         while leaves := self._store.leaves_in(origin, NEW):

@@ -198,17 +198,23 @@ def explain(
     held = store.followed(origin)
     size = held.tree_size if held else 0
     ours = list(store.leaf_hashes(origin, min(size, new.tree_size)))
-    try:
-        theirs = _fetch_hashes(source, new.tree_size)
-    except EntriesError as e:
-        return (_mismatch(origin, new.tree_size, str(e)),)
-    if root_of(theirs) != new.root_hash:
-        return _explain_entries(source, origin, theirs, new.tree_size, new.root_hash)
     text = (
         f"{origin} signed two trees: the one of size {new.tree_size} that {source.name} shows does not "
         f"continue the one of size {size} that this monitor verified."
     )
     fork = finding(name, f"{new.tree_size}:{new.root_hash.hex()}", text, log_origin=origin)
+    # Up to what was verified, the two signatures prove it; whoever holds the entries back hides only which.
+    proven = (fork,) if new.tree_size <= size else ()
+    try:
+        theirs = _fetch_hashes(source, new.tree_size)
+    except EntriesError as e:
+        return (*proven, _mismatch(origin, new.tree_size, str(e)))
+    except PlacetError:
+        if not proven:
+            raise
+        return proven
+    if root_of(theirs) != new.root_hash:
+        return (*proven, *_explain_entries(source, origin, theirs, new.tree_size, new.root_hash))
     return (fork, *name_differences(ours, theirs, log_origin=origin, who=source.name))
 
 

@@ -112,8 +112,15 @@ def _with_person(event: Event, trust: Trust | None) -> Event:
 
 def _judge_decision(event: Event, record: bytes, trust: Trust | None) -> JudgedLeaf:
     answer = parse_answer(record)
-    statement, report = parse_statement(answer.envelope.payload), parse_report(answer.report.payload)
-    event = _with_statement(event, statement)._replace(
+    statement = parse_statement(answer.envelope.payload)
+    event = _with_statement(event, statement)
+    try:
+        report = parse_report(answer.report.payload)
+    except PlacetError as e:
+        # The leaf has a digest of it only, so a hostile log can have any bytes there.
+        text = f"The decision in {event.name} has no terminal's report: {quote(str(e))}"
+        return JudgedLeaf(event, (_about(event, FindingName.RECORD_FORGED, text),))
+    event = event._replace(
         at=report.decided_at, terminal=report.terminal_id, seconds_on_screen=report.seconds_on_screen
     )
     if trust is None:
@@ -145,7 +152,8 @@ def _with_statement(event: Event, statement: IntentStatement) -> Event:
 def _not_verified(event: Event, error: PlacetError, report: Report) -> Finding:
     name = FindingName.KEY_UNKNOWN if error.reason in _GONE else FindingName.RECORD_FORGED
     text = (
-        f"The decision in {event.name}, said to be of terminal {report.terminal_id}, does not hold: {error}"
+        f"The decision in {event.name}, said to be of terminal {quote(report.terminal_id)}, does not hold: "
+        f"{quote(str(error))}"
     )
     return _about(event, name, text)
 
@@ -161,7 +169,8 @@ def _judge_use(event: Event, record: bytes, trust: Trust | None) -> JudgedLeaf:
         verify_use(parsed, gate.use_keys if gate else ())
     except PlacetError as e:
         name = FindingName.KEY_UNKNOWN if e.reason in _GONE else FindingName.RECORD_FORGED
-        text = f"The use in {event.name}, said to be at gate {use.gate}, is not that gate's: {quote(str(e))}"
+        said = f"said to be at gate {quote(use.gate)}"
+        text = f"The use in {event.name}, {said}, is not that gate's: {quote(str(e))}"
         return JudgedLeaf(event, (_about(event, name, text),))
     return JudgedLeaf(event._replace(verified=True), ())
 

@@ -119,12 +119,13 @@ def _wrong_approval(use: Event, leaf: str, approval: Event | None) -> str:
     if approval.log_origin == use.log_origin and approval.leaf_index > use.leaf_index:
         return f"was logged before the approval that it names ({approval.name})"
     if use.verified and approval.verified and approval.gate != use.gate:
-        return f"was at gate {use.gate}; its approval is for gate {approval.gate} ({approval.name})"
+        return f"was at gate {use.gate}; its approval is for gate {quote(approval.gate)} ({approval.name})"
     return ""
 
 
 def _used(use: Event) -> str:
-    where = f" at gate {use.gate}" if use.gate else ""
+    # Whoever wrote a use that is not verified chose its gate's name.
+    where = f" at gate {use.gate if use.verified else quote(use.gate)}" if use.gate else ""
     return f"The use{where} ({use.name})"
 
 

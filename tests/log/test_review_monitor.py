@@ -1,0 +1,104 @@
+"""What a hostile log, gate or terminal tries on a monitor: to crash it, to silence it, to make it lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from monitor_world import LogWorld, Monitor, gate_key, log_answer, log_record, names, use_record
+
+from placet.adapters.log_client import LogClient
+from placet.core.report import encode_report, parse_report
+from placet.log.monitor_source import ServedLog
+from placet.log.monitor_telling import Recipient
+from placet.testing.scripted_log import ScriptedLog
+from placet.testing.world import ALICE
+
+OPERATORS = Recipient("operators", "on call", 1, "json://nowhere")
+
+
+@pytest.fixture
+def world() -> LogWorld:
+    return LogWorld()
+
+
+@pytest.fixture
+def log(world: LogWorld) -> ScriptedLog:
+    return ScriptedLog(now=world.now + 100)
+
+
+@pytest.fixture
+def monitor(tmp_path: Path, world: LogWorld, log: ScriptedLog) -> Monitor:
+    made = Monitor(tmp_path, log.policy(), world.trust(), now=world.now + 200)
+    made.recipients = (OPERATORS,)
+    return made
+
+
+def run(monitor: Monitor, log: ScriptedLog) -> list[str]:
+    with log.served() as url:
+        return names(monitor.run(url))
+
+
+def lines(monitor: Monitor) -> str:
+    with monitor.store() as store:
+        return "\n".join(line for _, line, _ in store.messages_for(OPERATORS.key))
+
+
+@pytest.mark.parametrize("payload", [b"{}", b"no report"])
+def test_a_report_that_is_none_stops_no_audit(
+    world: LogWorld, log: ScriptedLog, monitor: Monitor, payload: bytes
+) -> None:
+    answer = world.approve(world.request_deploy(), ALICE)
+    log_answer(log, answer._replace(report=answer.report._replace(payload=payload)))
+    log_record(log, use_record("ab" * 32, (), at=world.now + 90))
+    assert run(monitor, log) == ["record-forged", "use-without-approval"]
+
+
+def test_the_words_of_a_record_are_no_links_for_operators(
+    world: LogWorld, log: ScriptedLog, monitor: Monitor
+) -> None:
+    answer = world.approve(world.request_deploy(), ALICE)
+    for evil in ("https://evil.example", 'x" https://evil.example', 'x" "https://evil.example'):
+        report = parse_report(answer.report.payload)._replace(terminal_id=evil)
+        log_answer(log, answer._replace(report=answer.report._replace(payload=encode_report(report))))
+        log_record(log, use_record("ab" * 32, (), at=world.now + 90, gate=evil, key=gate_key("nobody")))
+    run(monitor, log)
+    told = lines(monitor)
+    assert "USE-WITHOUT" in told.upper() and "://" not in told and "evil.example" not in told, told
+
+
+def test_a_log_that_never_shows_records_silences_nobody(
+    world: LogWorld, log: ScriptedLog, monitor: Monitor
+) -> None:
+    log_record(log, use_record("ab" * 32, (), at=world.now + 90))
+    log.shown["v1/records"] = b"<html>"
+    assert run(monitor, log) == []  # it may be mended in a moment
+    monitor.now += 3600
+    assert run(monitor, log) == ["use-without-approval"]
+
+
+def test_a_witness_from_the_future_makes_nobody_wait(
+    world: LogWorld, log: ScriptedLog, monitor: Monitor
+) -> None:
+    log.now += 10**9
+    log_record(log, use_record("ab" * 32, (), at=world.now + 90))
+    log.shown["v1/records"] = b"<html>"
+    assert "use-without-approval" in run(monitor, log)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_fork_is_named_though_its_entries_are_held_back(
+    log: ScriptedLog, monitor: Monitor, size: int
+) -> None:
+    for number in range(3):
+        log.add(b"%d" % number)
+    run(monitor, log)
+    other = log.fork(keep=1)
+    for number in range(1, size):
+        other.add(b"other %d" % number)
+        other.shown[f"tile/entries/000.p/{number + 1}"] = None
+    assert "fork" in run(monitor, other)
+    # Nor does it help to show it elsewhere only.
+    with log.served() as url, other.served() as elsewhere:
+        found = monitor.run(url, against=[ServedLog(LogClient(elsewhere, tries=1))])
+    assert names(found)[0] == "split-view" and not found.unchecked
