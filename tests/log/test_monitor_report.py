@@ -135,3 +135,12 @@ def test_everybody_can_read_it(chromium: ChromiumSession, tmp_path: Path) -> Non
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
     assert page.pdf().startswith(b"%PDF")
     assert noise == []
+
+
+@pytest.mark.parametrize("text", ["  =cmd", "a;=cmd", "a\n=cmd", "＝cmd", "a; +1", "\t=cmd"])
+def test_no_spreadsheet_finds_a_formula_behind_spaces_or_other_separators(text: str) -> None:
+    report = sample()
+    event = report.decisions[0]._replace(text=text)
+    rows = csv.DictReader(io.StringIO(report_to_csv(report._replace(decisions=(event,)))))
+    (row,) = [row for row in rows if ("'" in row["text"] and "cmd" in row["text"]) or "'+1" in row["text"]]
+    assert not re.search(r"(^|[;\t\n])\s*[=+＝]", row["text"])

@@ -8,11 +8,15 @@ import pytest
 from monitor_world import LogWorld, Monitor, gate_key, log_answer, log_record, names, use_record
 
 from placet.adapters.log_client import LogClient
+from placet.core.bundle import LogProof, encode_bundle, parse_bundle
+from placet.core.encoding import sha256_hex
 from placet.core.report import encode_report, parse_report
+from placet.log import monitor_source
+from placet.log.monitor_compare import read_others
 from placet.log.monitor_source import ServedLog
 from placet.log.monitor_telling import Recipient
 from placet.testing.scripted_log import ScriptedLog
-from placet.testing.world import ALICE
+from placet.testing.world import ALICE, BOB
 
 OPERATORS = Recipient("operators", "on call", 1, "json://nowhere")
 
@@ -102,3 +106,38 @@ def test_a_fork_is_named_though_its_entries_are_held_back(
     with log.served() as url, other.served() as elsewhere:
         found = monitor.run(url, against=[ServedLog(LogClient(elsewhere, tries=1))])
     assert names(found)[0] == "split-view" and not found.unchecked
+
+
+def test_a_log_that_drips_is_given_up_and_people_are_told(
+    world: LogWorld, log: ScriptedLog, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_record(log, use_record("ab" * 32, (), at=world.now + 90))
+    monkeypatch.setattr(monitor_source, "MAX_SECONDS", -1.0)
+    with log.served() as url:
+        (unchecked,) = monitor.run(url).unchecked
+    assert "takes longer" in str(unchecked.error) and log.asked == []
+
+
+def test_huge_entries_do_not_fill_the_disk(
+    log: ScriptedLog, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor_source, "MAX_NEW_BYTES", 300_000)
+    for _ in range(5):
+        log.add(b"x" * 0xFFFF)
+    with log.served() as url:
+        (unchecked,) = monitor.run(url).unchecked
+    assert "too large" in str(unchecked.error)
+    with monitor.store() as store:
+        assert store.list_followed() == () and store.leaf("log.example", 0) is None
+
+
+def test_a_bundle_with_a_proof_of_a_strange_log_stops_no_audit(world: LogWorld, log: ScriptedLog) -> None:
+    bundle = parse_bundle(world.bundle(world.request_deploy(), ALICE, BOB))
+    strange = ScriptedLog("strange.example")
+    proofs = []
+    for one, signature in zip((strange, log), bundle.envelope.signatures, strict=True):
+        one.add(b"leaf")
+        proofs.append(LogProof(sha256_hex(signature.sig), one.prove(0)))
+    content = encode_bundle(bundle._replace(log=tuple(proofs)))
+    (found,) = read_others("a bundle", content, log.policy())
+    assert found.origin == "log.example"

@@ -422,3 +422,16 @@ def test_a_full_disk_signs_nothing(scene: Scene) -> None:
         for i in range(500):
             scene.state.add_log(f"{i}{'.example' * 30}", many.verifier_key)
     assert scene.seen == 5
+
+
+def test_forks_that_are_proven_later_stay_bounded_too(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log may show other trees of the next size first, and cosigning makes forks of them: at every size."""
+    monkeypatch.setattr(witness_state, "MAX_EVIDENCE", 3)
+    scene.show(0, 5)
+    scene.log.grow(5)
+    for size in range(6, 10):
+        for branch in range(3):
+            refuse(scene, b"old %d\n\n" % (size - 1) + ShownLog(size, branch=f"{branch} {size}").checkpoint())
+        scene.show(size - 1, size)
+    kept = scene.state.list_evidence()
+    assert [(item.kind, item.tree_size) for item in kept] == [(EvidenceKind.FORK, 6)] * 3

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from placet.adapters.sqlite.audit import AuditStore, FollowedLog, StoredCheckpoint
 from placet.core.bundle import parse_bundle
+from placet.core.tlog.checkpoint import parse_checkpoint
 from placet.core.tlog.log_policy import LogPolicy
 from placet.core.tlog.merkle import CompactRange, hash_leaf
+from placet.core.tlog.note import parse_note
 from placet.core.tlog.proof import parse_proof
 from placet.log.monitor_checkpoint import CheckedCheckpoint, check_signed
 from placet.log.monitor_evidence import keep_evidence
@@ -32,7 +34,12 @@ def read_others(name: str, data: bytes, policy: LogPolicy) -> tuple[StoredCheckp
     """
     if data.lstrip().startswith(b"{"):
         notes = [parse_proof(proof.proof).checkpoint for proof in parse_bundle(data).log]
-        return tuple(_stored(name, note, policy) for note in dict.fromkeys(notes))
+        origins = {log.key.name for log in policy.logs}
+        return tuple(
+            _stored(name, note, policy)
+            for note in dict.fromkeys(notes)
+            if parse_checkpoint(parse_note(note).text).log_origin in origins
+        )
     if data.startswith(b"c2sp.org/tlog-proof@"):
         data = parse_proof(data).checkpoint
     return (_stored(name, data, policy),)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import Any, NamedTuple
@@ -20,8 +21,9 @@ _CSV = (
     *("breakGlass", "withoutApproval", "approvedBy", "role", "version", "keyids"),
     *("log", "entry", "leafHash", "payloadSha256"),
 )
-# A spreadsheet takes a cell that begins so for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet takes a cell that begins so for a formula; some skip spaces, or know the wide characters of
+# East Asia, or cut lines at other separators than ours.
+_FORMULA = re.compile(r"(?:^|[;\t\r\n])\s*(?=[=+\-@＝＋－＠\t\r])")
 
 
 class LogState(NamedTuple):
@@ -285,4 +287,4 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = " ".join(value) if isinstance(value, list) else str(value if value is not None else "")
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return _FORMULA.sub(lambda found: f"{found[0]}'", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,11 @@ from placet.core.tlog.tiles import MAX_BUNDLE_BYTES, TILE_WIDTH, entries_path, p
 _RECORDS_AT_ONCE = 200
 # More than any log here gets in its life: whoever holds a log's key must not fill our disk in one run.
 MAX_NEW_ENTRIES = 10_000_000
+# Leaves of ours have some hundred bytes.
+MAX_NEW_BYTES = 8 * 1024**3
+# All that a run asks of one log.  Ten million leaves with their records take half of it; who drips them
+# would keep everybody from hearing of anything.
+MAX_SECONDS = 7200.0
 
 
 class LogSource(Protocol):
@@ -55,6 +61,7 @@ class ServedLog:
     def __init__(self, client: LogClient, token: str | None = None) -> None:
         self._client = client
         self._token = token
+        self._until = time.monotonic() + MAX_SECONDS
 
     @property
     def name(self) -> str:
@@ -63,17 +70,27 @@ class ServedLog:
 
     def fetch_checkpoint(self) -> bytes:
         """See `LogSource.fetch_checkpoint`."""
+        self._check_time()
         return self._client.fetch_checkpoint()
 
     def fetch_tile(self, path: str) -> bytes:
         """See `LogSource.fetch_tile`."""
+        self._check_time()
         return self._client.fetch_tile(path)
 
     def fetch_records(self, start: int) -> tuple[LoggedRecord, ...]:
         """See `LogSource.fetch_records`."""
         if self._token is None:
             return ()
+        self._check_time()
         return self._client.fetch_records(start, _RECORDS_AT_ONCE, token=self._token)
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self._until:
+            raise unavailable(
+                f"The log at {self.name} takes longer than {MAX_SECONDS / 3600:g} hours to be read.",
+                "Ask the log's operator why it is so slow, or read a copy of its tiles: --log FOLDER.",
+            )
 
 
 class FolderLog:
@@ -143,6 +160,7 @@ def fetch_entries(source: LogSource, start: int, stop: int) -> Iterator[tuple[by
         EntriesError: a bundle is malformed, or too short.
         PlacetError: LOG_UNAVAILABLE, LOG_REFUSED.
     """
+    read = 0
     while start < stop:
         index, offset = divmod(start, TILE_WIDTH)
         width = min(TILE_WIDTH, stop - index * TILE_WIDTH)
@@ -152,6 +170,12 @@ def fetch_entries(source: LogSource, start: int, stop: int) -> Iterator[tuple[by
             raise EntriesError(f"The entries from {index * TILE_WIDTH} on are malformed: {e}") from e
         if len(entries) < width:
             raise EntriesError(f"Of the entries from {index * TILE_WIDTH} on, the log shows {len(entries)}.")
+        read += sum(map(len, entries))
+        if read > MAX_NEW_BYTES:
+            raise unavailable(
+                f"The entries that {source.name} shows are too large to be read in one run.",
+                "Ask the log's operator what happened.",
+            )
         yield entries[offset:width]
         start = index * TILE_WIDTH + width
 

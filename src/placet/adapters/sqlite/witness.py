@@ -346,6 +346,12 @@ def _resolve(connection: sqlite3.Connection, checkpoint: Checkpoint, note: bytes
         f"UPDATE evidence SET kind = ?, known = ? {where} != ?",  # noqa: S608 (our own constant)
         (EvidenceKind.FORK, note, *which),
     )
+    # A log that forks at each size must not fill the disk; the first forks say as much as all.
+    connection.execute(
+        "DELETE FROM evidence WHERE origin = ? AND kind = ? AND number NOT IN"
+        " (SELECT number FROM evidence WHERE origin = ? AND kind = ? ORDER BY number LIMIT ?)",
+        (checkpoint.log_origin, EvidenceKind.FORK, checkpoint.log_origin, EvidenceKind.FORK, MAX_EVIDENCE),
+    )
 
 
 @contextmanager
