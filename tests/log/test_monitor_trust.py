@@ -102,6 +102,15 @@ def test_what_is_no_metadata_is_an_alarm(trust: TrustWorld, log: ScriptedLog, tm
     assert "trust-forged" in audit(trust, log, tmp_path)
 
 
+def test_metadata_without_a_canonical_form_stops_no_audit(
+    trust: TrustWorld, log: ScriptedLog, tmp_path: Path
+) -> None:
+    odd = metadata(trust, "1.targets").replace(b'"version": 1', b'"version": 1, "more": "\\ud800"')
+    assert odd != metadata(trust, "1.targets")
+    log_record(log, encode_trust_record(odd))
+    assert "trust-forged" in audit(trust, log, tmp_path)
+
+
 def test_two_signed_files_of_one_version_are_an_alarm(
     trust: TrustWorld, log: ScriptedLog, tmp_path: Path
 ) -> None:

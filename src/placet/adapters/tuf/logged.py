@@ -58,6 +58,8 @@ def verify_logged(data: bytes, known: KnownMetadata) -> LoggedMetadata:
     register()
     with named_errors("the log's trust record"):
         metadata: Metadata[Any] = Metadata.from_bytes(data)
+        # What has no canonical form was signed by nobody; some of it is found out only here.
+        _ = metadata.signed_bytes
     signed = metadata.signed
     if isinstance(signed, Root):
         verified, judged = _verify_root(data, metadata, known.roots)
