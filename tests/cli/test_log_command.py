@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import stat
 import subprocess
 import time
@@ -11,12 +12,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 from in_process import placet
-from log_serving import serving
+from log_serving import running, serving
 
 from placet.adapters.log_client import LogClient
 from placet.core.bundle import encode_answer, parse_bundle
+from placet.core.encoding import sha256_hex
 from placet.core.tlog.checkpoint import verify_checkpoint
 from placet.core.tlog.leaf import leaf_hash
 from placet.core.tlog.log_policy import parse_log_policy
@@ -233,3 +236,31 @@ def test_a_copy_elsewhere_holds_what_the_log_signed(place: Place, tmp_path: Path
     assert place.call("tiles", str(tmp_path / "copy")).stdout.endswith(", 0 of them new.\n")
     note = (tmp_path / "copy" / "checkpoint").read_bytes()
     assert verify_checkpoint(note, place.policy.logs[0].key).tree_size > 0
+
+
+def test_callers_and_monitors_are_read_again_on_sighup(tmp_path: Path) -> None:
+    def name(kind: str, token: str) -> None:
+        digest = sha256_hex(token.encode())
+        (tmp_path / f"{kind}s.toml").write_text(f'[[{kind}]]\nname = "one"\ntoken_sha256 = "{digest}"\n')
+
+    def wait_for(path: str, token: str) -> None:
+        deadline = time.monotonic() + 10
+        while httpx.get(f"{url}/{path}", headers={"Authorization": f"Bearer {token}"}).status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    assert placet(tmp_path, "log", "init", "log.example/a", "--state", "log").returncode == 0
+    name("caller", "c" * 32)
+    name("monitor", "m" * 32)
+    options = ["--require-caller"]
+    for kind in ("caller", "monitor"):
+        options += [f"--{kind}s", str(tmp_path / f"{kind}s.toml")]
+    with running("log", tmp_path / "log", *options) as (url, process):
+        assert httpx.get(f"{url}/checkpoint").status_code == 401
+        wait_for("checkpoint", "c" * 32)
+        wait_for("v1/records", "m" * 32)
+        name("caller", "d" * 32)
+        name("monitor", "n" * 32)
+        process.send_signal(signal.SIGHUP)
+        wait_for("checkpoint", "d" * 32)
+        wait_for("v1/records", "n" * 32)

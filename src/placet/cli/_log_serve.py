@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from placet.cli import UserError
 from placet.cli._listening import describe_address, open_listener
-from placet.cli._log_parts import KEY_NAME, build_log, follow_trust
+from placet.cli._log_parts import KEY_NAME, LogParts, build_log, follow_trust
 from placet.cli._log_store import open_store
-from placet.cli._relay_serve import make_gatekeeper, set_up_output
+from placet.cli._relay_serve import make_gatekeeper, reload_callers, set_up_output
 from placet.core.errors import visible
+
+if TYPE_CHECKING:
+    from placet.relay.gatekeeper import Gatekeeper
 
 
 def serve(args: argparse.Namespace, folder: Path) -> None:
@@ -54,7 +59,12 @@ def serve(args: argparse.Namespace, folder: Path) -> None:
             # Flushed: whoever starts the log from a script reads this line from a pipe.
             on_start=lambda: print(ready, flush=True),
             on_stop=parts.service.stop_waiting,
-            on_hangup=parts.readers.reload,
+            on_hangup=partial(_reload, args, gatekeeper, parts),
             trusted_proxies=args.trusted_proxy,
         )
     print("placet log has stopped; everything that it acknowledged is stored", flush=True)
+
+
+def _reload(args: argparse.Namespace, gatekeeper: Gatekeeper, parts: LogParts) -> None:
+    reload_callers(args, gatekeeper, "log")
+    parts.readers.reload()

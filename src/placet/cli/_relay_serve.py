@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from placet.relay.gatekeeper import Gatekeeper
     from placet.relay.metrics import Metrics
 
-log = logging.getLogger("placet.relay")
 
 # What the containers may take of the room: rows, indexes, the write-ahead log and unused pages need the rest.
 _PART_FOR_CONTAINERS = 0.75
@@ -153,7 +152,7 @@ def _stop_waiting(courier: Courier, relay_log: RelayLog) -> None:
 
 
 def _reload(args: argparse.Namespace, parts: _Parts, relay_log: RelayLog) -> None:
-    _reload_callers(args, parts)
+    reload_callers(args, parts.gatekeeper, "relay", parts.max_kept_bytes)
     relay_log.reload()
 
 
@@ -216,9 +215,13 @@ def _read_callers(args: argparse.Namespace, max_kept_bytes: int) -> CallerBook:
     return book
 
 
-def _reload_callers(args: argparse.Namespace, parts: _Parts) -> None:
+def reload_callers(
+    args: argparse.Namespace, gatekeeper: Gatekeeper, service: str, max_kept_bytes: int = NO_LIMIT
+) -> None:
+    """Reads the callers file of a service again; one that cannot be used leaves the callers as they were."""
+    log = logging.getLogger(f"placet.{service}")
     try:
-        book = parts.gatekeeper.book = _read_callers(args, parts.max_kept_bytes)
+        book = gatekeeper.book = _read_callers(args, max_kept_bytes)
     except UserError as e:
         log.error("the callers stay as they were: %s", e)
     else:

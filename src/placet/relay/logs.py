@@ -1,4 +1,4 @@
-"""What the relay says while it runs: calm lines for people, or one JSON line per call for machines.
+"""What a service says while it runs: calm lines for people, or one JSON line per call for machines.
 
 No line holds a token, a container, a network address or a person's name: only routes, times,
 reasons, names of known callers and the beginning of request ids.
