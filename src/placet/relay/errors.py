@@ -9,7 +9,6 @@ from placet.ports.request_store import RequestStoreError
 # Every refusal that is not listed here is about the shape of what was sent: 400.
 STATUS: dict[str, int] = {
     **CALL_STATUS,
-    "unknown-caller": 401,
     "wrong-token": 403,
     "quota-exceeded": 403,
     "answer-not-admitted": 403,

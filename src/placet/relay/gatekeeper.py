@@ -72,7 +72,7 @@ class Gatekeeper:
         shown = request.headers.get("authorization")
         if shown is None or not (self.book.known or self._require_caller):
             if self._require_caller:
-                raise _unknown_caller("This relay serves known callers only, and no token was sent.")
+                raise _unknown_caller("Known callers only are served here, and no token was sent.")
             return self.book.of_address(self._address(request))
         scheme, _, token = shown.partition(" ")
         caller = None
@@ -81,7 +81,7 @@ class Gatekeeper:
             caller = self.book.of_token(sha256_hex(token.strip().encode("latin-1", "replace")))
         if caller is None:
             # Also where a token is optional: going on as a stranger would hide a mistake.
-            raise _unknown_caller("This relay does not know the token that was sent.")
+            raise _unknown_caller("The token that was sent is not known here.")
         return caller
 
     def admit(self, request: Request, kind: Kind) -> Caller:
@@ -103,8 +103,8 @@ class Gatekeeper:
         if seconds > 0:
             raise RelayError(
                 "rate-limited",
-                f"From you, this relay takes {rate} calls of this kind a minute, and these were more.",
-                hint="Wait as long as Retry-After says. The relay's operator can raise the rate.",
+                f"From you, {rate} calls of this kind a minute are taken here, and these were more.",
+                hint="Wait as long as Retry-After says. The operator can raise the rate.",
                 retry_after=math.ceil(seconds),
             )
         return caller
@@ -155,6 +155,6 @@ def _unknown_caller(message: str) -> RelayError:
     return RelayError(
         "unknown-caller",
         message,
-        hint="Send the token that the relay's operator gave you: PLACET_RELAY_TOKEN, or relay_token_file "
-        "in config.toml.",
+        hint="Send the token that the operator gave you. For a relay: PLACET_RELAY_TOKEN, or "
+        "relay_token_file in config.toml; for a log: PLACET_LOG_TOKEN.",
     )

@@ -11,10 +11,11 @@ from placet.ports.request_store import RequestStoreError
 # What every service says of a call, whatever the call was about.  Every refusal that is not in a service's
 # table is about the shape of what was sent: 400.
 CALL_STATUS: Mapping[str, int] = {
-    Reason.TOO_LARGE: 413,
+    "unknown-caller": 401,
     "unknown-path": 404,
     "wrong-method": 405,
     "slow-body": 408,
+    Reason.TOO_LARGE: 413,
     "wrong-content-type": 415,
     "rate-limited": 429,
     "head-too-large": 431,
