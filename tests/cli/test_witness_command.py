@@ -99,7 +99,10 @@ def test_init_prints_the_line_of_a_log_policy_and_keeps_the_key_to_its_owner(
     assert key.read_bytes() == before
 
 
-@pytest.mark.parametrize("arguments", [["a name"], ["a+name"], [""], [NAME, "--url", "witness.example"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["a name"], ["a+name"], [""], [NAME, "--url", "witness.example"], [NAME, "--url", "https://a b"]],
+)
 def test_init_refuses_what_is_no_name_or_address(state: Path, arguments: list[str]) -> None:
     assert call("init", *arguments, state=state) != 0
     assert not state.exists()

@@ -28,6 +28,16 @@ def add_listen_options(parser: argparse.ArgumentParser, default_port: int) -> ar
     return group
 
 
+def check_policy_url(url: str, example: str) -> None:
+    """Checks an address that goes into the line of a log policy; "" is none.
+
+    Raises:
+        UserError: it is not one word that begins with https:// or http://, so nobody could read the line.
+    """
+    if url and (not url.startswith(("https://", "http://")) or len(url.split()) != 1):
+        raise UserError("An address is one word that begins with https:// or http://.", f"Such as {example}")
+
+
 def open_listener(args: argparse.Namespace, service: str, risk: str) -> socket.socket:
     """Returns a listening socket for what `add_listen_options` read.
 

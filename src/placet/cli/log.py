@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from placet.adapters.paths import state_dir
 from placet.cli import EXIT_ALLOW, HelpFormatter, UserError, _log_export, _log_ots, _log_timestamp
+from placet.cli._listening import check_policy_url
 from placet.cli._log_parts import KEY_NAME, STORE_NAME, add_log_options
 from placet.cli._log_store import add_store_options
 from placet.cli._relay_options import add_limits, add_listening
@@ -177,7 +178,7 @@ def _init(folder: Path, name: str, url: str) -> int:
     from placet.adapters.note_key import create_note_key
     from placet.core.tlog.note import ED25519
 
-    _check_url(url)
+    check_policy_url(url, "https://log.example.com")
     if (folder / KEY_NAME).exists():
         raise UserError(
             f"There is already a key in {folder / KEY_NAME}.",
@@ -200,15 +201,9 @@ def _show_key(path: Path, url: str) -> int:
     from placet.adapters.note_key import load_note_key
     from placet.core.tlog.note import ED25519
 
-    _check_url(url)
+    check_policy_url(url, "https://log.example.com")
     print(_policy_line(load_note_key(path, ED25519), url))
     return EXIT_ALLOW
-
-
-def _check_url(url: str) -> None:
-    # As a policy's line it must be one word, or nobody could read the line.
-    if url and (not url.startswith(("https://", "http://")) or len(url.split()) != 1):
-        raise UserError("An address begins with https:// or http://.", "Such as https://log.example.com")
 
 
 def _policy_line(signer: NoteSigner, url: str) -> str:

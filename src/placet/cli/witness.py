@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from placet.adapters.paths import state_dir
 from placet.cli import EXIT_ALLOW, EXIT_DENY, UserError
-from placet.cli._listening import add_listen_options, describe_address, open_listener
+from placet.cli._listening import add_listen_options, check_policy_url, describe_address, open_listener
 from placet.cli._shared import read_file
 from placet.core.encoding import b64encode, format_time
 from placet.core.errors import PlacetError, visible
@@ -85,8 +85,7 @@ def _init(folder: Path, name: str, url: str) -> int:
     from placet.adapters.sqlite.witness import WitnessState
     from placet.core.tlog.note import COSIGNATURE_ED25519
 
-    if url and not url.startswith(("https://", "http://")):
-        raise UserError("An address begins with https:// or http://.", "Such as https://witness.example.com")
+    check_policy_url(url, "https://witness.example.com")
     if (folder / _STATE_NAME).exists():
         raise UserError(f"There is a witness in {folder} already.", "Choose another folder with --state.")
     signer = create_note_key(folder / _KEY_NAME, name, COSIGNATURE_ED25519)
