@@ -121,7 +121,7 @@ class _Handlers(Generic[G]):
 
     async def append(self, request: Request, caller: G) -> Response:
         read_query(request)
-        record = await read_body(request, MAX_RECORD_BYTES)
+        record = await read_body(request, MAX_RECORD_BYTES, hint="Hand in one record at a time.")
         self._spend(caller, len(record))
         logged = await self._service.append(record)
         body = {

@@ -65,6 +65,7 @@ from placet.relay.gatekeeper import Gatekeeper, Kind
 # What a store gives out as a place in its order.
 MAX_CURSOR = 64
 LOG_PATH = "/log"
+_IF_TOO_LARGE = "Carry large evidence by digest and leave its content with the builder."
 
 
 class _Handlers:
@@ -72,7 +73,7 @@ class _Handlers:
         self._courier = courier
 
     async def submit(self, request: Request, caller: Caller) -> Response:
-        new = parse_submission(await read_body(request, MAX_SUBMISSION_BODY))
+        new = parse_submission(await read_body(request, MAX_SUBMISSION_BODY, hint=_IF_TOO_LARGE))
         request.state.request_id = new.id
         kept, created = await self._courier.submit(new, caller)
         body = {"id": kept.id, "state": kept.state(self._courier.now())}

@@ -56,22 +56,20 @@ def check_head(request: Request) -> None:
         )
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Reads a JSON body of at most `max_bytes`.
+async def read_body(request: Request, max_bytes: int, *, hint: str = "") -> bytes:
+    """Reads a JSON body of at most `max_bytes`; `hint` says what to do about a larger one.
 
     Raises:
         CallRefused: wrong content type, too large, or too slow.
     """
-    # Browsers send foreign pages' requests with this type only after asking, and the relay never agrees.
+    # Browsers send foreign pages' requests with this type only after asking, and no service agrees.
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != CONTENT_TYPE or request.headers.get("content-encoding", "identity") != "identity":
         raise CallRefused(
             "wrong-content-type",
             f"The body must be sent as Content-Type: {CONTENT_TYPE}, without Content-Encoding.",
         )
-    return await read_bytes(
-        request, max_bytes, hint="Carry large evidence by digest and leave its content with the builder."
-    )
+    return await read_bytes(request, max_bytes, hint=hint)
 
 
 async def read_bytes(request: Request, max_bytes: int, *, hint: str = "") -> bytes:
