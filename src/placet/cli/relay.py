@@ -21,8 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     serve = commands.add_parser(
         "serve",
         help="run the relay",
-        description="Runs the relay until it is stopped. It stores and forwards, holds no key and decides "
-        "nothing: whoever owns it can withhold or delay an approval, and cannot forge one.",
+        description="Runs the relay until it is stopped. It stores and forwards and decides nothing: whoever "
+        "owns it can withhold or delay an approval, and cannot forge one. Its only key is that of its log.",
     )
     add_serve_options(serve)
     check = commands.add_parser(

@@ -18,7 +18,7 @@ API_VERSION = "1.2.0"
 
 _DESCRIPTION = """\
 The relay carries requests for approval to approval terminals, and answers back. It is an untrusted
-courier: it holds no key that matters and decides nothing. Whoever owns it can withhold or delay,
+courier: it holds no key that could approve and decides nothing. Whoever owns it can withhold or delay,
 and can neither forge, alter nor replay an approval.
 
 Every refusal is `{"error": {"reason", "message", "hint"}}`. Every call also answers to a wrong method
