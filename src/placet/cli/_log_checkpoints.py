@@ -43,9 +43,9 @@ def read_checkpoint(args: argparse.Namespace) -> bytes:
             return checkpoint_in(read_file(args.checkpoint, "checkpoint", MAX_BUNDLE_BYTES))
         except PlacetError as e:
             raise name_file(e, args.checkpoint) from e
-    from placet.adapters.log_client import LogClient
+    from placet.cli._log_ask import open_log
 
-    return LogClient(url, ca_file=getattr(args, "ca_file", None)).fetch_checkpoint()
+    return open_log(url, trust=None, ca_file=getattr(args, "ca_file", None)).fetch_checkpoint()
 
 
 def verify_log_signature(note: bytes, args: argparse.Namespace) -> Checkpoint:

@@ -59,9 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     rekor.add_argument(
         "--tsa", metavar="URL", help="have this authority stamp each signature: Rekor itself says no time"
     )
-    rekor.add_argument(
-        "--ca-file", metavar="FILE", help="PEM file with the authority of the Rekor's certificate"
-    )
+    rekor.add_argument("--ca-file", metavar="FILE", help="PEM file with the authority of their certificates")
     check = commands.add_parser("verify", help="check an export", formatter_class=HelpFormatter)
     check.add_argument("export", metavar="EXPORT", help="the Sigstore bundle that `rekor` wrote")
     check.add_argument("bundle", metavar="BUNDLE", help="the approval that it is about")
