@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from placet.adapters.log_cosigned import HandedOut, newest_cosigned
 from placet.adapters.log_tree import check_entries, check_tile
-from placet.adapters.object_log.address import BucketAddress, parse_address
+from placet.adapters.object_log.address import BucketAddress
 from placet.adapters.object_log.bucket import S3Bucket
 from placet.adapters.object_log.cosigned import CosignedObjects
 from placet.adapters.object_log.journal import JOURNAL
@@ -28,27 +28,8 @@ from placet.ports.log_store import MAX_RECORDS, Appended, LogEntry, NotInLogErro
 T = TypeVar("T")
 
 
-async def open_object_log(
-    url: str, signer: NoteSigner, *, endpoint: str = "", moved_from: str = ""
-) -> ObjectLog:
-    """Opens the log in a bucket, or begins one where there is none.
-
-    Args:
-        url: ``s3://bucket/prefix``.  Keys, secrets and the region come from the environment (AWS_…).
-        endpoint: the server's address where it is not AWS.
-        moved_from: the address that the log had before, where it was moved and will never run there again.
-
-    Raises:
-        MalformedError: BAD_VALUE: the address is none.
-        IndeterminateError: LOG_UNAVAILABLE, also where the storage does not keep conditions; LOG_DAMAGED.
-    """
-    address = parse_address(url, endpoint)
-    moved = str(parse_address(moved_from)) if moved_from else ""
-    return await ObjectLog.open(address, signer, moved_from=moved)
-
-
 class ObjectLog:
-    """A log in a bucket.  Make one with `open_object_log`.
+    """A log in a bucket.  Make one with `open`.
 
     It may be opened in one event loop and then used in another one; `append` ties it to its own.
     """
@@ -66,7 +47,18 @@ class ObjectLog:
 
     @classmethod
     async def open(cls, address: BucketAddress, signer: NoteSigner, *, moved_from: str = "") -> ObjectLog:
-        """Opens the log at `address`; see `open_object_log`."""
+        """Opens the log in a bucket, or begins one where there is none.
+
+        Keys, secrets and the region come from the environment (AWS_…).
+
+        Args:
+            address: where it is kept.
+            signer: signs its checkpoints.
+            moved_from: the address that the log had before, where it was moved for good.
+
+        Raises:
+            IndeterminateError: LOG_UNAVAILABLE, also where the storage does not keep conditions; LOG_DAMAGED.
+        """
         bucket = S3Bucket(address)
         try:
             await check_conditions(bucket)
