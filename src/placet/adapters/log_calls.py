@@ -113,7 +113,7 @@ class LogCall(NamedTuple, Generic[T]):
 
     method: str
     path: str
-    read: Callable[[str, LogReply], T]
+    read: Callable[[LogReply], T]
     max_bytes: int
     content: bytes | None = None
     waits: float = 0.0
@@ -136,7 +136,7 @@ class LogCall(NamedTuple, Generic[T]):
         if reply.status not in (200, 201):
             raise _refusal(log, reply)
         try:
-            return self.read(log, reply)
+            return self.read(reply)
         except (KeyError, TypeError, ValueError, PlacetError) as e:
             raise _nonsense(log, "something that is not a log's answer") from e
 
@@ -150,30 +150,30 @@ def fetch_proof(leaf_hash: bytes, *, wait: int = 0, witnesses: int | None = None
     """Asks for a leaf's proof, under a cosigned checkpoint where witnesses answer within `wait` seconds."""
     query = f"?wait={wait}" + ("" if witnesses is None else f"&witnesses={witnesses}")
     path = f"v1/proofs/{leaf_hash.hex()}{query}"
-    return LogCall("GET", path, lambda _, reply: reply.body.decode("utf-8"), _MAX_SMALL, waits=wait)
+    return LogCall("GET", path, lambda reply: reply.body.decode("utf-8"), _MAX_SMALL, waits=wait)
 
 
 def fetch_checkpoint() -> LogCall[bytes]:
     """Asks for the newest checkpoint, a signed note."""
-    return LogCall("GET", "checkpoint", lambda _, reply: reply.body, MAX_CHECKPOINT)
+    return LogCall("GET", "checkpoint", lambda reply: reply.body, MAX_CHECKPOINT)
 
 
 def fetch_tile(path: str) -> LogCall[bytes]:
     """Asks for a tile by its path, as `placet.core.tlog.tiles.tile_path` spells it."""
-    return LogCall("GET", path, lambda _, reply: reply.body, _MAX_TILE)
+    return LogCall("GET", path, lambda reply: reply.body, _MAX_TILE)
 
 
 def fetch_records(start: int, limit: int, token: str | None) -> LogCall[tuple[LoggedRecord, ...]]:
     """Asks for records from an index on; the log may send fewer than `limit`."""
     path = f"v1/records?from={start}&limit={limit}"
     return LogCall(
-        "GET", path, lambda _, reply: _read_records(reply, start, limit), MAX_RECORDS_REPLY, token=token
+        "GET", path, lambda reply: _read_records(reply, start, limit), MAX_RECORDS_REPLY, token=token
     )
 
 
 def fetch_health() -> LogCall[tuple[WitnessHealth, ...]]:
     """Asks whether the log serves, and how it stands with its witnesses."""
-    return LogCall("GET", "healthz", lambda _, reply: _read_health(reply), _MAX_SMALL)
+    return LogCall("GET", "healthz", _read_health, _MAX_SMALL)
 
 
 def check_log_url(url: str) -> str:
@@ -243,7 +243,7 @@ def _retry_after(reply: LogReply) -> float:
     return min(float(text), MAX_RETRY_AFTER) if short else 0.0
 
 
-def _read_acknowledged(log: str, reply: LogReply) -> Acknowledged:
+def _read_acknowledged(reply: LogReply) -> Acknowledged:
     # Members that are not known are ignored, so that a newer log can say more.
     members = parse_json(reply.body, max_bytes=_MAX_SMALL, what="log's answer")
     index = _read_index(members["leafIndex"], "/leafIndex")
