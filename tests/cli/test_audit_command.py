@@ -243,7 +243,7 @@ def test_freshness_is_asked_for_in_words(place: Place) -> None:
         (["--against", "http://user:secret@here"], "'...' is not the address of a log"),
         (["report", "--from", "monday"], "is not a day"),
         (["report", "--from", "2026-03-02", "--to", "2026-03-01"], "ends before it begins"),
-        (["report"], "no audit's state"),
+        (["report"], "No monitor has remembered anything"),
     ],
 )
 def test_wrong_usage_says_what_is_wrong(place: Place, options: list[str], said: str) -> None:

@@ -32,7 +32,7 @@ def open_store(folder: Path, *, must_exist: bool = True) -> AuditStore:
     path = folder / STATE_FILE
     if must_exist and not path.exists():
         raise UserError(
-            f"There is no audit's state in {folder}.", "Run `placet audit` first, or name --state."
+            f"No monitor has remembered anything in {folder}.", "Run `placet audit` first, or name --state."
         )
     return AuditStore(path)
 

@@ -13,9 +13,11 @@ from placet.cli import UndecidedError
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.description = (
-        "Follow the logs of approvals from their last verified state, check everything that stands in them, "
-        "and tell people. Exit codes: 0 all is well, 1 something was found, 2 wrong usage, 3 it could not be "
-        "checked."
+        "Follow the logs of approvals from their last verified state, check everything that stands in them,\n"
+        "and tell people."
+    )
+    parser.epilog = (
+        "exit codes: 0 all is well, 1 something was found, 2 wrong usage, 3 it could not be checked"
     )
     _add_state(parser, default=None)
     _add_options(parser)

@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     flush.add_argument("--trust", metavar="SNAPSHOT", help="the trust snapshot that names the log")
     flush.add_argument("--quiet", action="store_true", help="print nothing while all is well")
     use_key.add_argument(
-        "--key", type=Path, metavar="FILE", help="where to keep it (default: with the ledger)"
+        "--key", type=Path, metavar="FILE", help="where to keep it (default: use.pem in the gate's folder)"
     )
     reborn.add_argument("--yes", action="store_true", help="do not ask")
     reborn.add_argument(

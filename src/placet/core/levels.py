@@ -38,7 +38,7 @@ def level_name(level: int) -> str:
 
 
 class Circumstances(NamedTuple):
-    """What surrounds one signature and its level rests on.
+    """What surrounds one signature, and what its level rests on.
 
     Args:
         evidence: the digests of all evidence that the statement names.

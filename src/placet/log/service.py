@@ -210,6 +210,7 @@ class LogService:
         """Returns the proof that the tree of one size starts with that of another.
 
         Raises:
+            NotInLogError: the log never had these sizes.
             IndeterminateError: LOG_UNAVAILABLE, LOG_DAMAGED.
         """
         return await self.store.prove_consistency(old_size, new_size)

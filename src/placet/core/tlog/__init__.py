@@ -13,6 +13,7 @@ text formats of C2SP, so that other people's tools read it:
     leaf.py         what stands in our log: no name, no content
     records.py      what a leaf is made from: decisions, uses, trust changes
     decisions.py    which decisions of an intent bundle are proven to be logged
+    uses.py         how a gate's record of a use is signed, and what is taken of it
 
 Every value has one spelling: parsing and printing again gives the same bytes, or parsing refuses.  Only
 log policies are free in their white space, because people write them.  All work is bounded by the size

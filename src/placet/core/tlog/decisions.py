@@ -77,7 +77,7 @@ def verify_log(bundle: IntentBundle, *, policy: LogPolicy | None, payload_digest
         payload_digest: SHA-256 of the statement that the bundle is about.
 
     Raises:
-        MalformedError: a proof is not a C2SP tlog-proof.
+        MalformedError: a proof is not a C2SP tlog-proof, or a report is none.
         VerificationError: LOG_PROOF_INVALID: a proof does not hold, or is about a signature that is not here.
     """
     if not bundle.log:
@@ -107,6 +107,9 @@ def decisions_of(
 
     Args:
         reports: the bundle's, where they are parsed already.
+
+    Raises:
+        MalformedError: a report is none.
     """
     parsed = reports or [parse_report(report.payload) for report in bundle.reports]
     signatures = {sha256_hex(signature.sig): signature for signature in bundle.envelope.signatures}
