@@ -8,11 +8,13 @@ import pytest
 from monitor_world import LogWorld, Monitor, gate_key, log_answer, log_record, names, use_record
 
 from placet.adapters.log_client import LogClient
+from placet.cli._audit_report import _build
 from placet.core.bundle import LogProof, encode_bundle, parse_bundle
 from placet.core.encoding import sha256_hex
 from placet.core.report import encode_report, parse_report
 from placet.log import monitor_source
 from placet.log.monitor_compare import read_others
+from placet.log.monitor_report import report_to_object
 from placet.log.monitor_source import ServedLog
 from placet.log.monitor_telling import Recipient
 from placet.testing.scripted_log import ScriptedLog
@@ -46,6 +48,14 @@ def run(monitor: Monitor, log: ScriptedLog) -> list[str]:
 def lines(monitor: Monitor) -> str:
     with monitor.store() as store:
         return "\n".join(line for _, line, _ in store.messages_for(OPERATORS.key))
+
+
+def reported_use(monitor: Monitor) -> dict[str, object]:
+    """Returns what a report says of the newest use."""
+    with monitor.store() as store:
+        report = _build(store, 0, 2**40, monitor.now, "")
+    found: dict[str, object] = report_to_object(report)["uses"][-1]
+    return found
 
 
 @pytest.mark.parametrize("payload", [b"{}", b"no report"])
@@ -141,3 +151,29 @@ def test_a_bundle_with_a_proof_of_a_strange_log_stops_no_audit(world: LogWorld, 
     content = encode_bundle(bundle._replace(log=tuple(proofs)))
     (found,) = read_others("a bundle", content, log.policy())
     assert found.origin == "log.example"
+
+
+def test_a_use_by_approvals_that_nobody_enrolled_made_is_not_shown_as_approved(
+    world: LogWorld, log: ScriptedLog, monitor: Monitor
+) -> None:
+    """Who has a gate's key and the log's makes up people, too: they must not look like enrolled ones."""
+    stranger = LogWorld(seed=b"elsewhere")
+    request = stranger.request_deploy()
+    approval = log_answer(log, stranger.approve(request, ALICE))
+    log_record(log, use_record(request.id, (approval,), at=world.now + 90))
+    assert run(monitor, log) == ["key-unknown", "quorum-not-logged"]
+    assert reported_use(monitor)["approvalsVerified"] is False
+
+
+def test_a_report_names_nobody_who_denied_as_one_who_approved(
+    world: LogWorld, log: ScriptedLog, monitor: Monitor
+) -> None:
+    request = world.request_deploy()
+    denial = log_answer(log, world.deny(request, ALICE))
+    with log.served() as url:
+        monitor.run(url)
+    with monitor.store() as store:
+        payload = store.find_leaves(bytes.fromhex(denial))[0].event["payload"]
+    log_record(log, use_record(payload, (denial,), at=world.now + 90))
+    assert "use-without-approval" in run(monitor, log)
+    assert reported_use(monitor)["approvedBy"] == []

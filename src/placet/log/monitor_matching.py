@@ -61,7 +61,11 @@ def judge_quorum(use: Event, approvals: Sequence[Event], trust: Trust) -> tuple[
     """
     verified = [a for a in approvals if a.verified]
     if not verified:
-        return ()
+        # Where no record was shown, nothing could be verified, and that is said elsewhere.
+        if not any(a.text for a in approvals):
+            return ()
+        text = f"{_used(use)} rests on approvals of which none could be verified."
+        return (_about(use, FindingName.QUORUM_NOT_LOGGED, text),)
     people = {a.person: a.groups for a in verified}
     first = verified[0]
     rules = select_rules(trust.rules, trust.scopes, action=first.action, target=first.target)

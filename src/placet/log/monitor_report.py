@@ -18,7 +18,7 @@ from placet.log.monitor_findings import Finding, FindingName, Severity
 
 _CSV = (
     *("at", "kind", "person", "text", "target", "gate", "terminal", "secondsOnScreen", "verified"),
-    *("breakGlass", "withoutApproval", "approvedBy", "role", "version", "keyids"),
+    *("breakGlass", "withoutApproval", "approvedBy", "approvalsVerified", "role", "version", "keyids"),
     *("log", "entry", "leafHash", "payloadSha256"),
 )
 # A spreadsheet takes a cell that begins so for a formula; some skip spaces, or know the wide characters of
@@ -54,6 +54,7 @@ class ReportedUse(NamedTuple):
     people: tuple[str, ...]
     break_glass: bool
     without_approval: bool
+    approvals_verified: bool = True
 
 
 class PersonSummary(NamedTuple):
@@ -131,7 +132,8 @@ def _belongs(found: ReportedFinding, since: int, until: int) -> bool:
 def _reported(
     use: Event, find: Callable[[str], Event | None], marked: set[tuple[FindingName, str, int | None]]
 ) -> ReportedUse:
-    approvals = [found for leaf in use.approvals if (found := find(leaf)) and found.payload == use.payload]
+    named = [found for leaf in use.approvals if (found := find(leaf))]
+    approvals = [found for found in named if found.kind == APPROVED and found.payload == use.payload]
     first = next((a for a in approvals if a.text), None)
 
     def has(name: FindingName) -> bool:
@@ -144,6 +146,7 @@ def _reported(
         people=tuple(sorted({a.person or f"key {a.keyids[0][:16]}" for a in approvals if a.keyids})),
         break_glass=has(FindingName.BREAK_GLASS),
         without_approval=has(FindingName.USE_WITHOUT_APPROVAL),
+        approvals_verified=all(approval.verified for approval in approvals),
     )
 
 
@@ -235,6 +238,7 @@ def _use_to_object(use: ReportedUse) -> dict[str, Any]:
         "approvedBy": list(use.people),
         "breakGlass": use.break_glass,
         "withoutApproval": use.without_approval,
+        "approvalsVerified": use.approvals_verified,
     }
 
 

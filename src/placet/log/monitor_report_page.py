@@ -164,6 +164,8 @@ def _remark(use: ReportedUse) -> str:
     said = ["without approval"] * use.without_approval + ["break-glass"] * use.break_glass
     if not use.event.verified:
         said.append("not verified")
+    elif not use.approvals_verified:
+        said.append("approvals not verified")
     return f"<strong>{', '.join(said)}</strong>" if said else "as approved"
 
 
