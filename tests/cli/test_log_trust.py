@@ -35,6 +35,11 @@ def test_each_published_version_becomes_one_leaf(tmp_path: Path) -> None:
         # What machines renew is no leaf.
         again = placet(tmp_path, "log", "publish-trust", str(world.public), "--log", url)
         assert (again.returncode, "all 4 published versions; 0 are new" in again.stdout) == (0, True)
+        # What no log takes is said, and not passed over.
+        (world.public / "metadata" / "1.large.json").write_bytes(b" " * 1024 * 1024)
+        large = placet(tmp_path, "log", "publish-trust", str(world.public), "--log", url)
+        assert (large.returncode, "1.large.json" in large.stderr) == (1, True)
+        (world.public / "metadata" / "1.large.json").unlink()
         leaves = [parse_leaf(e) for e in parse_entries(LogClient(url).fetch_tile("tile/entries/000.p/4"))]
     assert all(isinstance(leaf, TrustLeaf) and len(leaf.keyids) == 2 for leaf in leaves)
     world.stage_policy(world.world.policy + "\n# a third\n")

@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 from placet.adapters.log_client import LogClient
 from placet.cli import EXIT_ALLOW, UserError
-from placet.core.tlog.records import MAX_METADATA_BYTES, encode_trust_record
+from placet.core.errors import PolicyError, Reason
+from placet.core.tlog.records import encode_trust_record
+from placet.ports.log_store import MAX_RECORD_BYTES
 
 _MACHINES = ("snapshot", "timestamp")
 
@@ -41,15 +43,26 @@ def log_versions(client: LogClient, folder: Path) -> LoggedTrust:
 
     Raises:
         UserError: this is no published trust root.
-        PlacetError: the log cannot be asked, or does not take it.
+        PlacetError: the log cannot be asked, or does not take it; LOG_REFUSED, after all the others were
+            handed in, for a version that is larger than any log takes.
     """
     files = list(_versions(folder / "metadata"))
     if not files:
         raise UserError(f"No trust root is published in {folder}.", "Publish one first: placet trust publish")
-    new = 0
+    new, large = 0, []
     for path in files:
-        logged = client.append(encode_trust_record(path.read_bytes()))
-        new += logged.created
+        record = encode_trust_record(path.read_bytes())
+        if len(record) > MAX_RECORD_BYTES:
+            large.append(path.name)
+        else:
+            new += client.append(record).created
+    if large:
+        raise PolicyError(
+            Reason.LOG_REFUSED,
+            f"A log takes no file as large as {' and '.join(large)}; every other version is logged.",
+            expected=MAX_RECORD_BYTES,
+            hint="A scope of its own, with owners, has a file of its own: `placet trust delegate`.",
+        )
     return LoggedTrust(len(files), new)
 
 
@@ -58,8 +71,7 @@ def _versions(folder: Path) -> Iterator[Path]:
     found = []
     for path in folder.glob("*.*.json"):
         number, _, role = path.name.removesuffix(".json").partition(".")
-        small = path.stat().st_size <= MAX_METADATA_BYTES
-        if number.isascii() and number.isdigit() and role not in map(quote, _MACHINES) and small:
+        if number.isascii() and number.isdigit() and role not in map(quote, _MACHINES):
             order = {"root": 0, "targets": 1}.get(role, 2)
             found.append((order, role, int(number), path))
     for *_, path in sorted(found):
