@@ -109,7 +109,7 @@ class WitnessClient(Witness):
                 f"The witness at {self._url} cannot serve this now (status {reply.status}).",
                 hint=_ASK_OPERATOR,
             )
-        return self._nonsense(f"status {reply.status}")
+        return self._nonsense(f"status {reply.status}.")
 
     def _conflict(self, reply: Reply) -> Exception:
         kind = reply.headers.get("content-type", "").split(";")[0].strip().lower()

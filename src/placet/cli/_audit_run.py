@@ -145,7 +145,8 @@ def _open_source(where: str, args: argparse.Namespace, *, token: str | None) -> 
                 "Reading a log at an address needs httpx.", "Install it: pip install 'placet[client]'"
             )
         try:
-            return ServedLog(LogClient(where, ca_file=args.ca_file), token)
+            ca_file = args.ca_file or setting(None, "log_ca_file")
+            return ServedLog(LogClient(where, ca_file=ca_file), token)
         except PlacetError as e:
             raise UserError(e.message, e.hint) from e
     folder = Path(where)
