@@ -1,8 +1,9 @@
 """Trust changes on their way into a log: metadata is taken where the chain that is known signed it.
 
 The chain is what the TUF client keeps beside a snapshot (`placet.adapters.tuf.refresh`), and what followed it
-into the log since.  Where there is no snapshot, the first root has to be signed by itself, at threshold, and
-begins the chain: monitors, who know the administrators, tell a stranger's root from the real one.
+into the log since.  Where nothing lies beside the snapshot, the first root has to be signed by itself, at
+threshold, and begins the chain: monitors, who know the administrators, tell a stranger's root from the real
+one.  A log without a snapshot takes no trust changes at all (`placet.ceremony.log_records`).
 
 Each version has one file: written as we write it, and signed by nobody else.  Otherwise anybody could fill
 the log with respelled copies.  Expiry is not judged: a log keeps what was.
