@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from monitor_world import LogWorld, Monitor, gate_key, log_answer, log_record, names, use_record
 
+from placet.adapters.log_calls import LogUnavailableError
 from placet.adapters.log_client import LogClient
+from placet.adapters.sqlite.audit import AuditStore
 from placet.cli._audit_report import _build
 from placet.core.bundle import LogProof, encode_bundle, parse_bundle
 from placet.core.encoding import sha256_hex
 from placet.core.report import encode_report, parse_report
-from placet.log import monitor_source
+from placet.core.tlog.records import MAX_RECORD_BYTES
+from placet.log import monitor as monitor_module
+from placet.log import monitor_evidence, monitor_source
 from placet.log.monitor_compare import read_others
 from placet.log.monitor_report import report_to_object
-from placet.log.monitor_source import ServedLog
+from placet.log.monitor_source import FolderLog, ServedLog
 from placet.log.monitor_telling import Recipient
 from placet.testing.scripted_log import ScriptedLog
 from placet.testing.world import ALICE, BOB
@@ -177,3 +182,55 @@ def test_a_report_names_nobody_who_denied_as_one_who_approved(
     log_record(log, use_record(payload, (denial,), at=world.now + 90))
     assert "use-without-approval" in run(monitor, log)
     assert reported_use(monitor)["approvedBy"] == []
+
+
+def test_a_use_that_a_log_shows_twice_accuses_no_gate(
+    world: LogWorld, log: ScriptedLog, monitor: Monitor
+) -> None:
+    request = world.request_deploy()
+    approvals = [log_answer(log, world.approve(request, person)) for person in (ALICE, BOB)]
+    use = use_record(request.id, approvals, at=world.now + 90)
+    for _ in range(3):
+        log_record(log, use)
+    assert run(monitor, log) == []
+
+
+def test_a_record_larger_than_any_is_not_kept(
+    world: LogWorld, log: ScriptedLog, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    put = AuditStore.put_records
+
+    def note(store: AuditStore, origin: str, records: list[tuple[int, bytes]]) -> None:
+        kept.extend(len(record) for _, record in records)
+        put(store, origin, records)
+
+    monkeypatch.setattr(AuditStore, "put_records", note)
+    log_answer(log, world.approve(world.request_deploy(), ALICE))
+    log.records[0] = b"x" * (MAX_RECORD_BYTES + 1)
+    assert run(monitor, log) == ["record-mismatch"] and kept == [0]
+
+
+def test_records_without_end_are_given_up(
+    world: LogWorld, log: ScriptedLog, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor_module, "MAX_NEW_BYTES", 1000)
+    log_answer(log, world.approve(world.request_deploy(), ALICE))
+    with log.served() as url:
+        (unchecked,) = monitor.run(url).unchecked
+    assert "too many" in str(unchecked.error)
+
+
+def test_nobody_waits_at_a_pipe_in_a_copy_of_a_log(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "checkpoint")
+    with pytest.raises(LogUnavailableError, match="no file"):
+        FolderLog(tmp_path).fetch_checkpoint()
+
+
+def test_the_evidence_of_a_log_that_forks_at_each_audit_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor_evidence, "MAX_KEPT", 3)
+    for number in range(9):
+        place = monitor_evidence.keep_evidence(tmp_path, "log.example", b"%d" % number)
+    assert len(list(place.iterdir())) == 3

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from placet.adapters.log_calls import LogRefusedError
+from placet.adapters.log_calls import LogRefusedError, unavailable
 from placet.adapters.sqlite.audit import (
     DONE,
     NEW,
@@ -28,6 +28,7 @@ from placet.adapters.sqlite.audit import (
 )
 from placet.core.errors import PlacetError
 from placet.core.tlog.log_policy import LogPolicy
+from placet.core.tlog.records import MAX_RECORD_BYTES
 from placet.core.trust import Trust
 from placet.log.monitor_compare import compare_kept, compare_source
 from placet.log.monitor_events import APPROVED, DENIED, USED, Event
@@ -41,7 +42,7 @@ from placet.log.monitor_findings import (
 from placet.log.monitor_follow import Followed, follow
 from placet.log.monitor_leaves import judge_leaf
 from placet.log.monitor_matching import approvals_of, judge_denial, judge_quorum, judge_unused, judge_use
-from placet.log.monitor_source import LogSource
+from placet.log.monitor_source import MAX_NEW_BYTES, LogSource
 from placet.log.monitor_telling import Recipient, enqueue_event, enqueue_finding, finding_subject
 from placet.log.monitor_trust import TrustHistory
 
@@ -182,10 +183,17 @@ class Audit:
         held = self._store.followed(log.origin)
         if not log.has_records or held is None:
             return True
-        start = self._store.first_without_record(log.origin, 0)
+        start, room = self._store.first_without_record(log.origin, 0), MAX_NEW_BYTES
         try:
             while start is not None and (page := log.source.fetch_records(start)):
-                records = [(item.leaf_index, item.record) for item in page]
+                room -= sum(len(item.record) for item in page)
+                if room < 0:
+                    raise unavailable(f"The records of {log.origin} are too many for one run.")
+                # What is larger than any record is none, and its bytes need not be kept to say so.
+                records = [
+                    (item.leaf_index, item.record if len(item.record) <= MAX_RECORD_BYTES else b"")
+                    for item in page
+                ]
                 with self._store.transaction():
                     self._store.put_records(log.origin, [(i, r) for i, r in records if i < held.tree_size])
                 start = self._store.first_without_record(log.origin, records[-1][0] + 1)

@@ -194,11 +194,14 @@ class AuditStore:
         )
 
     def count_uses(self, payload: str, unit: str, *, before: StoredLeaf) -> int:
-        """Returns how often a unit of an approval was used, that use and those before it."""
+        """Returns how often a unit of an approval was used, that use and those before it.
+
+        One use that stands twice, in one log or in several, is one use: each has an ID of its own.
+        """
         return int(
             self._db.execute(
-                "SELECT count(*) FROM leaves WHERE payload = ? AND kind = 'used' AND unit = ? "
-                "AND NOT (origin = ? AND leaf_index > ?)",
+                "SELECT count(DISTINCT leaf_hash) FROM leaves "
+                "WHERE payload = ? AND kind = 'used' AND unit = ? AND NOT (origin = ? AND leaf_index > ?)",
                 (payload, unit, before.origin, before.leaf_index),
             ).fetchone()[0]
         )
