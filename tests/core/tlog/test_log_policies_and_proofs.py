@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from placet.core.errors import MalformedError, PlacetError, PolicyError, Reason, VerificationError
 from placet.core.tlog.log_policy import (
+    MAX_POLICY_BYTES,
     NO_QUORUM,
     Group,
     LogEntryKey,
@@ -29,7 +30,9 @@ from placet.core.tlog.proof import (
     verify_proof,
     verify_witnessed,
 )
+from placet.core.trust import parse_trust
 from placet.testing.small_log import SmallLog, note_signer
+from placet.testing.world import World
 
 LOG = SmallLog(seed=b"policies", url="https://log.example")
 POLICY = parse_log_policy(LOG.policy())
@@ -235,3 +238,16 @@ def test_a14_keys_that_notes_cannot_tell_apart_are_refused() -> None:
     with pytest.raises(MalformedError) as caught:
         parse_log_policy(lines.encode())
     assert caught.value.reason is Reason.DUPLICATE_VALUE
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_trust_snapshot_holds_the_largest_policy_and_no_larger_one(more: int) -> None:
+    world = World()
+    rest = LOG.policy()
+    comment = b"#" * (MAX_POLICY_BYTES + more - len(rest) - 1) + b"\n"
+    world.more_files["log-policy"] = comment + rest
+    if more:
+        with pytest.raises(MalformedError):
+            parse_trust(world.snapshot())
+    else:
+        assert parse_trust(world.snapshot()).log_policy == POLICY
