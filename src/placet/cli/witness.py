@@ -106,17 +106,13 @@ def _serve(folder: Path, args: argparse.Namespace) -> int:
     listener = open_listener(args, "witness", "they could keep its answers from the log")
     from placet.adapters.serving.server import serve
     from placet.adapters.system_clock import SystemClock
+    from placet.cli._relay_serve import set_up_output
     from placet.log.witness import Witness
     from placet.log.witness_app import create_app
-    from placet.relay.logs import set_up_json_log, set_up_log
 
     with listener:
         state, signer = _open(folder)
-        observers = []
-        if args.log_format == "json":
-            observers.append(set_up_json_log())
-        else:
-            set_up_log("witness")
+        observers = set_up_output(args.log_format, "witness")
         where = describe_address(args.host, listener)
         ready = f"placet witness listens on {where}, keeps its memory in {folder / _STATE_NAME}"
         witness = Witness(state, signer, SystemClock())
