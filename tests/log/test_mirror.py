@@ -12,6 +12,7 @@ from log_inside import SIGNER, Clock
 from placet.core.errors import PlacetError, Reason
 from placet.core.tlog.checkpoint import verify_checkpoint
 from placet.core.tlog.tiles import encode_entries, parse_entries, tiles_of
+from placet.log import mirror
 from placet.log.mirror import MirrorSource
 from placet.log.service import LogService
 from placet.log.tiles_export import CHECKPOINT, export_tiles
@@ -78,3 +79,12 @@ def test_nothing_that_was_made_up_on_the_way_is_shown(
         copy(tmp_path, note, {**tiles, path: change(tiles[path])}.__getitem__)
     assert caught.value.reason is Reason.LOG_PROOF_INVALID
     assert not (tmp_path / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("bound", ["MAX_TILES", "MAX_BYTES"])
+def test_a_log_without_end_fills_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    note, tiles = served(3000)
+    monkeypatch.setattr(mirror, bound, 9 if bound == "MAX_TILES" else 60_000)
+    with pytest.raises(PlacetError) as caught:
+        copy(tmp_path, note, tiles.__getitem__)
+    assert caught.value.reason is Reason.LOG_UNAVAILABLE and not (tmp_path / CHECKPOINT).exists()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from placet.core.errors import Reason, VerificationError
+from placet.core.errors import IndeterminateError, Reason, VerificationError
 from placet.core.tlog.checkpoint import Checkpoint
-from placet.core.tlog.merkle import CompactRange, consistency_proof, extend, hash_leaf
+from placet.core.tlog.merkle import CompactRange, consistency_proof, extend, hash_leaf, read_range
 from placet.core.tlog.tiles import (
     TILE_WIDTH,
     entries_path,
@@ -21,6 +21,11 @@ from placet.core.tlog.tiles import (
     read_node_from_tiles,
     tile_path,
 )
+
+# For one run, as monitors have it: ten million leaves, and eight gigabytes.  Whoever holds a log's key can
+# sign a tree of any size, and serve it from a few equal tiles.
+MAX_TILES = 40_000
+MAX_BYTES = 8 * 1024**3
 
 
 class MirrorSource:
@@ -37,6 +42,7 @@ class MirrorSource:
         self._note = note
         self._checkpoint = checkpoint
         self._tiles: dict[str, bytes] = {}
+        self._room = MAX_BYTES
 
     async def checkpoint(self) -> bytes:
         """Returns the checkpoint that was verified."""
@@ -69,24 +75,28 @@ class MirrorSource:
         """
         size = self._checkpoint.tree_size
         read = read_node_from_tiles(self._read, size)
-        hashes, start = [], 0
-        for level in reversed(range(size.bit_length())):
-            if size >> level & 1:
-                hashes.append(read(level, start >> level))
-                start += 1 << level
-        if CompactRange(size, tuple(hashes)).root() != self._checkpoint.root_hash:
+        if read_range(size, read).root() != self._checkpoint.root_hash:
             raise _not_proven("its tiles do not lead to the root hash that it signed")
 
     def _read(self, level: int, index: int, width: int) -> bytes:
         path = tile_path(level, index, width)
         if path not in self._tiles:
-            self._tiles[path] = self._fetch(path)
+            if len(self._tiles) >= MAX_TILES:
+                raise _too_large(self._checkpoint)
+            self._tiles[path] = self._take(path)
         return self._tiles[path]
+
+    def _take(self, path: str) -> bytes:
+        data = self._fetch(path)
+        self._room -= len(data)
+        if self._room < 0:
+            raise _too_large(self._checkpoint)
+        return data
 
     def _proven(self, path: str) -> bytes:
         level, index, width = parse_tile_path(path)
         if level is None:
-            data = self._fetch(entries_path(index, width))
+            data = self._take(entries_path(index, width))
             leaves = parse_tile(self._read(0, index, width), width)
             if tuple(map(hash_leaf, parse_entries(data))) != leaves:
                 raise _not_proven(f"{path} does not hold the leaves of its tile")
@@ -103,6 +113,14 @@ class MirrorSource:
         width = min(TILE_WIDTH, (self._checkpoint.tree_size >> 8 * (level + 1)) - parent * TILE_WIDTH)
         if parse_tile(self._read(level + 1, parent, width), width)[row] != root:
             raise _not_proven(f"{tile_path(level, index)} is not what the tile above it says")
+
+
+def _too_large(checkpoint: Checkpoint) -> IndeterminateError:
+    return IndeterminateError(
+        Reason.LOG_UNAVAILABLE,
+        f"The log claims to have {checkpoint.tree_size} leaves: they are too large to be copied in one run.",
+        hint="Ask the log's operator what happened.",
+    )
 
 
 def _not_proven(what: str) -> VerificationError:
