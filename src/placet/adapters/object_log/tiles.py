@@ -13,7 +13,7 @@ from collections.abc import Callable
 from placet.adapters.log_tree import TreeEdge, check_tile, log_damaged, read_edge_tile
 from placet.adapters.object_log.bucket import S3Bucket
 from placet.core.errors import MalformedError
-from placet.core.tlog.merkle import HASH_BYTES, CompactRange, NodeReader, grow, hash_leaf
+from placet.core.tlog.merkle import HASH_BYTES, CompactRange, NodeReader, grow, hash_leaf, read_range
 from placet.core.tlog.tiles import (
     MAX_BUNDLE_BYTES,
     TILE_HEIGHT,
@@ -128,13 +128,4 @@ async def fetch_leaves(bucket: S3Bucket, index: int, leaf_hashes: tuple[bytes, .
 
 def tree_at(tree_size: int) -> Proof:
     """Returns what reads the largest complete subtrees of a tree, as `CompactRange` has them."""
-
-    def make(read: NodeReader) -> tuple[bytes, ...]:
-        hashes, start = [], 0
-        for level in reversed(range(tree_size.bit_length())):
-            if tree_size >> level & 1:
-                hashes.append(read(level, start >> level))
-                start += 1 << level
-        return tuple(hashes)
-
-    return make
+    return lambda read: read_range(tree_size, read).hashes

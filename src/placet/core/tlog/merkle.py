@@ -117,14 +117,24 @@ def _fold(hashes: Sequence[bytes]) -> bytes:
     return root
 
 
-def _subtree_root(start: int, end: int, read: NodeReader) -> bytes:
-    """Returns the root over the leaves from `start` to before `end`, where one subtree begins."""
+def read_range(tree_size: int, read: NodeReader) -> CompactRange:
+    """Returns a tree by the roots of its complete subtrees, which are read."""
+    return CompactRange(tree_size, _subtrees(0, tree_size, read))
+
+
+def _subtrees(start: int, end: int, read: NodeReader) -> tuple[bytes, ...]:
+    """Returns the roots of the complete subtrees from `start`, where one begins, to before `end`."""
     hashes = []
     while start < end:
         level = (end - start).bit_length() - 1
         hashes.append(read(level, start >> level))
         start += 1 << level
-    return _fold(hashes)
+    return tuple(hashes)
+
+
+def _subtree_root(start: int, end: int, read: NodeReader) -> bytes:
+    """Returns the root over the leaves from `start` to before `end`, where one subtree begins."""
+    return _fold(_subtrees(start, end, read))
 
 
 def _split(start: int, end: int) -> int:
