@@ -10,7 +10,7 @@ from monitor_world import LogWorld, Monitor, gate_key, log_answer, log_record, n
 
 from placet.adapters.log_calls import LogUnavailableError
 from placet.adapters.log_client import LogClient
-from placet.adapters.sqlite.audit import AuditStore
+from placet.adapters.sqlite.audit import AuditStateError, AuditStore
 from placet.cli._audit_report import _build
 from placet.core.bundle import LogProof, encode_bundle, parse_bundle
 from placet.core.encoding import sha256_hex
@@ -234,3 +234,12 @@ def test_the_evidence_of_a_log_that_forks_at_each_audit_is_bounded(
     for number in range(9):
         place = monitor_evidence.keep_evidence(tmp_path, "log.example", b"%d" % number)
     assert len(list(place.iterdir())) == 3
+
+
+@pytest.mark.parametrize("name", [".", "audit.sqlite"])
+def test_a_memory_that_others_can_replace_is_refused(tmp_path: Path, name: str) -> None:
+    state = tmp_path / "state"
+    AuditStore(state / "audit.sqlite").close()
+    (state / name).chmod(0o777)
+    with pytest.raises(AuditStateError, match="other users"):
+        AuditStore(state / "audit.sqlite")

@@ -7,6 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from placet.adapters.sqlite._ledger_place import writable_by_others
 from placet.adapters.sqlite.errors import is_damage
 
 SCHEMA_VERSION = 1
@@ -103,10 +104,11 @@ def take_lock(path: Path) -> int:
     """Makes the folder and takes the lock file beside the database; closing it gives the lock back.
 
     Raises:
-        AuditStateError: the folder cannot be used, or another audit holds the lock.
+        AuditStateError: the folder cannot be used, others can change it, or another audit holds the lock.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_others(path.parent, path)
         lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as e:
         raise AuditStateError(
@@ -121,6 +123,16 @@ def take_lock(path: Path) -> int:
             f"Another audit is using {path}.", "Wait until it has ended, or give this one another --state."
         ) from e
     return lock
+
+
+def _refuse_others(*places: Path) -> None:
+    """Refuses what other users could replace: a monitor that was made to forget sees no fork."""
+    for place in places:
+        if place.exists() and writable_by_others(place):
+            raise AuditStateError(
+                f"The monitor's state {place} can be changed by other users.",
+                f"Take it for yourself: chmod go-w {place}",
+            )
 
 
 def open_file(path: Path) -> sqlite3.Connection:
