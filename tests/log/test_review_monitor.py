@@ -18,13 +18,15 @@ from placet.core.report import encode_report, parse_report
 from placet.core.tlog.records import MAX_RECORD_BYTES
 from placet.log import monitor as monitor_module
 from placet.log import monitor_evidence, monitor_source
+from placet.log.monitor import Audit, Settings, WatchedLog
 from placet.log.monitor_compare import read_others
 from placet.log.monitor_report import report_to_object
 from placet.log.monitor_source import FolderLog, ServedLog
 from placet.log.monitor_telling import Recipient
-from placet.testing.scripted_log import ScriptedLog
+from placet.testing.scripted_log import TOKEN, ScriptedLog
 from placet.testing.world import ALICE, BOB
 
+DAY = 86_400
 OPERATORS = Recipient("operators", "on call", 1, "json://nowhere")
 
 
@@ -243,3 +245,20 @@ def test_a_memory_that_others_can_replace_is_refused(tmp_path: Path, name: str) 
     (state / name).chmod(0o777)
     with pytest.raises(AuditStateError, match="other users"):
         AuditStore(state / "audit.sqlite")
+
+
+def test_a_log_that_stays_away_hides_no_use_in_another_one(
+    tmp_path: Path, world: LogWorld, log: ScriptedLog, monitor: Monitor
+) -> None:
+    away = ScriptedLog("away.example", now=log.now)
+    away.shown["checkpoint"] = None
+    log_record(log, use_record("ab" * 32, (), at=world.now + 90))
+    policy = log.policy("none")._replace(logs=(*log.policy().logs, *away.policy().logs))
+    for later, expected in ((0, []), (DAY - 200, []), (DAY, ["use-without-approval"])):
+        settings = Settings(policy, world.trust(), tmp_path / "none", (), monitor.now + later)
+        with log.served() as one, away.served() as other, monitor.store() as store:
+            watched = [
+                WatchedLog(origin, ServedLog(LogClient(url, tries=1), TOKEN), True)
+                for origin, url in (("log.example", one), ("away.example", other))
+            ]
+            assert names(Audit(store, settings).run(watched)) == expected

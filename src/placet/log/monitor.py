@@ -52,6 +52,7 @@ _UNUSED_LOOKS_BACK = 400 * 86_400
 # A log that cannot show records just now may do so soon; one that never does must not keep people from
 # hearing what stands in it.
 _RECORDS_MAY_TAKE = 3600
+_LOGS_MAY_TAKE = 86_400
 _CLOCKS_APART = 300
 
 
@@ -127,9 +128,7 @@ class Audit:
         for log in logs:
             if log.origin not in holding or self._fetch_records(log):
                 self._read_leaves(log.origin)
-        # A log that could not be read may hold the approvals of uses in another one.
-        if len(followed) == len(logs):
-            self._match_uses()
+        self._match_uses(all_read=len(followed) == len(logs))
         self._judge_the_whole()
         return Audited(tuple(followed), tuple(self._news), tuple(self._unchecked))
 
@@ -212,8 +211,11 @@ class Audit:
 
     def _waits_long(self, origin: str) -> bool:
         waiting = self._store.leaves_in(origin, NEW)
-        since = Event.from_object(waiting[0].event).seen_at if waiting else self._settings.now
-        return not -_CLOCKS_APART <= self._settings.now - since < _RECORDS_MAY_TAKE
+        return bool(waiting) and self._is_older(waiting[0], _RECORDS_MAY_TAKE)
+
+    def _is_older(self, leaf: StoredLeaf, seconds: int) -> bool:
+        # A time that is still to come is nobody's reason to wait.
+        return not -_CLOCKS_APART <= self._settings.now - Event.from_object(leaf.event).seen_at < seconds
 
     def _read_leaves(self, origin: str) -> None:
         while leaves := self._store.leaves_in(origin, NEW):
@@ -241,9 +243,15 @@ class Audit:
 
     # -- 4. matching
 
-    def _match_uses(self) -> None:
+    def _match_uses(self, *, all_read: bool) -> None:
         for log in self._store.list_followed():
             while leaves := self._store.leaves_in(log.origin, READ):
+                if not all_read:
+                    # A log that could not be read may hold the approvals of uses in another one, and must not
+                    # hide for ever that there are none.
+                    leaves = tuple(leaf for leaf in leaves if self._is_older(leaf, _LOGS_MAY_TAKE))
+                if not leaves:
+                    break
                 with self._store.transaction():
                     for leaf in leaves:
                         self._match_use(leaf)
