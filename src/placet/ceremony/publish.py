@@ -26,7 +26,7 @@ from placet.core.trust import Trust
 from placet.ports.evidence_verifier import NO_EVIDENCE, EvidenceVerifier
 
 if TYPE_CHECKING:
-    from placet.core.tlog.decisions import LogFacts
+    from placet.core.tlog.decisions import LogFacts, LoggedDecision
 
 
 class Progress(NamedTuple):
@@ -164,12 +164,12 @@ def add_proofs(
     candidates = (*bundle.log, *proofs)
     if trust.log_policy is None or not candidates:
         return bundle, None, []
-    from placet.core.tlog.decisions import verify_log
+    from placet.core.tlog.decisions import LogFacts, verify_log
 
     here = dict.fromkeys(sha256_hex(signature.sig) for signature in bundle.envelope.signatures)
     payload = sha256_hex(bundle.envelope.payload)
     kept: dict[Digest, LogProof] = {}
-    best: dict[Digest, tuple[bool, int]] = {}
+    decisions: dict[Digest, LoggedDecision] = {}
     refused: list[PlacetError] = []
     for candidate in candidates:
         if candidate.signature_digest not in here:
@@ -180,15 +180,17 @@ def add_proofs(
         except PlacetError as e:  # one bad proof from a relay must not spoil the bundle
             refused.append(e)
             continue
-        decision = found.decisions.get(candidate.signature_digest)
-        if decision is None:
-            continue
-        rank = (decision.has_quorum, len(decision.witnesses))
-        if rank >= best.get(candidate.signature_digest, (False, 0)):
-            best[candidate.signature_digest] = rank
-            kept[candidate.signature_digest] = candidate
+        for digest, decision in found.decisions.items():
+            if digest not in decisions or _witnessing(decision) >= _witnessing(decisions[digest]):
+                decisions[digest], kept[digest] = decision, candidate
     bundle = bundle._replace(log=tuple(kept[digest] for digest in here if digest in kept))
-    return bundle, verify_log(bundle, policy=trust.log_policy, payload_digest=payload), refused
+    # Each was verified alone; together they prove the same.
+    return bundle, LogFacts(decisions, {}), refused
+
+
+def _witnessing(decision: LoggedDecision) -> tuple[bool, int]:
+    """Returns how well a decision is witnessed, to be compared."""
+    return decision.has_quorum, len(decision.witnesses)
 
 
 def _unlogged(

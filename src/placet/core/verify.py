@@ -147,9 +147,9 @@ def _verify_log(bundle: IntentBundle, policy: LogPolicy | None) -> LogFacts | No
 
 
 def _logged_time(bundle: IntentBundle, log: LogFacts | None) -> int:
-    from placet.core.tlog.decisions import LogFacts, logged_time
+    from placet.core.tlog.decisions import LogFacts, proven_time
 
-    return logged_time(log or LogFacts({}, {}), tuple(sha256_hex(s.sig) for s in bundle.envelope.signatures))
+    return proven_time(log or LogFacts({}, {}), tuple(sha256_hex(s.sig) for s in bundle.envelope.signatures))
 
 
 def _check_trust_current(trust: Trust, now: int) -> None:

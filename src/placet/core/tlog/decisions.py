@@ -160,7 +160,7 @@ def _verify_one(
     )
 
 
-def logged_time(facts: LogFacts, signatures: tuple[Digest, ...]) -> int:
+def proven_time(facts: LogFacts, signatures: tuple[Digest, ...]) -> int:
     """Returns by when a quorum of witnesses had seen every one of these decisions, in Unix seconds (VER-09).
 
     Raises:
