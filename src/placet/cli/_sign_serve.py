@@ -17,6 +17,7 @@ from placet.adapters.paths import state_dir
 from placet.adapters.places import open_ledger
 from placet.adapters.private_file import write_atomically
 from placet.cli import UserError
+from placet.cli._listening import describe_address
 from placet.cli._sign_gate import Machine, load_machine, load_sigstore, read_bundle, sign_here
 from placet.cli._use_log import check_use_key
 from placet.cli.run import check_pinned_ledger, choose_ledger
@@ -71,8 +72,7 @@ def serve(args: argparse.Namespace) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    shown = f"[{args.host}]" if ":" in args.host else args.host
-    print(f"placet sign listens on http://{shown}:{listener.getsockname()[1]}", flush=True)
+    print(f"placet sign listens on {describe_address(args.host, listener)}", flush=True)
     server.run(sockets=[listener])
     print("placet sign has stopped", flush=True)
     return 0
