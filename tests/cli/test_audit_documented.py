@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
+from documented_commands import parse_command
 
 from placet.cli import _parser
 from placet.log.monitor_findings import FindingName, is_condition, severity_of
@@ -31,9 +31,7 @@ def test_the_commands_are_there() -> None:
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_is_understood(command: str) -> None:
-    _, *arguments = shlex.split(command)
-    parser, _ = _parser(arguments)
-    parser.parse_args(arguments)
+    parse_command(command)
 
 
 def test_every_option_that_the_guide_names_exists() -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
+from documented_commands import commands_of, parse_command
 
-from placet.cli import _parser
 from placet.cli.log import DEFAULT_PORT, STORE_NAME
 from placet.log.app import STATUS
 from placet.log.service import PATIENCE_SECONDS
@@ -19,12 +18,8 @@ GUIDE = ROOT / "docs" / "how-to-run-a-log.md"
 
 
 def commands() -> list[str]:
-    unit = re.findall(r"^ExecStart=\S*/(placet .*)$", UNIT.read_text(), re.M)
-    comments = re.findall(r"^#   sudo -u placet (placet .*)$", UNIT.read_text(), re.M)
-    blocks = re.findall(r"^```sh\n(.*?)^```$", GUIDE.read_text(), re.S | re.M)
-    shell = re.findall(r"^(placet [^#\n>]*)", "\n".join(blocks), re.M)
     inline = re.findall(r"`(placet log (?:append|attach|declare) -[a-z-]*)`", GUIDE.read_text())
-    return [*unit, *comments, *shell, *inline]
+    return [*commands_of(UNIT, GUIDE), *inline]
 
 
 def test_the_commands_are_there() -> None:
@@ -33,9 +28,7 @@ def test_the_commands_are_there() -> None:
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_is_understood(command: str) -> None:
-    _, *arguments = shlex.split(command)
-    parser, _ = _parser(arguments)
-    parser.parse_args(arguments)
+    parse_command(command)
 
 
 def test_the_names_of_the_guide_are_right() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
+from documented_commands import commands_of, parse_command
 
 from placet.adapters.sqlite.witness import EvidenceKind
 from placet.adapters.witness_protocol import MAX_REQUEST_BYTES
-from placet.cli import _parser
 from placet.cli.witness import DEFAULT_PORT
 from placet.log.witness_app import _STATUS
 
@@ -20,12 +19,8 @@ GUIDE = ROOT / "docs" / "how-to-run-a-witness.md"
 
 
 def commands() -> list[str]:
-    unit = re.findall(r"^ExecStart=\S*/(placet .*)$", UNIT.read_text(), re.M)
-    comments = re.findall(r"^#   sudo -u placet (placet .*)$", UNIT.read_text(), re.M)
-    blocks = re.findall(r"^```sh\n(.*?)^```$", GUIDE.read_text(), re.S | re.M)
-    shell = re.findall(r"^(placet [^#\n>]*)", "\n".join(blocks), re.M)
     inline = re.findall(r"`(placet witness [a-z -]*)`", GUIDE.read_text())
-    return [*unit, *comments, *shell, *(line for line in inline if not line.endswith("init"))]
+    return [*commands_of(UNIT, GUIDE), *(line for line in inline if not line.endswith("init"))]
 
 
 def test_the_commands_are_there() -> None:
@@ -34,9 +29,7 @@ def test_the_commands_are_there() -> None:
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_is_understood(command: str) -> None:
-    _, *arguments = shlex.split(command)
-    parser, _ = _parser(arguments)
-    parser.parse_args(arguments)
+    parse_command(command)
 
 
 def test_every_status_of_the_guide_is_one_of_the_witness_s() -> None:

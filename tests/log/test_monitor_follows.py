@@ -41,21 +41,6 @@ max_window = "1h"
 """
 
 
-@pytest.fixture
-def world() -> LogWorld:
-    return LogWorld()
-
-
-@pytest.fixture
-def log(world: LogWorld) -> ScriptedLog:
-    return ScriptedLog(now=world.now + 100)
-
-
-@pytest.fixture
-def monitor(tmp_path: Path, world: LogWorld, log: ScriptedLog) -> Monitor:
-    return Monitor(tmp_path, log.policy(), world.trust(), now=world.now + 200)
-
-
 def run(monitor: Monitor, log: ScriptedLog, **more: object) -> list[str]:
     with log.served() as url:
         audited = monitor.run(url, **more)  # type: ignore[arg-type]

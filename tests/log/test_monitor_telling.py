@@ -53,18 +53,7 @@ class Post:
 
 
 @pytest.fixture
-def world() -> LogWorld:
-    return LogWorld()
-
-
-@pytest.fixture
-def log(world: LogWorld) -> ScriptedLog:
-    return ScriptedLog(now=world.now + 100)
-
-
-@pytest.fixture
-def monitor(tmp_path: Path, world: LogWorld, log: ScriptedLog) -> Monitor:
-    monitor = Monitor(tmp_path, log.policy(), world.trust(), now=world.now + 200)
+def monitor(monitor: Monitor) -> Monitor:
     monitor.recipients = EVERYBODY
     return monitor
 

@@ -31,20 +31,9 @@ OPERATORS = Recipient("operators", "on call", 1, "json://nowhere")
 
 
 @pytest.fixture
-def world() -> LogWorld:
-    return LogWorld()
-
-
-@pytest.fixture
-def log(world: LogWorld) -> ScriptedLog:
-    return ScriptedLog(now=world.now + 100)
-
-
-@pytest.fixture
-def monitor(tmp_path: Path, world: LogWorld, log: ScriptedLog) -> Monitor:
-    made = Monitor(tmp_path, log.policy(), world.trust(), now=world.now + 200)
-    made.recipients = (OPERATORS,)
-    return made
+def monitor(monitor: Monitor) -> Monitor:
+    monitor.recipients = (OPERATORS,)
+    return monitor
 
 
 def run(monitor: Monitor, log: ScriptedLog) -> list[str]:
